@@ -1,0 +1,1 @@
+//! Settings as written, with origins, to one complete configuration.

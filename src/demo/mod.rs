@@ -1,0 +1,1 @@
+//! The embedded issuer and upstream, and the demonstration that uses them.

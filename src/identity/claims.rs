@@ -1,0 +1,1 @@
+//! Claims to a principal, by a table per issuer.

@@ -1,0 +1,1 @@
+//! When to mint again (pure), and the dull loop around it.

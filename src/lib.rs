@@ -1,0 +1,25 @@
+//! `tagalong`: a workspace's telemetry, tagged with who and where, never lost, under a credential that rotates by itself.
+//!
+//! ```text
+//!  programs ──OTLP──▶ source ─▶ intake ─▶ spool ══ disk ══▶ export ─▶ upstream
+//!                                 ▲                           ▲
+//!                      workspace (where)             identity (who, and proof)
+//!
+//!  agent builds and supervises all of it; cli starts it and asks it.
+//! ```
+//!
+//! The modules, in the order in which they are best read.
+
+pub mod agent;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod export;
+pub mod identity;
+pub mod intake;
+pub mod otlp;
+pub mod source;
+pub mod spool;
+pub mod stamp;
+pub mod view;
+pub mod workspace;

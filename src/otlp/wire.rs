@@ -1,0 +1,1 @@
+//! A protobuf reader and writer, just enough for OTLP requests.

@@ -1,0 +1,2 @@
+//! Where telemetry comes in.
+pub mod otlp;

@@ -1,0 +1,2 @@
+//! What people look at: the status, as a value.
+pub mod status;

@@ -1,0 +1,2 @@
+//! One test binary. `support` holds a builder for each outside party; the other modules are stories.
+mod support;

@@ -1,0 +1,1 @@
+//! A double of each outside party, as a builder.
