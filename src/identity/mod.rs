@@ -1,14 +1,24 @@
 //! Who, and proof: one fresh credential, published with the principal that it speaks for.
-use std::{sync::Arc, time::Duration};
+//!
+//! [`Identity`] mints and publishes, every [`Receiver`] reads the newest value for each send. No credential is ever
+//! written anywhere, and nothing here opens a browser or asks a person by itself.
 
 pub mod claims;
 pub mod client;
 pub mod clock;
+mod receiver;
 pub mod rotate;
 pub mod secret;
 pub mod source;
 
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+
+pub use receiver::{Receiver, Said, Store};
+
 use crate::workspace::Trust;
+use clock::{Clock, Now};
 use secret::Secret;
 
 /// Who the credential speaks for.
@@ -25,8 +35,26 @@ pub struct Principal {
 impl Principal {
     /// Names the principal's spool: issuer and subject alone, so a changed e-mail changes nothing. 32 hex digits.
     pub fn fingerprint(&self) -> String {
-        unimplemented!()
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(self.issuer.as_bytes());
+        context.update(&[0]);
+        context.update(self.subject.as_bytes());
+        hex(&context.finish().as_ref()[..16])
     }
+
+    /// Same person of the same issuer, whatever the attributes say now.
+    pub fn is_same_person(&self, other: &Principal) -> bool {
+        self.issuer == other.issuer && self.subject == other.subject
+    }
+}
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes every write");
+        text
+    })
 }
 
 /// One short-lived token with its expiry and a generation number.
@@ -36,7 +64,15 @@ pub struct Credential {
     pub token: Option<Secret>,
     /// 1 for the first; grows by one with each.
     pub generation: u64,
+    /// None where nothing says when the token ends.
     pub expiry: Option<clock::Expiry>,
+}
+
+impl Credential {
+    /// Enough is left of it, by both clocks, for a request to arrive in time.
+    pub fn is_usable(&self, now: Now) -> bool {
+        self.expiry.is_none_or(|expiry| expiry.is_usable(now))
+    }
 }
 
 /// The state machine's states (`status` shows them in lower case with dashes).
@@ -55,6 +91,13 @@ pub enum State {
     Stopped,
 }
 
+impl State {
+    /// Whether data may leave in this state (in `Denied` only the probe may).
+    pub fn sends(self) -> bool {
+        matches!(self, State::Fresh | State::Refreshing | State::Degraded)
+    }
+}
+
 /// What is published: state, principal and credential change together.
 #[derive(Clone, Debug)]
 pub struct Current {
@@ -69,6 +112,11 @@ pub struct Current {
     pub rotations: u64,
     /// Mints that failed.
     pub failures: u64,
+    clock: Clock,
+    /// Whether the next `Accepted` would change anything: otherwise thousands a second would be passed on for nothing.
+    heeds_acceptance: bool,
+    /// In `Denied`: the one permission to try, taken by whoever comes first.
+    probe: Option<Arc<std::sync::atomic::AtomicBool>>,
 }
 
 /// What a sender holds while it sends: always of one published value.
@@ -79,12 +127,69 @@ pub struct Lease {
 }
 
 impl Current {
+    /// Before the first mint.
+    fn booting(source: &'static str, clock: Clock) -> Current {
+        Current {
+            state: State::Boot,
+            principal: None,
+            credential: None,
+            trouble: None,
+            source,
+            rotations: 0,
+            failures: 0,
+            clock,
+            heeds_acceptance: false,
+            probe: None,
+        }
+    }
+
     /// The lease, if the state allows sending and the credential is usable by both clocks.
     pub fn lease(&self) -> Option<Lease> {
-        unimplemented!()
+        self.lease_at(self.clock.now())
     }
+
+    fn lease_at(&self, now: Now) -> Option<Lease> {
+        if !self.state.sends() || self.is_about_to_be_replaced(now) {
+            return None;
+        }
+        self.usable_at(now)
+    }
+
+    /// The published pair, whatever the state, while both clocks allow it.
+    fn usable_at(&self, now: Now) -> Option<Lease> {
+        let (principal, credential) = (self.principal.as_ref()?, self.credential.as_ref()?);
+        credential.is_usable(now).then(|| Lease {
+            principal: Arc::clone(principal),
+            credential: Arc::clone(credential),
+        })
+    }
+
+    /// In the mandatory window a send waits for the refresh that is in flight; once that failed it need not.
+    fn is_about_to_be_replaced(&self, now: Now) -> bool {
+        self.state == State::Refreshing
+            && self
+                .credential
+                .as_ref()
+                .and_then(|credential| credential.expiry)
+                .is_some_and(|expiry| expiry.remaining(now) < rotate::mandatory(expiry.lifetime))
+    }
+
+    /// Takes the probe's turn, if there is one and nobody took it yet.
+    fn take_probe(&self) -> Option<Lease> {
+        let lease = self.usable_at(self.clock.now())?;
+        let turn = self.probe.as_ref()?;
+        (!turn.swap(true, std::sync::atomic::Ordering::Relaxed)).then_some(lease)
+    }
+
+    /// What is left of the credential by the clock that ends it sooner; none where nothing says.
     pub fn seconds_to_expiry(&self) -> Option<f64> {
-        unimplemented!()
+        let expiry = self.credential.as_ref()?.expiry?;
+        Some(expiry.remaining(self.clock.now()).as_secs_f64())
+    }
+
+    /// How far the issuer's clock is ahead of ours, in seconds, where a token or a `Date` told.
+    pub fn clock_skew(&self) -> Option<f64> {
+        Some(self.credential.as_ref()?.expiry?.skew.seconds())
     }
 }
 
@@ -94,30 +199,4 @@ pub enum Verdict {
     Accepted,
     Unauthenticated,
     Forbidden,
-}
-
-/// The many readers' half; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Receiver {/* watch::Receiver<Current> + mpsc/Notify towards rotate */}
-
-impl Receiver {
-    pub fn current(&self) -> Current {
-        unimplemented!()
-    }
-    /// Waits for the next published value.
-    pub async fn changed(&mut self) {
-        unimplemented!()
-    }
-    /// Waits for a lease that may be sent under; in `Denied`, only the probe's turn yields one.
-    pub async fn lease(&mut self) -> Lease {
-        unimplemented!()
-    }
-    /// Says what upstream answered to a generation; a stale generation's verdict changes nothing.
-    pub fn verdict(&self, _generation: u64, _verdict: Verdict) {
-        unimplemented!()
-    }
-    /// A pair that publishes one fixed value for ever: for tests and for callers without rotation.
-    pub fn fixed(_principal: Principal, _token: Option<Secret>, _lifetime: Option<Duration>) -> Receiver {
-        unimplemented!()
-    }
 }
