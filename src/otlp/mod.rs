@@ -2,7 +2,7 @@
 //!
 //! Nothing in here does IO, and nothing decodes a whole request:
 //! [`wire`] reads and writes just enough protobuf, [`check`] says whether bytes may be kept,
-//! [`json`] turns OTLP/JSON into the same bytes, [`split`] halves a request for a bisection,
+//! `schema` names the fields that the walkers know, [`json`] turns OTLP/JSON into the same bytes, [`split`] halves a request for a bisection,
 //! and [`status`] speaks the answers of both protocols.
 //! Profiles are refused on purpose: their dictionary is shared, so requests of theirs do not join by concatenation.
 
@@ -11,6 +11,7 @@ use bytes::Bytes;
 pub mod budget;
 pub mod check;
 pub mod json;
+mod schema;
 pub mod split;
 pub mod status;
 pub mod wire;
