@@ -1,1 +1,287 @@
 //! Settings as written, with origins, to one complete configuration.
+//!
+//! ```text
+//!  flags ▶ TAGALONG_* ▶ the user's file ▶ /etc ▶ default.toml      settings: as written, each with its origin
+//!                                │
+//!                                ▼
+//!                             resolve                              Config: complete, nothing means "default"
+//! ```
+//!
+//! Everything that is wrong is said at once. Nothing in a repository is read, and nothing reads the environment later.
+
+mod dirs;
+mod resolve;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use dirs::{Dirs, Locations};
+pub use settings::{ConfigError, Origin};
+
+use crate::{
+    identity::secret::Secret,
+    workspace::{self, Env, Platform},
+};
+use settings::{KEYS, Settings};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use url::Url;
+
+/// The log filter without `TAGALONG_LOG`.
+const DEFAULT_LOG: &str = "info";
+
+/// The whole configuration. `Option` means that there is none, never that a default is to be filled in.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The log filter.
+    pub log: String,
+    /// Directories; `spool.dir` is in [`Spool`].
+    pub dirs: Dirs,
+    /// How telemetry comes in.
+    pub listen: Listen,
+    /// How it goes out; none if there is no upstream.
+    pub export: Option<Export>,
+    /// Who, and proof.
+    pub identity: Identity,
+    /// Overrides of what is detected.
+    pub workspace: workspace::Config,
+    /// The queue.
+    pub spool: Spool,
+    /// What must not rest.
+    pub redact: Redact,
+    fingerprint: String,
+}
+
+/// `listen.*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// OTLP/gRPC; port 0 is any.
+    pub grpc: SocketAddr,
+    /// OTLP/HTTP; port 0 is any.
+    pub http: SocketAddr,
+    /// Origins that CORS allows, without a slash at the end; `*` is any.
+    pub allowed_origins: Vec<String>,
+    /// In bytes, before and after decompression.
+    pub max_request_bytes: u64,
+    /// Whether other OS users may send.
+    pub other_users: bool,
+}
+
+/// `export.*`
+#[derive(Clone)]
+pub struct Export {
+    /// Without user, password, query and fragment.
+    pub endpoint: Url,
+    /// How requests are spoken.
+    pub protocol: Protocol,
+    /// How they are packed.
+    pub compression: Compression,
+    /// Lower-case names; the values are secrets. Empty for an upstream that was taken from an `OTEL_*` variable.
+    pub headers: BTreeMap<String, String>,
+    /// PEM certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Of one request.
+    pub timeout: Duration,
+    /// Requests under way, for each signal.
+    pub concurrency: usize,
+    /// Of one request before compression.
+    pub batch_bytes: u64,
+    /// How long a record waits for company.
+    pub batch_delay: Duration,
+    /// The upstream is `OTEL_EXPORTER_OTLP_ENDPOINT`, and so gets no credential.
+    pub from_otel: bool,
+}
+
+/// `export.protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// OTLP/HTTP with protobuf.
+    HttpProtobuf,
+    /// OTLP/gRPC.
+    Grpc,
+}
+
+/// `export.compression`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// gzip.
+    Gzip,
+    /// As it is.
+    None,
+}
+
+/// `identity.*`
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Where credentials come from; `auto` is resolved.
+    pub credential: Credential,
+    /// Why `credential` is what it is, where the user did not say so: one sentence.
+    pub reason: Option<String>,
+    /// What to ask a token for; none only if there is neither an upstream nor a setting.
+    pub audience: Option<String>,
+    /// The only issuer to accept.
+    pub issuer: Option<String>,
+    /// How much of the person is stamped.
+    pub attributes: Attributes,
+    /// The key of pseudonyms; none: a random one that stays here.
+    pub pseudonym_key: Option<Secret>,
+}
+
+/// `identity.credential`, with what it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// The platform's: `gp`, or the supervisor.
+    Gitpod,
+    /// A file that holds a token.
+    File(PathBuf),
+    /// A variable that holds a token, by its name.
+    Env(String),
+    /// A program and its arguments; never empty, and the program is an absolute path.
+    Exec(Vec<String>),
+    /// Upstream needs none.
+    None,
+}
+
+/// `identity.attributes`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attributes {
+    /// Id, names, verified e-mail.
+    Full,
+    /// A keyed hash.
+    Pseudonym,
+    /// Nothing.
+    None,
+}
+
+/// `spool.*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spool {
+    /// Absolute.
+    pub dir: PathBuf,
+    /// Unsent bytes over all signals.
+    pub max_bytes: u64,
+    /// After this, unsent data of an absent principal expires.
+    pub max_age: Duration,
+    /// Sent bytes that are kept.
+    pub keep_bytes: u64,
+}
+
+/// `redact.*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redact {
+    /// Whether anything is redacted.
+    pub enabled: bool,
+    /// Regular expressions that compile.
+    pub patterns: Vec<String>,
+    /// Attribute keys, with `*`.
+    pub keys: Vec<String>,
+}
+
+/// A configuration, and how it came about.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What the agent is built from.
+    pub config: Config,
+    /// What was left out of account on purpose (a locked setting, a variable that is none of ours): sentences to show.
+    pub notices: Vec<String>,
+    entries: Vec<Entry>,
+}
+
+/// One setting as `tagalong config` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Entry {
+    /// `section.key`
+    pub key: &'static str,
+    /// As it would be written; secrets are `...`. Empty: not set.
+    pub value: String,
+    /// Where it came from, for people.
+    pub origin: String,
+}
+
+impl Config {
+    /// Reads all settings and works out the configuration. `flags` are keys (`export.endpoint`) and plain texts.
+    ///
+    /// # Errors
+    /// All that is wrong, not only the first.
+    pub fn load(env: &Env, flags: &[(String, String)], files: &Locations) -> Result<Loaded, Vec<ConfigError>> {
+        resolve::resolve(Settings::read(env, flags, files), env, files)
+    }
+
+    /// Equal for equal settings, and for those only: 64 hex digits. Secrets count, and cannot be told from it;
+    /// the log filter does not count, as it changes nothing that the agent does.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+impl Loaded {
+    /// Every setting in the order of `default.toml`. What was derived stands with its final value.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.entries.clone()
+    }
+}
+
+/// Whether a request to `url` would come back to one of `addresses`: same port, and the same host or any loopback name.
+pub fn leads_to(url: &Url, addresses: &[SocketAddr]) -> bool {
+    let Some(port) = url.port_or_known_default() else {
+        return false;
+    };
+    let ip = match url.host() {
+        Some(url::Host::Ipv4(ip)) => Some(std::net::IpAddr::from(ip)),
+        Some(url::Host::Ipv6(ip)) => Some(std::net::IpAddr::from(ip).to_canonical()),
+        _ => None,
+    };
+    let same_host = |own: &SocketAddr| match ip {
+        Some(ip) => ip == own.ip() || ip.is_unspecified() || own.ip().is_unspecified() || ip.is_loopback(),
+        None => is_loopback(url),
+    };
+    addresses.iter().any(|own| own.port() == port && same_host(own))
+}
+
+/// Whether a URL's host is this machine for certain, whatever a name server says: `localhost`, names below it
+/// (RFC 6761, section 6.3), 127.0.0.0/8 and `::1`.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
+        }
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => std::net::IpAddr::from(ip).to_canonical().is_loopback(),
+        None => false,
+    }
+}
+
+// === impl Export ===
+
+impl std::fmt::Debug for Export {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Export")
+            .field("endpoint", &self.endpoint.as_str())
+            .field("protocol", &self.protocol)
+            .field("compression", &self.compression)
+            .field("headers", &self.headers.keys())
+            .field("ca_file", &self.ca_file)
+            .field("timeout", &self.timeout)
+            .field("concurrency", &self.concurrency)
+            .field("batch_bytes", &self.batch_bytes)
+            .field("batch_delay", &self.batch_delay)
+            .field("from_otel", &self.from_otel)
+            .finish()
+    }
+}
+
+// === impl Credential ===
+
+impl Credential {
+    /// The name as it is set and shown.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Credential::Gitpod => "gitpod",
+            Credential::File(_) => "file",
+            Credential::Env(_) => "env",
+            Credential::Exec(_) => "exec",
+            Credential::None => "none",
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! From checked settings to the configuration: what is derived, and what only makes sense together.
+
+use super::{
+    Attributes, Compression, Config, ConfigError, Credential, DEFAULT_LOG, Dirs, Entry, Export, Identity, KEYS, Listen,
+    Loaded, Locations, Origin, Platform, Protocol, Redact, Secret, Settings, Spool, is_loopback, leads_to,
+    settings::Written,
+    value::{self, Value},
+};
+use crate::workspace::{self, Env};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+const ENDPOINT: &str = "export.endpoint";
+const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const OTEL_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+
+/// The last step of [`Config::load`].
+pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> Result<Loaded, Vec<ConfigError>> {
+    let workspace = workspace::Config {
+        id: settings.text("workspace.id"),
+        name: settings.text("workspace.name"),
+        platform: settings.text("workspace.platform").map(|name| match name.as_str() {
+            "gitpod" => Platform::Gitpod,
+            _ => Platform::Local,
+        }),
+    };
+    let platform = workspace::platform(env, &workspace);
+    let listen = settings.listen();
+    let export = settings.export(env, &listen, files);
+    let identity = settings.identity(platform, export.as_ref());
+    settings.refuse_bearer_in_the_clear(&identity, export.as_ref());
+    let dirs = Dirs::resolve(env, platform);
+    if dirs.is_none() {
+        let origin = Origin::Environment("HOME".to_owned());
+        settings.refuse(
+            "HOME",
+            &origin,
+            "there is no home directory; expected HOME or TAGALONG_HOME".to_owned(),
+        );
+    }
+    let (Some(dirs), true) = (dirs, settings.errors.is_empty()) else {
+        return Err(settings.errors);
+    };
+    settings.derive("spool.dir", &dirs.spool.display().to_string(), "the state directory");
+    let config = Config {
+        log: env.get("TAGALONG_LOG").unwrap_or(DEFAULT_LOG).to_owned(),
+        listen,
+        export,
+        identity,
+        workspace,
+        spool: settings.spool(dirs.spool.clone()),
+        redact: Redact {
+            enabled: settings.flag("redact.enabled"),
+            patterns: settings.list("redact.patterns"),
+            keys: settings.list("redact.keys"),
+        },
+        dirs,
+        fingerprint: settings.fingerprint(),
+    };
+    Ok(Loaded {
+        config,
+        entries: settings.entries(),
+        notices: settings.notices,
+    })
+}
+
+impl Settings {
+    fn listen(&self) -> Listen {
+        Listen {
+            grpc: self.address("listen.grpc"),
+            http: self.address("listen.http"),
+            allowed_origins: self.list("listen.allowed_origins"),
+            max_request_bytes: self.number("listen.max_request_bytes"),
+            other_users: self.flag("listen.other_users"),
+        }
+    }
+
+    fn export(&mut self, env: &Env, listen: &Listen, files: &Locations) -> Option<Export> {
+        let from_otel = self.follow_otel(env, listen, files);
+        let Value::Endpoint(endpoint) = self.get(ENDPOINT).value.clone() else {
+            return None;
+        };
+        Some(Export {
+            endpoint,
+            protocol: match self.text("export.protocol").as_deref() {
+                Some("grpc") => Protocol::Grpc,
+                _ => Protocol::HttpProtobuf,
+            },
+            compression: match self.text("export.compression").as_deref() {
+                Some("none") => Compression::None,
+                _ => Compression::Gzip,
+            },
+            // Headers carry keys, and a key is meant for the upstream that was set beside it.
+            headers: if from_otel {
+                BTreeMap::new()
+            } else {
+                self.headers("export.headers")
+            },
+            ca_file: self.text("export.ca_file").map(PathBuf::from),
+            timeout: self.duration("export.timeout"),
+            concurrency: usize::try_from(self.number("export.concurrency")).unwrap_or(1),
+            batch_bytes: self.number("export.batch_bytes"),
+            batch_delay: self.duration("export.batch_delay"),
+            from_otel,
+        })
+    }
+
+    /// Takes the upstream of `OTEL_EXPORTER_OTLP_ENDPOINT` where no other is set, and says whether it did.
+    fn follow_otel(&mut self, env: &Env, listen: &Listen, files: &Locations) -> bool {
+        let is_free = self.get(ENDPOINT).value.is_unset() && !self.locked.iter().any(|key| key == ENDPOINT);
+        // An explicit "none" further up is a decision too.
+        let (true, Origin::Default, Some(text)) = (is_free, &self.get(ENDPOINT).origin, env.get(OTEL_ENDPOINT)) else {
+            return false;
+        };
+        let Some(url) = value::endpoint(text.trim()) else {
+            self.notices.push(format!(
+                "{OTEL_ENDPOINT} is no http or https URL and was left out of account."
+            ));
+            return false;
+        };
+        let mut own = vec![listen.grpc, listen.http];
+        own.extend(&files.own);
+        if leads_to(&url, &own) {
+            return false;
+        }
+        self.set(
+            ENDPOINT,
+            Value::Endpoint(url),
+            Origin::Environment(OTEL_ENDPOINT.to_owned()),
+        );
+        let protocol = env
+            .get(OTEL_PROTOCOL)
+            .filter(|name| matches!(*name, "grpc" | "http/protobuf"));
+        if let (Some(name), Origin::Default) = (protocol, &self.get("export.protocol").origin)
+            && !self.locked.iter().any(|key| key == "export.protocol")
+        {
+            let origin = Origin::Environment(OTEL_PROTOCOL.to_owned());
+            self.set("export.protocol", Value::Text(name.to_owned()), origin);
+        }
+        true
+    }
+
+    fn identity(&mut self, platform: Platform, export: Option<&Export>) -> Identity {
+        let (credential, reason) = self.credential(platform, export);
+        if let Some(export) = export {
+            self.derive(
+                "identity.audience",
+                &export.endpoint.origin().ascii_serialization(),
+                "export.endpoint",
+            );
+        }
+        Identity {
+            credential,
+            reason,
+            audience: self.text("identity.audience"),
+            issuer: self.text("identity.issuer"),
+            attributes: match self.text("identity.attributes").as_deref() {
+                Some("pseudonym") => Attributes::Pseudonym,
+                Some("none") => Attributes::None,
+                _ => Attributes::Full,
+            },
+            pseudonym_key: self.text("identity.pseudonym_key").map(Secret::new),
+        }
+    }
+
+    fn credential(&mut self, platform: Platform, export: Option<&Export>) -> (Credential, Option<String>) {
+        let setting = "identity.credential";
+        if export.is_some_and(|export| export.from_otel) {
+            self.set(setting, Value::Text("none".to_owned()), Origin::Derived(OTEL_ENDPOINT));
+            let reason = format!("The upstream is the one of {OTEL_ENDPOINT}, which never gets a credential.");
+            return (Credential::None, Some(reason));
+        }
+        let choice = self.text(setting).unwrap_or_default();
+        let by_kind = |settings: &Settings, kind: &str| match kind {
+            "file" => settings.text("identity.file").map(|path| Credential::File(path.into())),
+            "env" => settings.text("identity.env").map(Credential::Env),
+            "exec" => Some(Credential::Exec(settings.list("identity.exec"))).filter(|exec| {
+                // An empty list is "not set".
+                *exec != Credential::Exec(Vec::new())
+            }),
+            _ => None,
+        };
+        let origin = self.get(setting).origin.clone();
+        match choice.as_str() {
+            "gitpod" => (Credential::Gitpod, None),
+            "none" => (Credential::None, None),
+            "auto" => {
+                let set: Vec<Credential> = ["file", "env", "exec"]
+                    .iter()
+                    .filter_map(|k| by_kind(self, k))
+                    .collect();
+                let (credential, from, reason) = match (set.as_slice(), platform) {
+                    ([one], _) => (one.clone(), "what is set beside it", None),
+                    ([], Platform::Gitpod) => (Credential::Gitpod, "the platform", None),
+                    ([], Platform::Local) => {
+                        let reason = "A plain machine has no credential of its own, and none of identity.file, \
+                                      identity.env and identity.exec is set.";
+                        (Credential::None, "the platform", Some(reason.to_owned()))
+                    }
+                    _ => {
+                        let names: Vec<&str> = set.iter().map(Credential::as_str).collect();
+                        let problem = format!("\"auto\" cannot choose; expected one of {}", names.join(", "));
+                        self.refuse(setting, &origin, problem);
+                        (Credential::None, "the platform", None)
+                    }
+                };
+                self.set(
+                    setting,
+                    Value::Text(credential.as_str().to_owned()),
+                    Origin::Derived(from),
+                );
+                (credential, reason)
+            }
+            kind => match by_kind(self, kind) {
+                Some(credential) => (credential, None),
+                None => {
+                    self.refuse(
+                        setting,
+                        &origin,
+                        format!("\"{kind}\" needs identity.{kind}, which is not set"),
+                    );
+                    (Credential::None, None)
+                }
+            },
+        }
+    }
+
+    /// A token goes over plain HTTP to this machine only; better said here than at the first export.
+    fn refuse_bearer_in_the_clear(&mut self, identity: &Identity, export: Option<&Export>) {
+        let Some(export) = export else { return };
+        let is_clear = export.endpoint.scheme() == "http" && !is_loopback(&export.endpoint);
+        if is_clear && identity.credential != Credential::None {
+            let origin = self.get(ENDPOINT).origin.clone();
+            let credential = identity.credential.as_str();
+            let problem = format!(
+                "{} would carry a token in the clear; expected https, or identity.credential = \"none\" instead of \
+                 \"{credential}\"",
+                export.endpoint
+            );
+            self.refuse(ENDPOINT, &origin, problem);
+        }
+    }
+
+    fn spool(&self, default: PathBuf) -> Spool {
+        Spool {
+            dir: self.text("spool.dir").map_or(default, PathBuf::from),
+            max_bytes: self.number("spool.max_bytes"),
+            max_age: self.duration("spool.max_age"),
+            keep_bytes: self.number("spool.keep_bytes"),
+        }
+    }
+
+    fn set(&mut self, key: &'static str, value: Value, origin: Origin) {
+        self.values.insert(key, Written { value, origin });
+    }
+
+    /// Sets a text that nobody set.
+    fn derive(&mut self, key: &'static str, text: &str, from: &'static str) {
+        if self.get(key).value.is_unset() {
+            self.set(key, Value::Text(text.to_owned()), Origin::Derived(from));
+        }
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |key: &super::settings::Key| {
+            let Written { value, origin } = self.get(key.name);
+            let value = if key.secret {
+                value.render_masked()
+            } else {
+                value.render()
+            };
+            Entry {
+                key: key.name,
+                value,
+                origin: origin.to_string(),
+            }
+        };
+        KEYS.iter().map(entry).collect()
+    }
+
+    /// SHA-256 over the names and the whole values, each closed by a zero byte, which neither can hold.
+    fn fingerprint(&self) -> String {
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for key in &KEYS {
+            for part in [key.name, self.get(key.name).value.render().as_str()] {
+                context.update(part.as_bytes());
+                context.update(&[0]);
+            }
+        }
+        context
+            .finish()
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    // A value of another kind than its key's does not get here; `Kind` sees to it.
+
+    fn text(&self, key: &str) -> Option<String> {
+        match &self.get(key).value {
+            Value::Text(text) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    fn list(&self, key: &str) -> Vec<String> {
+        match &self.get(key).value {
+            Value::List(items) => items.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn headers(&self, key: &str) -> BTreeMap<String, String> {
+        match &self.get(key).value {
+            Value::Headers(headers) => headers.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    fn flag(&self, key: &str) -> bool {
+        self.get(key).value == Value::Flag(true)
+    }
+
+    fn number(&self, key: &str) -> u64 {
+        match self.get(key).value {
+            Value::Count(number) | Value::Size(number) => number,
+            _ => 0,
+        }
+    }
+
+    fn duration(&self, key: &str) -> Duration {
+        match self.get(key).value {
+            Value::Duration(span) => span,
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn address(&self, key: &str) -> SocketAddr {
+        match self.get(key).value {
+            Value::Address(address) => address,
+            _ => SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
+}

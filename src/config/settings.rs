@@ -1,0 +1,348 @@
+//! Settings as they are written: read from every place that may hold them, checked one by one, each with its origin.
+//!
+//! No default is worked out here and nothing is derived. What is wrong is collected, never returned at the first.
+
+use super::{
+    Locations,
+    value::{Kind, Value},
+};
+use crate::workspace::Env;
+use std::{collections::BTreeMap, fmt, io, path::Path, path::PathBuf};
+
+const DEFAULT: &str = include_str!("default.toml");
+const PREFIX: &str = "TAGALONG_";
+const MIB: u64 = 1024 * 1024;
+const DAY: u64 = 86_400_000;
+
+/// One key of the settings.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Never shown, in no error and in no list.
+    pub(super) secret: bool,
+}
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key {
+        name,
+        kind,
+        secret: false,
+    }
+}
+
+const fn secret(name: &'static str, kind: Kind) -> Key {
+    Key {
+        name,
+        kind,
+        secret: true,
+    }
+}
+
+/// All keys, in the order of `default.toml`.
+pub(super) const KEYS: [Key; 32] = [
+    key("listen.grpc", Kind::Address),
+    key("listen.http", Kind::Address),
+    key("listen.allowed_origins", Kind::Origins),
+    key("listen.max_request_bytes", Kind::Size(64 * 1024, 1024 * MIB)),
+    key("listen.other_users", Kind::Flag),
+    key("export.endpoint", Kind::Endpoint),
+    key("export.protocol", Kind::Choice(&["http/protobuf", "grpc"])),
+    key("export.compression", Kind::Choice(&["gzip", "none"])),
+    secret("export.headers", Kind::Headers),
+    key("export.ca_file", Kind::Path),
+    key("export.timeout", Kind::Duration(100, 600_000)),
+    key("export.concurrency", Kind::Count(1, 64)),
+    key("export.batch_bytes", Kind::Size(1024, 16 * MIB)),
+    key("export.batch_delay", Kind::Duration(0, 60_000)),
+    key(
+        "identity.credential",
+        Kind::Choice(&["auto", "gitpod", "file", "env", "exec", "none"]),
+    ),
+    key("identity.audience", Kind::Text),
+    key("identity.issuer", Kind::Text),
+    key("identity.attributes", Kind::Choice(&["full", "pseudonym", "none"])),
+    key("identity.file", Kind::Path),
+    key("identity.env", Kind::Variable),
+    key("identity.exec", Kind::Command),
+    secret("identity.pseudonym_key", Kind::LongText(16)),
+    key("workspace.id", Kind::Text),
+    key("workspace.name", Kind::Text),
+    key("workspace.platform", Kind::Choice(&["", "gitpod", "local"])),
+    key("spool.dir", Kind::Path),
+    key("spool.max_bytes", Kind::Size(MIB, 1024 * 1024 * MIB)),
+    key("spool.max_age", Kind::Duration(60_000, 3650 * DAY)),
+    key("spool.keep_bytes", Kind::Size(0, 1024 * 1024 * MIB)),
+    key("redact.enabled", Kind::Flag),
+    key("redact.patterns", Kind::Patterns),
+    key("redact.keys", Kind::List),
+];
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The embedded `default.toml`.
+    Default,
+    /// The machine's file, with its path.
+    System(PathBuf),
+    /// The user's file, with its path.
+    User(PathBuf),
+    /// A variable, with its name.
+    Environment(String),
+    /// The command line.
+    Flag,
+    /// Worked out from something else, which this names.
+    Derived(&'static str),
+}
+
+/// One thing that is wrong with the settings. `Display` is one line, without any secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key} ({origin}): {problem}")]
+pub struct ConfigError {
+    /// The key as it was written, or the file's name where no key is to blame.
+    pub key: String,
+    /// Where it was written.
+    pub origin: Origin,
+    /// What is wrong, and what is expected instead.
+    pub problem: String,
+}
+
+/// A value as it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    pub(super) value: Value,
+    pub(super) origin: Origin,
+}
+
+/// Everything that is written anywhere, after precedence and locks.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    pub(super) values: BTreeMap<&'static str, Written>,
+    pub(super) locked: Vec<String>,
+    /// What was left out of account on purpose, as sentences.
+    pub(super) notices: Vec<String>,
+    pub(super) errors: Vec<ConfigError>,
+}
+
+impl Settings {
+    /// Reads all places, the weakest first, so that what comes later replaces what was there.
+    pub(super) fn read(env: &Env, flags: &[(String, String)], files: &Locations) -> Settings {
+        let mut settings = Settings::default();
+        settings.read_file(DEFAULT, &Origin::Default);
+        for (path, origin) in [
+            (Some(&files.system), Origin::System as fn(PathBuf) -> Origin),
+            (files.user.as_ref(), Origin::User as fn(PathBuf) -> Origin),
+        ] {
+            let Some(path) = path else { continue };
+            let origin = origin(path.clone());
+            match std::fs::read_to_string(path) {
+                Ok(text) => settings.read_file(&text, &origin),
+                Err(error) if is_absent(&error) => {}
+                Err(error) => settings.refuse(&path.display().to_string(), &origin, format!("cannot be read: {error}")),
+            }
+        }
+        settings.read_environment(env);
+        for (key, text) in flags {
+            settings.read_plain(key, text, Origin::Flag);
+        }
+        settings
+    }
+
+    /// The value of a key; every key has one, if only from `default.toml`.
+    pub(super) fn get(&self, key: &str) -> &Written {
+        self.values
+            .get(key)
+            .expect("default.toml has every key, which a test checks")
+    }
+
+    pub(super) fn refuse(&mut self, key: &str, origin: &Origin, problem: String) {
+        self.errors.push(ConfigError {
+            key: key.to_owned(),
+            origin: origin.clone(),
+            problem,
+        });
+    }
+
+    fn read_file(&mut self, text: &str, origin: &Origin) {
+        let table: toml::Table = match text.parse() {
+            Ok(table) => table,
+            Err(error) => return self.refuse_syntax(text, origin, &error),
+        };
+        for (section, value) in table.iter().filter(|(section, _)| *section != "locked") {
+            let toml::Value::Table(keys) = value else {
+                let problem = format!("is outside of any section; expected one of {}", sections().join(", "));
+                self.refuse(section, origin, problem);
+                continue;
+            };
+            for (name, value) in keys {
+                let name = format!("{section}.{name}");
+                self.put(
+                    &name,
+                    origin.clone(),
+                    |key| key.kind.read_toml(value),
+                    || value.to_string(),
+                );
+            }
+        }
+        if let Some(locked) = table.get("locked") {
+            self.read_locks(locked, origin);
+        }
+    }
+
+    /// Locks are read after the file's values: they hold against what comes later.
+    fn read_locks(&mut self, locked: &toml::Value, origin: &Origin) {
+        if !matches!(origin, Origin::System(_)) {
+            let problem = "only the machine's own file may lock settings; take this section out".to_owned();
+            return self.refuse("locked", origin, problem);
+        }
+        let Some(keys) = locked.get("keys") else { return };
+        match Kind::List.read_toml(keys) {
+            Ok(Value::List(keys)) => {
+                for key in keys {
+                    match find(&key) {
+                        Some(_) => self.locked.push(key),
+                        None => self.refuse("locked.keys", origin, format!("{key:?} is no setting{}", nearest(&key))),
+                    }
+                }
+            }
+            Ok(_) | Err(_) => self.refuse("locked.keys", origin, "expected a list of settings' names".to_owned()),
+        }
+    }
+
+    fn refuse_syntax(&mut self, text: &str, origin: &Origin, error: &toml::de::Error) {
+        // Not the error's own rendering: that quotes the line, and a line may hold a secret.
+        let line = error
+            .span()
+            .map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+        let place = line.map(|line| format!(" in line {line}")).unwrap_or_default();
+        let path = origin.path().map(|path| path.display().to_string()).unwrap_or_default();
+        self.refuse(
+            &path,
+            origin,
+            format!("is no valid TOML{place}: {}", error.message().trim_end()),
+        );
+    }
+
+    fn read_environment(&mut self, env: &Env) {
+        for (variable, text) in &env.0 {
+            let Some(name) = variable.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let name = name.to_ascii_lowercase();
+            let Some((section, key)) = name.split_once('_').filter(|(section, _)| sections().contains(section)) else {
+                // Not refused: other parts of ours, and other people's, name variables so too.
+                if !matches!(variable.as_str(), "TAGALONG_LOG" | "TAGALONG_HOME") {
+                    self.notices
+                        .push(format!("{variable} is no setting and is not looked at."));
+                }
+                continue;
+            };
+            // An empty variable is as good as none.
+            if !text.is_empty() {
+                self.read_plain(&format!("{section}.{key}"), text, Origin::Environment(variable.clone()));
+            }
+        }
+    }
+
+    fn read_plain(&mut self, name: &str, text: &str, origin: Origin) {
+        self.put(name, origin, |key| key.kind.read_text(text), || format!("{text:?}"));
+    }
+
+    fn put(
+        &mut self,
+        name: &str,
+        origin: Origin,
+        read: impl FnOnce(&Key) -> Result<Value, String>,
+        shown: impl FnOnce() -> String,
+    ) {
+        let Some(key) = find(name) else {
+            return self.refuse(name, &origin, format!("there is no such setting{}", nearest(name)));
+        };
+        if self.locked.iter().any(|locked| locked == name) {
+            // Left out, not refused: a variable that a repository sets must not keep the agent from starting.
+            return self.notices.push(format!(
+                "{name} ({origin}) is locked on this machine and was left out of account."
+            ));
+        }
+        match read(key) {
+            Ok(value) => {
+                self.values.insert(key.name, Written { value, origin });
+            }
+            Err(expected) => {
+                let shown = shown();
+                // Where something stands before an @ in a URL, it is a user and perhaps a password.
+                let found = if key.secret || shown.contains('@') {
+                    "its value".to_owned()
+                } else {
+                    shown
+                };
+                self.refuse(name, &origin, format!("{found} is not accepted; expected {expected}"));
+            }
+        }
+    }
+}
+
+// === impl Origin ===
+
+impl Origin {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Origin::System(path) | Origin::User(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::System(path) | Origin::User(path) => write!(f, "{}", path.display()),
+            Origin::Environment(variable) => f.write_str(variable),
+            Origin::Flag => f.write_str("flag"),
+            Origin::Derived(from) => write!(f, "from {from}"),
+        }
+    }
+}
+
+fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<&str> = KEYS
+        .iter()
+        .filter_map(|key| Some(key.name.split_once('.')?.0))
+        .collect();
+    sections.dedup();
+    sections
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// A question that names the closest key, if one is close.
+fn nearest(name: &str) -> String {
+    let closest = KEYS.iter().map(|key| (distance(name, key.name), key.name)).min();
+    closest
+        .filter(|(far, _)| *far <= 4)
+        .map(|(_, key)| format!("; did you mean {key}?"))
+        .unwrap_or_default()
+}
+
+/// Levenshtein's distance, in one row.
+fn distance(left: &str, right: &str) -> usize {
+    let right: Vec<char> = right.chars().collect();
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (i, a) in left.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in right.iter().enumerate() {
+            let change = diagonal + usize::from(a != *b);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
