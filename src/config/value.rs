@@ -317,7 +317,10 @@ fn texts(items: &[toml::Value]) -> Option<Vec<String>> {
 }
 
 fn size(bytes: u64) -> String {
-    match SIZES.iter().find(|(_, factor)| bytes != 0 && bytes % factor == 0) {
+    match SIZES
+        .iter()
+        .find(|(_, factor)| bytes != 0 && bytes.is_multiple_of(*factor))
+    {
         Some((unit, factor)) if *factor > 1 => format!("{}{unit}", bytes / factor),
         _ => bytes.to_string(),
     }
@@ -327,7 +330,7 @@ fn duration(span: Duration) -> String {
     let millis = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let largest = DURATIONS
         .iter()
-        .filter(|(_, factor)| millis != 0 && millis % factor == 0)
+        .filter(|(_, factor)| millis != 0 && millis.is_multiple_of(*factor))
         .max_by_key(|unit| unit.1);
     largest.map_or_else(
         || format!("{millis}ms"),
