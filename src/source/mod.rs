@@ -1,2 +1,3 @@
-//! Where telemetry comes in.
+//! Where telemetry comes in. Every source hands batches to the intake and waits for its verdict; none keeps a queue of its own.
+
 pub mod otlp;

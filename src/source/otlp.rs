@@ -1,1 +1,0 @@
-//! The OTLP receiver: gRPC and HTTP on loopback.

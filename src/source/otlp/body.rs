@@ -1,0 +1,240 @@
+//! A request's body in memory, under the byte budget (promise 2) and under the size limit (R2, R3).
+//!
+//! Bytes are reserved before they are read wherever their number is known: from `Content-Length`, or from the prefix of a gRPC message.
+//! A body of unknown length reserves in growing steps.
+//! Nobody waits for budget while holding some, or two half-read bodies could wait for each other:
+//! a larger reservation is asked for after the smaller one was given back, so that for the time of the wait
+//! what was read so far (64 KiB at the first step) is not accounted for.
+
+use std::{pin::pin, time::Duration};
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+
+use super::answer::Refusal;
+use crate::otlp::budget::Budget;
+
+/// How long a request waits for budget before its sender is told to come again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a sender may pause in the middle of a body. It would hold budget that others wait for.
+const STALL: Duration = Duration::from_secs(10);
+
+/// The first reservation for a body of unknown length; each further one is sixteen times as large.
+const FIRST_STEP: usize = 64 * 1024;
+const STEP_FACTOR: usize = 16;
+
+/// A gRPC message's prefix: one byte that says whether it is compressed, four of length (gRPC over HTTP/2, "Length-Prefixed-Message").
+const PREFIX: usize = 5;
+
+/// What a request may take.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    pub(super) budget: Budget,
+    /// In bytes, for the body as it was sent and for what comes out of it.
+    pub(super) max_request_bytes: usize,
+}
+
+/// A body, and the part of the budget that it uses until it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) bytes: Bytes,
+    pub(super) reserved: Reserved,
+}
+
+/// A part of the budget.
+#[derive(Debug)]
+pub(super) struct Reserved {
+    permit: Option<OwnedSemaphorePermit>,
+    pub(super) bytes: usize,
+}
+
+/// One gRPC message.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) held: Held,
+    pub(super) compressed: bool,
+}
+
+// === impl Reserved ===
+
+impl Reserved {
+    pub(super) async fn new(limits: &Limits, bytes: usize) -> Result<Reserved, Refusal> {
+        let mut reserved = Reserved { permit: None, bytes: 0 };
+        reserved.replace(limits, bytes).await?;
+        Ok(reserved)
+    }
+
+    /// Gives back what is held and takes `bytes`, at most what one request may need.
+    pub(super) async fn replace(&mut self, limits: &Limits, bytes: usize) -> Result<(), Refusal> {
+        self.permit = None;
+        self.bytes = bytes.min(limits.max_request_bytes);
+        let permit = timeout(PATIENCE, limits.budget.take(self.bytes)).await;
+        let permit = permit.map_err(|_| Refusal::later("too many requests are being received at once"))?;
+        self.permit = Some(permit);
+        Ok(())
+    }
+
+    /// Replaces the reservation by larger ones until `needed` bytes fit.
+    pub(super) async fn grow(&mut self, limits: &Limits, needed: usize) -> Result<(), Refusal> {
+        while self.bytes < needed {
+            let step = self.bytes.max(FIRST_STEP).saturating_mul(STEP_FACTOR);
+            self.replace(limits, step).await?;
+        }
+        Ok(())
+    }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// A whole HTTP body. One that arrives in one piece is not copied.
+    pub(super) async fn read<B: Body<Data = Bytes>>(body: B, limits: &Limits) -> Result<Held, Refusal> {
+        let mut body = pin!(body);
+        let declared = body
+            .size_hint()
+            .exact()
+            .map(|exact| usize::try_from(exact).unwrap_or(usize::MAX));
+        let limit = limits.max_request_bytes;
+        if declared.is_some_and(|declared| declared > limit) {
+            return Err(Refusal::too_large(limit));
+        }
+        let mut reserved = Reserved::new(limits, declared.unwrap_or(FIRST_STEP)).await?;
+        let Some(first) = piece(&mut body).await? else {
+            return Ok(Held {
+                bytes: Bytes::new(),
+                reserved,
+            });
+        };
+        let mut all = Gathered::new(first, declared.unwrap_or(0));
+        loop {
+            if all.len() > limit {
+                return Err(Refusal::too_large(limit));
+            }
+            reserved.grow(limits, all.len()).await?;
+            if body.is_end_stream() {
+                break;
+            }
+            match piece(&mut body).await? {
+                Some(next) => all.push(next),
+                None => break,
+            }
+        }
+        Ok(Held {
+            bytes: all.finish(),
+            reserved,
+        })
+    }
+}
+
+// === impl Message ===
+
+impl Message {
+    /// The one message of a unary call. An empty stream is refused, and so is a second message.
+    pub(super) async fn read<B: Body<Data = Bytes>>(body: B, limits: &Limits) -> Result<Message, Refusal> {
+        let mut body = pin!(body);
+        let mut head = Gathered::default();
+        while head.len() < PREFIX {
+            let Some(next) = piece(&mut body).await? else {
+                return Err(Refusal::malformed("the call ended before its message was complete"));
+            };
+            head.push(next);
+        }
+        let head = head.finish();
+        let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+        if head[0] > 1 {
+            return Err(Refusal::malformed("the message's compression flag is neither 0 nor 1"));
+        }
+        if length > limits.max_request_bytes {
+            return Err(Refusal::too_large(limits.max_request_bytes));
+        }
+        let reserved = Reserved::new(limits, length).await?;
+        let mut all = Gathered::new(head.slice(PREFIX..), length);
+        loop {
+            if all.len() > length {
+                return Err(Refusal::malformed("a unary call carries one message"));
+            }
+            if body.is_end_stream() {
+                break;
+            }
+            match piece(&mut body).await? {
+                Some(next) => all.push(next),
+                None => break,
+            }
+        }
+        if all.len() < length {
+            return Err(Refusal::malformed("the call ended before its message was complete"));
+        }
+        Ok(Message {
+            held: Held {
+                bytes: all.finish(),
+                reserved,
+            },
+            compressed: head[0] == 1,
+        })
+    }
+}
+
+/// The next piece of data; trailers are of no interest.
+async fn piece<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, Refusal> {
+    loop {
+        let frame = timeout(STALL, body.frame()).await;
+        let frame = frame.map_err(|_| Refusal::later("the sender paused in the middle of its request"))?;
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(Refusal::malformed("the request broke off")),
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => return Ok(Some(data)),
+                Err(_trailers) => {}
+            },
+        }
+    }
+}
+
+/// Pieces that become one; a single piece stays what it was.
+#[derive(Default)]
+struct Gathered {
+    single: Bytes,
+    joined: Vec<u8>,
+    expected: usize,
+}
+
+impl Gathered {
+    fn new(first: Bytes, expected: usize) -> Gathered {
+        Gathered {
+            single: first,
+            joined: Vec::new(),
+            expected,
+        }
+    }
+
+    fn len(&self) -> usize {
+        // One of the two is empty.
+        self.single.len() + self.joined.len()
+    }
+
+    fn push(&mut self, next: Bytes) {
+        if self.len() == 0 {
+            self.single = next;
+            return;
+        }
+        if self.joined.is_empty() {
+            self.joined
+                .reserve_exact(self.expected.max(self.single.len() + next.len()));
+            self.joined.extend_from_slice(&self.single);
+            self.single = Bytes::new();
+        }
+        self.joined.extend_from_slice(&next);
+    }
+
+    fn finish(self) -> Bytes {
+        if self.joined.is_empty() {
+            self.single
+        } else {
+            Bytes::from(self.joined)
+        }
+    }
+}

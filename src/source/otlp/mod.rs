@@ -1,0 +1,322 @@
+//! The OTLP receiver: gRPC and HTTP, protobuf and JSON, on loopback.
+//!
+//! Both ports answer both protocols, since a sender with the wrong one of two well-known ports is a daily sight.
+//! It decompresses and transcodes, hands every batch to the intake, and answers what the intake says.
+//! It keeps no queue, decodes no span, authenticates nobody but the operating system's user (`peer`),
+//! and takes neither profiles nor streams.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::{self, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    intake::Intake,
+    otlp::{Batch, budget::Budget, status},
+};
+
+mod answer;
+mod body;
+mod decode;
+mod gate;
+mod grpc;
+mod peer;
+mod ports;
+mod web;
+
+use answer::{Answer, Refusal};
+use body::Limits;
+use gate::Origins;
+use peer::Peer;
+pub use ports::{BindError, Moved};
+
+/// Connections at a time; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// A new connection must bring a request within this time, or it is closed.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
+
+/// How long a connection of HTTP/1 may idle, or take over the head of a request.
+/// Metric readers export once a minute, and a connection that is closed the moment it is used costs its sender a retry.
+const IDLE: Duration = Duration::from_secs(150);
+
+/// HTTP/2 finds out about dead peers with pings.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a sender may have on its way before we read it, in bytes, for each stream and connection of HTTP/2.
+/// It is memory that the budget does not see, so it is kept small; loopback has no latency to hide.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// Frames this large bring a usual batch in one piece, which is then never copied.
+const MAX_FRAME: u32 = 128 * 1024;
+const MAX_STREAMS: u32 = 100;
+
+/// After a failed accept (no descriptors left, mostly), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the receiver is built from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `listen.grpc`. An address that is not loopback is only to be found here if the user asked for it.
+    pub grpc: SocketAddr,
+    /// `listen.http`.
+    pub http: SocketAddr,
+    /// `listen.allowed_origins`: web origins that may send, `*` for any. None by default.
+    pub allowed_origins: Vec<String>,
+    /// `listen.max_request_bytes`, for a request as it was sent and for what comes out of it (R2, R3).
+    pub max_request_bytes: usize,
+    /// `listen.other_users`: whether connections of other users of this machine, and of other machines, are taken.
+    pub other_users: bool,
+    /// What a sender that is told to come again should wait.
+    pub retry_after: Duration,
+}
+
+/// A receiver that listens already; connections wait until it runs.
+#[derive(Debug)]
+pub struct Receiver {
+    listeners: Vec<TcpListener>,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    moved: Vec<Moved>,
+    door: Arc<Door>,
+}
+
+/// What every request needs.
+#[derive(Debug)]
+struct Door {
+    intake: Intake,
+    limits: Limits,
+    origins: Origins,
+    other_users: bool,
+    retry_after: Duration,
+    /// Whether a stranger was already logged: one line, not one for each attempt.
+    strangers: AtomicBool,
+}
+
+/// What is known of a connection before its first request.
+#[derive(Clone, Copy, Debug)]
+struct Caller {
+    stranger: bool,
+    /// Whether the connection came in on a loopback address.
+    loopback: bool,
+}
+
+// === impl Receiver ===
+
+impl Receiver {
+    /// Listens, and takes other ports where the wanted ones are held. Must be called within a runtime.
+    pub fn bind(config: Config, intake: Intake, budget: Budget) -> Result<Receiver, BindError> {
+        let (first, grpc, moved) = ports::listen(config.grpc)?;
+        let mut listeners = vec![first];
+        let mut all_moved = Vec::from_iter(moved);
+        let mut http = grpc;
+        // One address for both is fine: it answers both protocols.
+        if config.http != config.grpc || config.http.port() == 0 {
+            let (second, address, moved) = ports::listen(config.http)?;
+            listeners.push(second);
+            all_moved.extend(moved);
+            http = address;
+        }
+        let door = Arc::new(Door {
+            intake,
+            limits: Limits {
+                budget,
+                max_request_bytes: config.max_request_bytes,
+            },
+            origins: Origins::new(config.allowed_origins),
+            other_users: config.other_users,
+            retry_after: config.retry_after,
+            strangers: AtomicBool::new(false),
+        });
+        Ok(Receiver {
+            listeners,
+            grpc,
+            http,
+            moved: all_moved,
+            door,
+        })
+    }
+
+    /// Where OTLP/gRPC is really listened for.
+    pub fn grpc_addr(&self) -> SocketAddr {
+        self.grpc
+    }
+
+    /// Where OTLP/HTTP is really listened for.
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// The listeners that could not have the port they were to have.
+    pub fn moved(&self) -> Vec<Moved> {
+        self.moved.clone()
+    }
+
+    /// Serves until `shutdown` is cancelled, then answers what is in flight and returns.
+    /// How long that may take is the caller's business: dropping the future closes every connection.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut listening = JoinSet::new();
+        for listener in self.listeners {
+            let (door, slots, shutdown) = (self.door.clone(), slots.clone(), shutdown.clone());
+            listening.spawn(accept_loop(listener, door, slots, shutdown));
+        }
+        while listening.join_next().await.is_some() {}
+    }
+}
+
+/// Accepts until `shutdown`, closes the listener, and returns when the last of its connections is done.
+async fn accept_loop(listener: TcpListener, door: Arc<Door>, slots: Arc<Semaphore>, shutdown: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    let server = server();
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let slot = slots.clone().acquire_owned().await.expect("the slots are never closed");
+            (listener.accept().await, slot)
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            (accepted, slot) = next => match accepted {
+                Ok((stream, theirs)) => {
+                    let serving = serve(server.clone(), door.clone(), graceful.watcher(), stream, theirs);
+                    connections.spawn(async move {
+                        let _slot = slot;
+                        serving.await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+    drop(listener);
+    graceful.shutdown().await;
+    while connections.join_next().await.is_some() {}
+}
+
+fn server() -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_concurrent_streams(MAX_STREAMS);
+    server
+}
+
+/// One connection, from its first byte to its last.
+async fn serve(
+    server: auto::Builder<TokioExecutor>,
+    door: Arc<Door>,
+    watcher: hyper_util::server::graceful::Watcher,
+    stream: TcpStream,
+    theirs: SocketAddr,
+) {
+    let Ok(caller) = Caller::identify(&door, &stream, theirs).await else {
+        return;
+    };
+    // Answers are small and each is waited for.
+    let _ = stream.set_nodelay(true);
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = service_fn({
+        let asked = asked.clone();
+        move |request| {
+            asked.store(true, Ordering::Relaxed);
+            let door = door.clone();
+            async move { io::Result::Ok(door.answer(&caller, request).await) }
+        }
+    });
+    let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+    let mut connection = std::pin::pin!(watcher.watch(connection));
+    // A stranger gets its answer and no more of our time.
+    let outcome = match timeout(FIRST_REQUEST, connection.as_mut()).await {
+        Err(_) if asked.load(Ordering::Relaxed) && !caller.stranger => connection.await,
+        Err(_) => return,
+        Ok(outcome) => outcome,
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(error, "a connection ended badly");
+    }
+}
+
+// === impl Door ===
+
+impl Door {
+    async fn answer<B: Body<Data = Bytes>>(&self, caller: &Caller, request: Request<B>) -> Response<Answer> {
+        if grpc::is_call(request.headers()) {
+            grpc::answer(self, caller, request).await
+        } else {
+            web::answer(self, caller, request).await
+        }
+    }
+
+    /// Hands a batch to the intake; what it says becomes the answer's message (R6, R7).
+    async fn take(&self, batch: Batch) -> Result<status::Response, Refusal> {
+        let taken = self.intake.take(batch).await?;
+        Ok(status::Response {
+            rejected: taken.rejected,
+            message: taken.reason.to_owned(),
+        })
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    async fn identify(door: &Door, stream: &TcpStream, theirs: SocketAddr) -> io::Result<Caller> {
+        let ours = stream.local_addr()?;
+        let stranger = !door.other_users && {
+            let peer = task::spawn_blocking(move || Peer::of(theirs, ours)).await?;
+            let may = peer.may_send_as(rustix::process::geteuid().as_raw());
+            if !may && !door.strangers.swap(true, Ordering::Relaxed) {
+                tracing::warn!(?peer, "a connection of another user is refused (listen.other_users)");
+            }
+            !may
+        };
+        Ok(Caller {
+            stranger,
+            loopback: ours.ip().to_canonical().is_loopback(),
+        })
+    }
+
+    fn admitted(&self) -> Result<(), Refusal> {
+        if self.stranger {
+            return Err(Refusal::forbidden(
+                "telemetry is taken from the agent's own user only, or it would go out under the wrong name (listen.other_users)",
+            ));
+        }
+        Ok(())
+    }
+}

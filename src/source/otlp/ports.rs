@@ -1,0 +1,66 @@
+//! Listening sockets: at the wanted addresses, or beside them where another process was faster.
+//!
+//! A workspace may already run a collector on 4317. Failing then would cost the developer all of their telemetry,
+//! so another port is taken and reported; nothing is ever taken away from whoever was first.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+};
+
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::peer;
+
+/// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: u32 = 1024;
+
+/// A listener that could not have the port it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub wanted: SocketAddr,
+    pub got: SocketAddr,
+    /// The process that holds the wanted port, where the system tells.
+    pub held_by: Option<String>,
+}
+
+/// An address cannot be listened on, and no other port would help.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct BindError {
+    pub address: SocketAddr,
+    pub source: io::Error,
+}
+
+/// Listens on `wanted`, or on another port of the same address if that one is taken. Must be called within a runtime.
+pub(super) fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr, Option<Moved>), BindError> {
+    let failed = |source| BindError {
+        address: wanted,
+        source,
+    };
+    let (listener, taken) = match bind(wanted) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let beside = bind(SocketAddr::new(wanted.ip(), 0)).map_err(failed)?;
+            (beside, true)
+        }
+        result => (result.map_err(failed)?, false),
+    };
+    let got = listener.local_addr().map_err(failed)?;
+    let moved = taken.then(|| Moved {
+        wanted,
+        got,
+        held_by: peer::holder_of(wanted),
+    });
+    Ok((listener, got, moved))
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address.ip() {
+        IpAddr::V4(_) => TcpSocket::new_v4()?,
+        IpAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Connections of an earlier start that linger in TIME_WAIT do not keep the port from us; a listener still does.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
