@@ -1,11 +1,58 @@
-//! The only queue, on disk.
+//! The only queue, on disk: a log for each owner and lane, of opaque records.
+//!
+//! ```text
+//! DIR/lock                               held while a process has the spool open
+//! DIR/OWNER/LANE/00000001.log            segments (`segment`: the layout of their bytes)
+//! DIR/OWNER/LANE/cursor                  how far it is answered for, and the books (`cursor`)
+//! DIR/OWNER/LANE/set-aside/…             what is not sent again by itself (`aside`)
+//! DIR/pending-SESSION/place              who may adopt what that start left pending
+//! ```
+//!
+//! An owner is a principal's fingerprint, or one start's pending spool.
+//!
+//! - A record is accepted when it is synced; one sync serves all who wait (`commit`). Nothing answers before that.
+//! - After a failed sync the segment is abandoned and its waiters are refused. Refused records may come out all the
+//!   same after a crash; accepted ones always do.
+//! - Every start writes into new segments, and no number is used twice: an old cursor skips nothing.
+//! - A segment is deleted when all of it is answered for and the history is longer than is wanted (`keep`), or when it
+//!   expired; nothing else is deleted, and nothing is dropped without being counted.
+//! - Memory does not depend on the backlog, and neither does opening (`recover`).
+//! - What a record means is none of its business: bytes in, bytes out.
+
+mod adopt;
+mod aside;
+mod commit;
+mod core;
+mod cursor;
+mod disk;
+mod keep;
+mod log;
+mod reader;
+mod recover;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use self::{commit::Job, core::Core, log::Log, segment::Head};
 use bytes::Bytes;
 use std::{
+    fs::{DirBuilder, File, OpenOptions},
     io,
-    path::PathBuf,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
     time::{Duration, SystemTime},
 };
+use tokio::sync::oneshot;
 
+pub use self::reader::{Reader, Resolver};
+
+/// What a spool is opened with.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub dir: PathBuf,
@@ -103,72 +150,251 @@ pub struct SetAside {
 
 /// A cheap handle.
 #[derive(Clone, Debug)]
-pub struct Spool;
+pub struct Spool {
+    handle: Arc<Handle>,
+}
 
+/// What handles and readers share. Dropping the last one closes the spool.
 #[derive(Debug)]
-pub struct Reader;
+struct Handle {
+    core: Arc<Core>,
+    jobs: mpsc::Sender<Job>,
+    committer: Mutex<Option<thread::JoinHandle<()>>>,
+}
 
 impl Spool {
-    /// Opens or makes the spool and takes its lock; `WouldBlock` if another process holds it.
-    pub fn open(_config: Config) -> io::Result<Spool> {
-        unimplemented!()
+    /// Opens or makes the spool and takes its lock.
+    ///
+    /// # Errors
+    /// `WouldBlock` if another process holds the lock, `InvalidData` if a newer version wrote here.
+    pub fn open(config: Config) -> io::Result<Spool> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&config.dir)?;
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(config.dir.join("lock"))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+        Spool::open_on(Arc::new(disk::System), config, Some(lock))
     }
+
+    fn open_on(disk: Arc<dyn disk::Disk>, config: Config, lock: Option<File>) -> io::Result<Spool> {
+        let found = recover::recover(&*disk, &config.dir)?;
+        let core = Arc::new(Core {
+            config,
+            disk,
+            logs: Mutex::new(found.logs),
+            caps: Mutex::new(found.caps),
+            set_aside: AtomicU64::new(found.set_aside),
+            trouble: Mutex::new(None),
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(lock),
+        });
+        let (jobs, queue) = mpsc::channel();
+        let committer = thread::Builder::new().name("spool".to_owned()).spawn({
+            let core = core.clone();
+            move || commit::run(&core, &queue)
+        })?;
+        let handle = Handle {
+            core,
+            jobs,
+            committer: Mutex::new(Some(committer)),
+        };
+        let _ = handle.jobs.send(Job::Seal(found.unsealed));
+        let _ = handle.jobs.send(Job::Trim);
+        Ok(Spool {
+            handle: Arc::new(handle),
+        })
+    }
+
     /// This start's pending spool.
     pub fn pending(&self) -> Owner {
-        unimplemented!()
+        self.handle.core.pending()
     }
+
     /// Returns when the record is synced. `lane` is a directory's name: a signal's.
-    pub async fn append(
-        &self,
-        _owner: &Owner,
-        _lane: &'static str,
-        _items: u64,
-        _bytes: Bytes,
-    ) -> Result<(), AppendError> {
-        unimplemented!()
+    ///
+    /// The record is written also if the future is dropped meanwhile.
+    pub async fn append(&self, owner: &Owner, lane: &'static str, items: u64, bytes: Bytes) -> Result<(), AppendError> {
+        self.append_to(owner, lane, items, bytes).await
     }
+
+    async fn append_to(&self, owner: &Owner, lane: &str, items: u64, bytes: Bytes) -> Result<(), AppendError> {
+        let core = &self.handle.core;
+        if core.is_closed() {
+            return Err(AppendError::Closed);
+        }
+        let log = core
+            .log(owner, lane)
+            .map_err(|error| AppendError::Disk(error.to_string()))?;
+        let length = u32::try_from(bytes.len()).map_err(|_| AppendError::Full)?;
+        let head = Head {
+            length,
+            items,
+            received: core.now(),
+            check: crc32fast::hash(&bytes),
+        };
+        if !core.reserve(lane, head.size()) {
+            return Err(AppendError::Full);
+        }
+        let (done, answer) = oneshot::channel();
+        let append = commit::Append {
+            log,
+            head,
+            encoded: head.encode(),
+            bytes,
+            done,
+        };
+        if self.handle.jobs.send(Job::Append(append)).is_err() {
+            core.release(lane, head.size());
+            return Err(AppendError::Closed);
+        }
+        answer.await.unwrap_or(Err(AppendError::Closed))
+    }
+
     /// Gives to `owner` what is pending: this start's, and earlier starts' of the same place. One rename a log.
-    pub fn adopt(&self, _owner: &Owner) -> io::Result<()> {
-        unimplemented!()
+    ///
+    /// From then on, what is appended to this start's pending spool goes to `owner` too. This start's is given once:
+    /// a later owner gets none of it. Blocks while the disk is busy.
+    pub fn adopt(&self, owner: &Owner) -> io::Result<()> {
+        self.ask(|reply| Job::Adopt(owner.clone(), reply))
     }
+
     /// Reads from the cursor on. One reader at a time for each log.
-    pub fn reader(&self, _owner: &Owner, _lane: &'static str) -> io::Result<Reader> {
-        unimplemented!()
+    pub fn reader(&self, owner: &Owner, lane: &'static str) -> io::Result<Reader> {
+        Ok(Reader::new(self.handle.clone(), self.handle.core.log(owner, lane)?))
     }
+
     /// A ring is never full and never read for sending: its oldest are let go beyond `keep_bytes` and counted as expired.
-    pub fn set_ring(&self, _lane: &'static str, _ring: bool) {
-        unimplemented!()
+    pub fn set_ring(&self, lane: &'static str, ring: bool) {
+        {
+            let mut caps = log::lock(&self.handle.core.caps);
+            if ring {
+                caps.rings.insert(lane.to_owned())
+            } else {
+                caps.rings.remove(lane)
+            };
+        }
+        let _ = self.handle.jobs.send(Job::Trim);
     }
-    /// Deletes what absent owners left longer than `max_age` ago, and counts it.
-    pub fn expire(&self, _present: Option<&Owner>, _now: SystemTime) -> io::Result<u64> {
-        unimplemented!()
+
+    /// Deletes what absent owners left longer than `max_age` ago, and returns how many items that were.
+    ///
+    /// This start's pending spool is never absent. Blocks while the disk is busy.
+    pub fn expire(&self, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
+        self.ask(|reply| Job::Expire {
+            present: present.cloned(),
+            now,
+            reply,
+        })
     }
+
+    fn ask<T>(&self, job: impl FnOnce(mpsc::Sender<io::Result<T>>) -> Job) -> io::Result<T> {
+        let closed = || io::Error::other("the spool is closed");
+        let (reply, answer) = mpsc::channel();
+        self.handle.jobs.send(job(reply)).map_err(|_| closed())?;
+        answer.recv().map_err(|_| closed())?
+    }
+
+    /// What is in it; from memory alone.
     pub fn stats(&self) -> Stats {
-        unimplemented!()
+        self.handle.core.stats()
     }
+
+    /// What was set aside, by owner and lane.
     pub fn set_aside(&self) -> io::Result<Vec<SetAside>> {
-        unimplemented!()
+        let core = &self.handle.core;
+        let mut entries = Vec::new();
+        for log in core.all() {
+            entries.extend(aside::list(&*core.disk, &log)?);
+        }
+        Ok(entries)
     }
+
     /// Appends a set-aside entry to its log again.
-    pub async fn retry(&self, _id: &str) -> io::Result<()> {
-        unimplemented!()
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown id, `InvalidData` for what a bad disk left: that cannot be sent; `StorageFull`.
+    pub async fn retry(&self, id: &str) -> io::Result<()> {
+        let core = &self.handle.core;
+        let (log, path) = self.entry(id)?;
+        let entry = aside::read(&*core.disk, &path)?;
+        if !entry.whole {
+            let message = "a corrupt record cannot be sent again, only given up";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let owner = log.state().owner.clone();
+        self.append_to(&owner, &log.lane, entry.items, entry.bytes)
+            .await
+            .map_err(|error| match error {
+                AppendError::Full => io::Error::new(io::ErrorKind::StorageFull, error),
+                error => io::Error::other(error),
+            })?;
+        {
+            // Pending now, no longer set aside: accepted stays what it was.
+            let mut state = log.state();
+            state.take_back(entry.items);
+            state.write_cursor()?;
+        }
+        self.delete_entry(&path)
     }
-    pub fn give_up(&self, _id: &str) -> io::Result<()> {
-        unimplemented!()
+
+    /// Deletes a set-aside entry; it stays in the books as set aside.
+    pub fn give_up(&self, id: &str) -> io::Result<()> {
+        let (_, path) = self.entry(id)?;
+        self.delete_entry(&path)
     }
-    /// Seals what is open; later appends are refused.
+
+    fn entry(&self, id: &str) -> io::Result<(Arc<Log>, PathBuf)> {
+        let core = &self.handle.core;
+        let (owner, lane, name) = aside::parse(id)?;
+        let log = log::lock(&core.logs)
+            .by_owner
+            .get(&owner)
+            .and_then(|lanes| lanes.get(lane))
+            .cloned();
+        let log = log.ok_or_else(aside::missing)?;
+        let path = aside::path(&log, name);
+        core.disk.open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => aside::missing(),
+            _ => error,
+        })?;
+        Ok((log, path))
+    }
+
+    fn delete_entry(&self, path: &Path) -> io::Result<()> {
+        let core = &self.handle.core;
+        core.disk.unlink(path)?;
+        core.set_aside.fetch_sub(1, Ordering::Relaxed);
+        path.parent().map_or(Ok(()), |dir| core.disk.sync_dir(dir))
+    }
+
+    /// Seals what is open; later appends are refused. Returns when the lock is released.
     pub async fn close(&self) {
-        unimplemented!()
+        let handle = self.handle.clone();
+        // It only fails if the runtime is going down; then dropping the handle closes.
+        let _ = tokio::task::spawn_blocking(move || handle.close()).await;
     }
 }
 
-impl Reader {
-    /// The next record that is synced and was not returned yet; waits for one.
-    pub async fn next(&mut self) -> io::Result<Record> {
-        unimplemented!()
+impl Handle {
+    fn close(&self) {
+        self.core.closed.store(true, Ordering::Release);
+        let _ = self.jobs.send(Job::Close);
+        // Whoever comes second waits here for the first.
+        let mut committer = log::lock(&self.committer);
+        if let Some(committer) = committer.take()
+            && committer.join().is_err()
+        {
+            tracing::error!("the spool's committer panicked");
+        }
     }
-    /// Books an answer. The cursor moves to the lowest record that is not answered for.
-    pub fn resolve(&self, _position: Position, _outcome: Outcome) -> io::Result<()> {
-        unimplemented!()
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
     }
 }

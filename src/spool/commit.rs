@@ -1,0 +1,304 @@
+//! The committer: one thread that writes. Whoever waits while it syncs is served by its next sync together.
+//!
+//! It alone makes, extends, seals, renames and unlinks segments, so none of these can overlap with another. It never
+//! ends because the disk refuses: it says so to those who wait, and tries again with the next record.
+
+use super::{
+    AppendError, Owner,
+    core::Core,
+    keep,
+    log::{Log, Open, Segment, lock, segment_path},
+    segment::{self, Head, SEGMENT_BYTES, Tally},
+};
+use bytes::Bytes;
+use std::{
+    io::{self, IoSlice},
+    sync::{Arc, mpsc},
+    time::SystemTime,
+};
+use tokio::sync::oneshot;
+
+/// What the committer is asked to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    Append(Append),
+    /// Ends segments that an earlier start left open.
+    Seal(Vec<(Arc<Log>, u64)>),
+    /// Deletes what may go.
+    Trim,
+    Adopt(Owner, mpsc::Sender<io::Result<()>>),
+    Expire {
+        present: Option<Owner>,
+        now: SystemTime,
+        reply: mpsc::Sender<io::Result<u64>>,
+    },
+    /// Seals everything and ends the thread.
+    Close,
+}
+
+/// A record that waits to be written.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub log: Arc<Log>,
+    pub head: Head,
+    pub encoded: [u8; segment::HEAD],
+    pub bytes: Bytes,
+    pub done: oneshot::Sender<Result<(), AppendError>>,
+}
+
+/// Runs until the spool is closed.
+pub(super) fn run(core: &Core, jobs: &mpsc::Receiver<Job>) {
+    while let Ok(first) = jobs.recv() {
+        let mut appends: Vec<Append> = Vec::new();
+        let mut others = Vec::new();
+        for job in std::iter::once(first).chain(jobs.try_iter()) {
+            match job {
+                Job::Append(append) => appends.push(append),
+                other => others.push(other),
+            }
+        }
+        commit_all(core, appends);
+        for job in others {
+            match job {
+                Job::Append(append) => commit_all(core, vec![append]),
+                Job::Seal(left) => seal_left(core, left),
+                Job::Trim => keep::trim(core),
+                Job::Adopt(owner, reply) => drop(reply.send(super::adopt::adopt(core, &owner))),
+                Job::Expire { present, now, reply } => drop(reply.send(keep::expire(core, present.as_ref(), now))),
+                Job::Close => return close(core, jobs),
+            }
+        }
+    }
+    close(core, jobs);
+}
+
+fn close(core: &Core, jobs: &mpsc::Receiver<Job>) {
+    for job in jobs.try_iter() {
+        if let Job::Append(append) = job {
+            core.release(&append.log.lane, append.head.size());
+            let _ = append.done.send(Err(AppendError::Closed));
+        }
+    }
+    for log in core.all() {
+        if let Err(error) = seal(&log) {
+            tracing::warn!(%error, log.lane, "a segment stays unsealed");
+        }
+        let mut state = log.state();
+        if state.unwritten {
+            let _ = state.write_cursor();
+        }
+        let file = state.cursor_file.clone();
+        drop(state);
+        if let Some(Err(error)) = file.map(|file| file.sync()) {
+            tracing::warn!(%error, log.lane, "the cursor may be older after a power cut");
+        }
+    }
+    *lock(&core.lock) = None;
+}
+
+/// Commits appends log by log.
+fn commit_all(core: &Core, mut appends: Vec<Append>) {
+    for append in &mut appends {
+        let moved = append.log.state().moved.clone();
+        if let Some(log) = moved {
+            append.log = log;
+        }
+    }
+    while let Some(first) = appends.first() {
+        let log = first.log.clone();
+        let (mine, rest) = appends.into_iter().partition(|append| Arc::ptr_eq(&append.log, &log));
+        appends = rest;
+        commit(core, &log, mine);
+    }
+}
+
+/// Writes and syncs as many as fit the segment at once, and answers them; then the next.
+fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
+    let mut left = appends.into_iter().peekable();
+    let mut sealed_one = false;
+    while left.peek().is_some() {
+        let used = lock(&log.open).as_ref().map_or(0, |open| open.tally.bytes);
+        let mut size = used;
+        let mut batch: Vec<Append> = Vec::new();
+        while let Some(append) = left.next_if(|append| size == 0 || size + append.head.size() <= SEGMENT_BYTES) {
+            size += append.head.size();
+            batch.push(append);
+        }
+        let result = if batch.is_empty() {
+            Ok(())
+        } else {
+            write(core, log, &batch)
+        };
+        if !batch.is_empty() {
+            core.note_trouble(result.as_ref().err());
+        }
+        for append in batch {
+            if result.is_err() {
+                core.release(&log.lane, append.head.size());
+            }
+            let answer = result
+                .as_ref()
+                .map(|()| ())
+                .map_err(|error| AppendError::Disk(error.to_string()));
+            let _ = append.done.send(answer);
+        }
+        if result.is_ok() && (left.peek().is_some() || size >= SEGMENT_BYTES) {
+            sealed_one = true;
+            if let Err(error) = seal(log) {
+                tracing::warn!(%error, log.lane, "a segment stays unsealed");
+            }
+        }
+    }
+    if sealed_one && lock(&core.caps).rings.contains(&log.lane) {
+        keep::trim(core);
+    }
+}
+
+/// Writes records behind the open segment's synced end, and syncs.
+fn write(core: &Core, log: &Log, batch: &[Append]) -> io::Result<()> {
+    let mut slot = lock(&log.open);
+    let new = slot.is_none();
+    if new {
+        *slot = Some(create(core, log)?);
+    }
+    let open = slot.as_mut().expect("it was made just now");
+    let header = segment::header(core.now());
+    let first = open.tally.records == 0;
+    let mut slices = Vec::with_capacity(1 + 2 * batch.len());
+    if first {
+        slices.push(IoSlice::new(&header));
+    }
+    let mut tally = open.tally;
+    for append in batch {
+        slices.push(IoSlice::new(&append.encoded));
+        slices.push(IoSlice::new(&append.bytes));
+        tally.add(&append.head);
+    }
+    let at = if first { 0 } else { open.tally.end() };
+    if let Err(error) = open.file.write_at(at, &mut slices) {
+        // Nothing was synced, so the same place can be written again; if only it can be cut clean.
+        if open.file.set_len(at).is_err() {
+            abandon(log, &mut slot);
+        }
+        return Err(error);
+    }
+    let synced = open
+        .file
+        .sync()
+        .and_then(|()| if first { core.disk.sync_dir(&dir(log)) } else { Ok(()) });
+    if let Err(error) = synced {
+        // The kernel may have dropped the pages and forgotten it: another sync of this file would lie.
+        let _ = open.file.set_len(at);
+        abandon(log, &mut slot);
+        return Err(error);
+    }
+    open.tally = tally;
+    log.publish(
+        open.number,
+        Segment {
+            tally,
+            open: true,
+            sealed: false,
+        },
+    );
+    Ok(())
+}
+
+fn dir(log: &Log) -> std::path::PathBuf {
+    log.state().dir.clone()
+}
+
+/// Makes the next segment's file, and whatever it needs around it.
+fn create(core: &Core, log: &Log) -> io::Result<Open> {
+    let (owner, dir, is_new) = {
+        let state = log.state();
+        (state.owner.clone(), state.dir.clone(), state.cursor_file.is_none())
+    };
+    if is_new {
+        core.make_dirs(&owner, &dir)?;
+        log.state().allocate_cursor(&*core.disk)?;
+    }
+    let number = {
+        let mut state = log.state();
+        state.next += 1;
+        state.next - 1
+    };
+    let file = core.disk.create(&segment_path(&dir, number))?;
+    Ok(Open {
+        number,
+        file,
+        tally: Tally::default(),
+    })
+}
+
+/// Leaves the open segment as it is: what was synced before stays readable, and nothing is written to it any more.
+fn abandon(log: &Log, slot: &mut Option<Open>) {
+    if let Some(open) = slot.take() {
+        log.publish(
+            open.number,
+            Segment {
+                tally: open.tally,
+                open: false,
+                sealed: false,
+            },
+        );
+    }
+}
+
+/// Ends the open segment, if there is one. If that fails it is read up to its end all the same.
+pub(super) fn seal(log: &Log) -> io::Result<()> {
+    let Some(open) = lock(&log.open).take() else {
+        return Ok(());
+    };
+    let written = write_footer(&open);
+    log.publish(
+        open.number,
+        Segment {
+            tally: open.tally,
+            open: false,
+            sealed: written.is_ok(),
+        },
+    );
+    written
+}
+
+fn write_footer(open: &Open) -> io::Result<()> {
+    if open.tally.records == 0 {
+        return Ok(());
+    }
+    open.file
+        .write_at(open.tally.end(), &mut [IoSlice::new(&open.tally.encode())])?;
+    open.file.sync()
+}
+
+fn seal_left(core: &Core, left: Vec<(Arc<Log>, u64)>) {
+    for (log, number) in left {
+        let found = {
+            let state = log.state();
+            state
+                .segments
+                .get(&number)
+                .copied()
+                .map(|segment| (segment, segment_path(&state.dir, number)))
+        };
+        let Some((segment, path)) = found else { continue };
+        let sealed = core.disk.open(&path).and_then(|file| {
+            file.set_len(segment.tally.end())?;
+            write_footer(&Open {
+                number,
+                file,
+                tally: segment.tally,
+            })
+        });
+        match sealed {
+            Ok(()) => log.publish(
+                number,
+                Segment {
+                    sealed: segment.tally.records > 0,
+                    ..segment
+                },
+            ),
+            Err(error) => tracing::warn!(%error, log.lane, "a segment stays unsealed"),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! What every handle, the readers and the committer share: the disk, the logs by owner and lane, and the caps.
+
+use super::{
+    Books, Config, Owner, Stats,
+    aside::millis,
+    disk::Disk,
+    log::{Log, lock},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+/// How the directory of one start's pending spool begins.
+pub(super) const PENDING: &str = "pending-";
+/// The file in a pending spool's directory that says who may adopt it.
+pub(super) const PLACE: &str = "place";
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub config: Config,
+    pub disk: Arc<dyn Disk>,
+    pub logs: Mutex<Logs>,
+    pub caps: Mutex<Caps>,
+    /// Set-aside entries on disk.
+    pub set_aside: AtomicU64,
+    /// Why the disk refuses right now.
+    pub trouble: Mutex<Option<String>>,
+    pub closed: AtomicBool,
+    /// Held while anything may still be written.
+    pub lock: Mutex<Option<fs::File>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    pub by_owner: BTreeMap<Owner, BTreeMap<String, Arc<Log>>>,
+    /// Who got this start's pending spool.
+    pub adopted: Option<Owner>,
+}
+
+/// Unsent bytes by lane, those on their way to the disk included.
+#[derive(Debug, Default)]
+pub(super) struct Caps {
+    pub lanes: BTreeMap<String, u64>,
+    pub rings: BTreeSet<String>,
+}
+
+impl Core {
+    pub(super) fn pending(&self) -> Owner {
+        Owner(format!("{PENDING}{}", self.config.session))
+    }
+
+    /// The log for appends and readers; makes it in memory if there is none.
+    pub(super) fn log(&self, owner: &Owner, lane: &str) -> io::Result<Arc<Log>> {
+        let mut logs = lock(&self.logs);
+        let adopted = logs.adopted.clone().filter(|_| *owner == self.pending());
+        let owner = adopted.as_ref().unwrap_or(owner);
+        if let Some(log) = logs.by_owner.get(owner).and_then(|lanes| lanes.get(lane)) {
+            return Ok(log.clone());
+        }
+        if !is_owner(&owner.0) || !is_owner(lane) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "an owner or lane that is no directory's name",
+            ));
+        }
+        let dir = self.config.dir.join(&owner.0).join(lane);
+        let log = Arc::new(Log::new(owner.clone(), lane, dir));
+        logs.by_owner
+            .entry(owner.clone())
+            .or_default()
+            .insert(lane.to_owned(), log.clone());
+        Ok(log)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Log>> {
+        lock(&self.logs)
+            .by_owner
+            .values()
+            .flat_map(|lanes| lanes.values().cloned())
+            .collect()
+    }
+
+    pub(super) fn note_trouble(&self, trouble: Option<&io::Error>) {
+        let mut noted = lock(&self.trouble);
+        match (trouble, noted.is_some()) {
+            (Some(error), was) => {
+                if !was {
+                    tracing::warn!(%error, "the spool's disk refuses");
+                }
+                *noted = Some(error.to_string());
+            }
+            (None, true) => {
+                tracing::info!("the spool's disk takes data again");
+                *noted = None;
+            }
+            (None, false) => {}
+        }
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            set_aside: self.set_aside.load(Ordering::Relaxed),
+            ..Stats::default()
+        };
+        let rings = lock(&self.caps).rings.clone();
+        let mut oldest: Option<u64> = None;
+        for log in self.all() {
+            let state = log.state();
+            if state.moved.is_some() {
+                continue;
+            }
+            let books = stats.books.entry(log.lane.clone()).or_default();
+            let settled = state.settled();
+            books.delivered += settled.delivered;
+            books.rejected += settled.rejected;
+            books.set_aside += settled.set_aside;
+            books.expired += settled.expired;
+            books.pending += state.pending_items();
+            if !rings.contains(&log.lane) {
+                stats.bytes += state.unsent_bytes();
+                oldest = [oldest, state.oldest()].into_iter().flatten().min();
+            }
+        }
+        for books in stats.books.values_mut() {
+            let Books {
+                delivered,
+                rejected,
+                set_aside,
+                expired,
+                pending,
+                ..
+            } = *books;
+            books.accepted = delivered + rejected + set_aside + expired + pending;
+        }
+        stats.oldest = oldest.map(time);
+        stats.trouble = lock(&self.trouble).clone();
+        stats
+    }
+
+    /// Takes room for a record, if its lane and the spool have it.
+    pub(super) fn reserve(&self, lane: &str, bytes: u64) -> bool {
+        let mut caps = lock(&self.caps);
+        let max = self.config.max_bytes;
+        let unsent: u64 = caps
+            .lanes
+            .iter()
+            .filter(|(lane, _)| !caps.rings.contains(*lane))
+            .map(|(_, n)| n)
+            .sum();
+        let used = caps.lanes.get(lane).copied().unwrap_or(0);
+        if !caps.rings.contains(lane) && (unsent + bytes > max || used + bytes > max / 2) {
+            return false;
+        }
+        match caps.lanes.get_mut(lane) {
+            Some(used) => *used += bytes,
+            None => drop(caps.lanes.insert(lane.to_owned(), bytes)),
+        }
+        true
+    }
+
+    pub(super) fn release(&self, lane: &str, bytes: u64) {
+        if let Some(used) = lock(&self.caps).lanes.get_mut(lane) {
+            *used = used.saturating_sub(bytes);
+        }
+    }
+
+    /// Makes a log's directory, and all above it up to the spool's own, durably.
+    pub(super) fn make_dirs(&self, owner: &Owner, log_dir: &Path) -> io::Result<()> {
+        let owner_dir = self.config.dir.join(&owner.0);
+        self.disk.create_dir(&owner_dir)?;
+        if *owner == self.pending() {
+            self.write_place(&owner_dir.join(PLACE))?;
+        }
+        self.disk.sync_dir(&self.config.dir)?;
+        self.disk.create_dir(log_dir)?;
+        self.disk.sync_dir(&owner_dir)
+    }
+
+    fn write_place(&self, path: &Path) -> io::Result<()> {
+        let file = match self.disk.open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.create(path)?,
+            Err(error) => return Err(error),
+        };
+        file.write_at(0, &mut [io::IoSlice::new(self.config.place.as_bytes())])?;
+        file.sync()
+    }
+
+    /// Who may adopt a pending spool; `None` if it does not say.
+    pub(super) fn read_place(&self, owner: &Owner) -> Option<String> {
+        let path: PathBuf = self.config.dir.join(&owner.0).join(PLACE);
+        let file = self.disk.open(&path).ok()?;
+        String::from_utf8(file.read_at(0, file.len().ok()? as usize).ok()?).ok()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        millis(SystemTime::now())
+    }
+}
+
+/// Whether a name may be a directory's.
+pub(super) fn is_owner(name: &str) -> bool {
+    (1..=80).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+pub(super) fn time(millis: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(millis)
+}

@@ -1,0 +1,264 @@
+//! Reads a log from its cursor on, in order and in constant memory, and books what became of each record.
+//!
+//! A record whose bytes do not agree with their checksum is set aside with what is left of it, counted, and passed.
+
+use super::{
+    Handle, Outcome, Part, Position, Record, aside,
+    commit::Job,
+    core::time,
+    cursor::Settled,
+    disk::File,
+    log::{Find, Log, settle},
+    segment::{self, CHUNK, HEAD, Head},
+};
+use bytes::Bytes;
+use std::{io, sync::Arc};
+
+/// Reads one log. There is one at a time for each log.
+#[derive(Debug)]
+pub struct Reader {
+    resolver: Resolver,
+    /// The next place to read.
+    number: u64,
+    offset: u64,
+    /// Items of this segment before that place.
+    before: u64,
+    file: Option<(u64, File)>,
+    /// Bytes from that place on.
+    chunk: Bytes,
+}
+
+/// Books answers for one log, also while its reader waits. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    handle: Arc<Handle>,
+    log: Arc<Log>,
+}
+
+/// What one step of the reader came to.
+enum Step {
+    Record(Record),
+    /// Something was passed; there may be more.
+    Again,
+    /// All that is synced was read.
+    Wait,
+}
+
+impl Reader {
+    pub(super) fn new(handle: Arc<Handle>, log: Arc<Log>) -> Reader {
+        let cursor = log.state().cursor;
+        let (number, offset, before) = (cursor.segment, cursor.offset, cursor.before);
+        Reader {
+            resolver: Resolver { handle, log },
+            number,
+            offset,
+            before,
+            file: None,
+            chunk: Bytes::new(),
+        }
+    }
+
+    /// The next record that is synced and was not returned yet; waits for one.
+    ///
+    /// Dropping the future loses nothing. After an error the same place is read again.
+    pub async fn next(&mut self) -> io::Result<Record> {
+        loop {
+            match self.step() {
+                Ok(Step::Record(record)) => return Ok(record),
+                Ok(Step::Again) => {}
+                Ok(Step::Wait) => self.resolver.log.news.notified().await,
+                Err(error) => {
+                    self.chunk = Bytes::new();
+                    self.file = None;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Like [`Reader::next`], but `None` where that would wait.
+    pub fn try_next(&mut self) -> io::Result<Option<Record>> {
+        loop {
+            match self.step()? {
+                Step::Record(record) => return Ok(Some(record)),
+                Step::Again => {}
+                Step::Wait => return Ok(None),
+            }
+        }
+    }
+
+    /// Books an answer. The cursor moves to the lowest record that is not answered for.
+    pub fn resolve(&self, position: Position, outcome: Outcome) -> io::Result<()> {
+        self.resolver.resolve(position, outcome)
+    }
+
+    /// A handle that books answers for this log.
+    pub fn resolver(&self) -> Resolver {
+        self.resolver.clone()
+    }
+
+    fn step(&mut self) -> io::Result<Step> {
+        let found = self.resolver.log.state().find(self.number, self.offset, self.before);
+        let Find::Bytes {
+            number,
+            offset,
+            before,
+            end,
+            path,
+        } = found
+        else {
+            return Ok(Step::Wait);
+        };
+        if (number, offset) != (self.number, self.offset) {
+            self.chunk = Bytes::new();
+            (self.number, self.offset, self.before) = (number, offset, before);
+        }
+        let file = match &self.file {
+            Some((open, file)) if *open == number => file.clone(),
+            _ => match self.resolver.handle.core.disk.open(&path) {
+                Ok(file) => self.file.insert((number, file)).1.clone(),
+                // It was deleted just now, as a ring's oldest: the next look finds what is behind it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has(number) => return Ok(Step::Again),
+                Err(error) => return Err(error),
+            },
+        };
+        if self.chunk.len() < HEAD {
+            self.fill(&file, end, CHUNK)?;
+        }
+        let head = Head::decode(&self.chunk).filter(|head| offset + head.size() <= end);
+        let Some(head) = head else {
+            return self.pass_gap(&file, end);
+        };
+        let size = head.size() as usize;
+        if self.chunk.len() < size {
+            self.fill(&file, end, size.max(CHUNK))?;
+        }
+        self.take(&head, size)
+    }
+
+    fn has(&self, number: u64) -> bool {
+        self.resolver.log.state().segments.contains_key(&number)
+    }
+
+    fn fill(&mut self, file: &File, end: u64, len: usize) -> io::Result<()> {
+        let most = (end - self.offset).min(len as u64) as usize;
+        self.chunk = Bytes::from(file.read_at(self.offset, most)?);
+        Ok(())
+    }
+
+    /// Takes the record at the front of the chunk.
+    fn take(&mut self, head: &Head, size: usize) -> io::Result<Step> {
+        let position = Position {
+            segment: self.number,
+            offset: self.offset,
+        };
+        let bytes = self.chunk.slice(HEAD.min(self.chunk.len())..size.min(self.chunk.len()));
+        let end = self.offset + size as u64;
+        let wanted = self.resolver.log.state().take(position, end, head.items, head.received);
+        let good = bytes.len() == head.length as usize && crc32fast::hash(&bytes) == head.check;
+        if wanted && !good {
+            self.resolver.set_corrupt_aside(position, head.items, bytes.clone())?;
+        }
+        self.chunk = self.chunk.slice(size.min(self.chunk.len())..);
+        self.offset = end;
+        self.before += head.items;
+        if !wanted || !good {
+            return Ok(Step::Again);
+        }
+        Ok(Step::Record(Record {
+            position,
+            items: head.items,
+            received: time(head.received),
+            bytes,
+        }))
+    }
+
+    /// Sets aside bytes that are no record, up to the next record or the end of the segment. The items are what the
+    /// segment's footer counted and nobody else in it has.
+    fn pass_gap(&mut self, file: &File, end: u64) -> io::Result<Step> {
+        let position = Position {
+            segment: self.number,
+            offset: self.offset,
+        };
+        let next = segment::find(file, self.offset + 1, end)?.unwrap_or(end);
+        let behind = segment::survey(file, next, end)?.items;
+        let (total, received) = {
+            let state = self.resolver.log.state();
+            let cursor = state.cursor.received;
+            state
+                .segments
+                .get(&self.number)
+                .map_or((0, cursor), |segment| (segment.tally.items, segment.tally.first))
+        };
+        let items = total.saturating_sub(self.before).saturating_sub(behind);
+        let bytes = Bytes::from(file.read_at(self.offset, (next - self.offset) as usize)?);
+        if self.resolver.log.state().take(position, next, items, received) {
+            self.resolver.set_corrupt_aside(position, items, bytes)?;
+        }
+        self.chunk = Bytes::new();
+        self.offset = next;
+        self.before += items;
+        Ok(Step::Again)
+    }
+}
+
+impl Resolver {
+    /// Books an answer, as [`Reader::resolve`] does. A record that was answered for already keeps its answer.
+    ///
+    /// # Errors
+    /// If what is to be set aside cannot be written: then the record is not answered for, and this can be tried again.
+    pub fn resolve(&self, position: Position, outcome: Outcome) -> io::Result<()> {
+        let Some(items) = self.log.state().waits_for(position) else {
+            return Ok(());
+        };
+        self.write_aside(position, &outcome.set_aside, true)?;
+        self.book(position, settle(items, &outcome))
+    }
+
+    fn set_corrupt_aside(&self, position: Position, items: u64, bytes: Bytes) -> io::Result<()> {
+        tracing::warn!(lane = self.log.lane, items, "a corrupt record is set aside");
+        let part = Part {
+            bytes,
+            items,
+            reason: "corrupt".to_owned(),
+        };
+        self.write_aside(position, &[part], false)?;
+        self.book(
+            position,
+            Settled {
+                set_aside: items,
+                ..Settled::default()
+            },
+        )
+    }
+
+    fn write_aside(&self, position: Position, parts: &[Part], whole: bool) -> io::Result<()> {
+        let core = &self.handle.core;
+        if core.is_closed() {
+            return Err(io::Error::other("the spool is closed"));
+        }
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let dir = self.log.state().dir.clone();
+        let added = aside::write(&*core.disk, &dir, position, parts, whole, core.now());
+        core.note_trouble(added.as_ref().err());
+        core.set_aside.fetch_add(added?, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn book(&self, position: Position, settled: Settled) -> io::Result<()> {
+        let core = &self.handle.core;
+        let advance = self.log.state().answer(position, settled);
+        core.release(&self.log.lane, advance.freed);
+        if let Some(error) = &advance.trouble {
+            // The cursor in memory has moved all the same, and the next advance writes it again.
+            core.note_trouble(Some(error));
+        }
+        if advance.left_segment {
+            // Closed meanwhile: the next start trims.
+            let _ = self.handle.jobs.send(Job::Trim);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! The bytes of one segment, and how to find the records in bytes that a crash or a bad disk left.
+//!
+//! All numbers are little-endian; times are milliseconds since 1970; checksums are CRC-32 (IEEE).
+//!
+//! ```text
+//! segment = header record* footer?          (no footer: still open, or its process was killed)
+//!
+//! header  = "TSEG"  version u32 = 1  created u64                                           16 bytes
+//! record  = length u32  items u64  received u64  check u32 (of the bytes)
+//!           check u32 (of the 24 bytes before it)  bytes[length]                           28 bytes + length
+//! footer  = "TEN1"  records u64  items u64  length u64 (of all records)
+//!           first u64  last u64 (received)  check u32 (of the 44 bytes before it)          48 bytes
+//! ```
+//!
+//! A record's head has a checksum of its own: where only the bytes are bad, the length still leads to the next record
+//! and the items are still known. A run of zeros is no valid head.
+
+use super::disk::File;
+use std::io;
+
+/// Length of a segment's header: where its first record is.
+pub(super) const HEADER: u64 = 16;
+/// Length of a record's head.
+pub(super) const HEAD: usize = 28;
+/// Length of a sealed segment's footer.
+pub(super) const FOOTER: usize = 48;
+/// A segment that has reached this is sealed; a record that is longer gets one to itself.
+pub(super) const SEGMENT_BYTES: u64 = 16 << 20;
+/// How much is read at once.
+pub(super) const CHUNK: usize = 256 << 10;
+
+const VERSION: u32 = 1;
+const MAGIC: &[u8; 4] = b"TSEG";
+const END_MAGIC: &[u8; 4] = b"TEN1";
+
+/// A segment's header.
+pub(super) fn header(created: u64) -> [u8; HEADER as usize] {
+    let mut bytes = [0; HEADER as usize];
+    bytes[..4].copy_from_slice(MAGIC);
+    bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[8..].copy_from_slice(&created.to_le_bytes());
+    bytes
+}
+
+/// Whether a newer version of the program wrote this header: what we do not understand, we must not cut.
+pub(super) fn is_foreign(header: &[u8]) -> bool {
+    header.len() >= 8 && header[..4] == MAGIC[..] && u32_at(header, 4) != VERSION
+}
+
+/// What is known about a record before its bytes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub length: u32,
+    pub items: u64,
+    pub received: u64,
+    pub check: u32,
+}
+
+impl Head {
+    pub(super) fn encode(&self) -> [u8; HEAD] {
+        let mut bytes = [0; HEAD];
+        bytes[..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[4..12].copy_from_slice(&self.items.to_le_bytes());
+        bytes[12..20].copy_from_slice(&self.received.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.check.to_le_bytes());
+        let check = crc32fast::hash(&bytes[..24]);
+        bytes[24..].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    /// `None` if these are not the bytes of a head. Needs [`HEAD`] of them.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Head> {
+        let bytes = bytes.get(..HEAD)?;
+        (crc32fast::hash(&bytes[..24]) == u32_at(bytes, 24)).then(|| Head {
+            length: u32_at(bytes, 0),
+            items: u64_at(bytes, 4),
+            received: u64_at(bytes, 12),
+            check: u32_at(bytes, 20),
+        })
+    }
+
+    /// What the record takes in its segment.
+    pub(super) fn size(&self) -> u64 {
+        HEAD as u64 + u64::from(self.length)
+    }
+}
+
+/// The sums over some records; what a footer holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub records: u64,
+    pub items: u64,
+    /// With the heads.
+    pub bytes: u64,
+    /// When the first record was received.
+    pub first: u64,
+    /// When the last record was received.
+    pub last: u64,
+}
+
+impl Tally {
+    pub(super) fn add(&mut self, head: &Head) {
+        if self.records == 0 {
+            self.first = head.received;
+        }
+        self.records += 1;
+        self.items = self.items.saturating_add(head.items);
+        self.bytes += head.size();
+        self.last = head.received;
+    }
+
+    /// Where a segment's records end.
+    pub(super) fn end(&self) -> u64 {
+        HEADER + self.bytes
+    }
+
+    pub(super) fn encode(&self) -> [u8; FOOTER] {
+        let mut bytes = [0; FOOTER];
+        bytes[..4].copy_from_slice(END_MAGIC);
+        for (i, value) in [self.records, self.items, self.bytes, self.first, self.last]
+            .into_iter()
+            .enumerate()
+        {
+            bytes[4 + 8 * i..12 + 8 * i].copy_from_slice(&value.to_le_bytes());
+        }
+        let check = crc32fast::hash(&bytes[..FOOTER - 4]);
+        bytes[FOOTER - 4..].copy_from_slice(&check.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a sealed segment's footer; `file_len` must agree with it, or it is only bytes of a record.
+    pub(super) fn decode(bytes: &[u8], file_len: u64) -> Option<Tally> {
+        if bytes.len() != FOOTER || bytes[..4] != END_MAGIC[..] {
+            return None;
+        }
+        if crc32fast::hash(&bytes[..FOOTER - 4]) != u32_at(bytes, FOOTER - 4) {
+            return None;
+        }
+        let [records, items, bytes, first, last] = [4, 12, 20, 28, 36].map(|at| u64_at(bytes, at));
+        let tally = Tally {
+            records,
+            items,
+            bytes,
+            first,
+            last,
+        };
+        (bytes.checked_add(HEADER + FOOTER as u64) == Some(file_len)).then_some(tally)
+    }
+}
+
+/// Reads the footer of a segment, if it has one.
+pub(super) fn footer(file: &File, file_len: u64) -> io::Result<Option<Tally>> {
+    let Some(at) = file_len.checked_sub(FOOTER as u64) else {
+        return Ok(None);
+    };
+    Ok(Tally::decode(&file.read_at(at, FOOTER)?, file_len))
+}
+
+/// Sums up the records from `from` to `end`, in constant memory.
+///
+/// Bad bytes with a good record behind them were in the middle of what was accepted: they are included, for the reader
+/// to set aside. Bad bytes with nothing good behind them are a torn tail, which nobody was told was accepted.
+/// The tally's `bytes` reach to the end of the last good record, bad ones before it included.
+pub(super) fn survey(file: &File, from: u64, end: u64) -> io::Result<Tally> {
+    let mut window = Window::new(file);
+    let mut tally = Tally::default();
+    let mut doubtful = tally;
+    let mut at = from;
+    while at < end {
+        match Head::decode(window.bytes(at, HEAD)?) {
+            Some(head) if at + head.size() <= end => {
+                doubtful.add(&head);
+                if window.check(at + HEAD as u64, head.length)? == head.check {
+                    doubtful.bytes = at + head.size() - from;
+                    tally = doubtful;
+                }
+                at += head.size();
+            }
+            _ => match find(file, at + 1, end)? {
+                Some(next) => at = next,
+                None => break,
+            },
+        }
+    }
+    Ok(tally)
+}
+
+/// The first place from `from` on where a whole record could be.
+pub(super) fn find(file: &File, from: u64, end: u64) -> io::Result<Option<u64>> {
+    let mut window = Window::new(file);
+    let last = end.saturating_sub(HEAD as u64);
+    for at in from..=last {
+        if let Some(head) = Head::decode(window.bytes(at, HEAD)?)
+            && at + head.size() <= end
+        {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+/// A moving part of a file in memory.
+struct Window<'a> {
+    file: &'a File,
+    start: u64,
+    loaded: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a File) -> Self {
+        Window {
+            file,
+            start: 0,
+            loaded: Vec::new(),
+        }
+    }
+
+    /// `len` bytes at `at`; fewer at the end of the file.
+    fn bytes(&mut self, at: u64, len: usize) -> io::Result<&[u8]> {
+        let held = self.start + self.loaded.len() as u64;
+        if at < self.start || at + len as u64 > held {
+            self.loaded = self.file.read_at(at, len.max(CHUNK))?;
+            self.start = at;
+        }
+        let from = (at - self.start) as usize;
+        Ok(&self.loaded[from..self.loaded.len().min(from + len)])
+    }
+
+    fn check(&mut self, mut at: u64, length: u32) -> io::Result<u32> {
+        let mut hasher = crc32fast::Hasher::new();
+        let mut left = length as usize;
+        while left > 0 {
+            let part = self.bytes(at, left.min(CHUNK))?;
+            if part.is_empty() {
+                break;
+            }
+            hasher.update(part);
+            at += part.len() as u64;
+            left -= part.len();
+        }
+        Ok(hasher.finalize())
+    }
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

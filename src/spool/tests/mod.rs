@@ -1,0 +1,149 @@
+//! What the spool promises, told as stories; on a real directory where a disk need not fail.
+
+use super::*;
+use std::time::UNIX_EPOCH;
+
+const TRACES: &str = "traces";
+
+fn config(dir: &Path) -> Config {
+    Config {
+        dir: dir.to_path_buf(),
+        max_bytes: 1 << 30,
+        keep_bytes: 64 << 20,
+        max_age: Duration::from_secs(3600),
+        session: "s1".to_owned(),
+        place: "here".to_owned(),
+    }
+}
+
+fn ada() -> Owner {
+    Owner("ada".to_owned())
+}
+
+fn delivered(items: u64) -> Outcome {
+    Outcome {
+        delivered: items,
+        ..Outcome::default()
+    }
+}
+
+async fn put(spool: &Spool, owner: &Owner, text: &str) {
+    spool
+        .append(owner, TRACES, 1, Bytes::copy_from_slice(text.as_bytes()))
+        .await
+        .expect("accepted");
+}
+
+fn texts(reader: &mut Reader) -> Vec<String> {
+    let mut texts = Vec::new();
+    while let Some(record) = reader.try_next().expect("readable") {
+        texts.push(String::from_utf8(record.bytes.to_vec()).expect("text"));
+    }
+    texts
+}
+
+#[tokio::test]
+async fn what_is_appended_is_read_in_order_and_answered_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("opens");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    for text in ["a", "b", "c"] {
+        put(&spool, &ada(), text).await;
+    }
+    let (a, b) = (reader.next().await.expect("a"), reader.next().await.expect("b"));
+    assert_eq!((&a.bytes[..], &b.bytes[..]), (&b"a"[..], &b"b"[..]));
+    reader.resolve(b.position, delivered(1)).expect("books");
+    reader.resolve(b.position, delivered(1)).expect("books once");
+    let books = spool.stats().books[TRACES].clone();
+    assert_eq!(
+        books,
+        Books {
+            accepted: 3,
+            delivered: 1,
+            pending: 2,
+            ..Books::default()
+        }
+    );
+    reader.resolve(a.position, delivered(1)).expect("books");
+    assert!(spool.stats().oldest.is_some_and(|oldest| oldest > UNIX_EPOCH));
+    drop(reader);
+    spool.close().await;
+
+    let spool = Spool::open(config(dir.path())).expect("opens again");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert_eq!(texts(&mut reader), ["c"]);
+    let books = spool.stats().books[TRACES].clone();
+    assert_eq!(
+        books,
+        Books {
+            accepted: 3,
+            delivered: 2,
+            pending: 1,
+            ..Books::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_has_the_spool_and_a_closed_one_refuses() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("opens");
+    let second = Spool::open(config(dir.path())).expect_err("it is locked");
+    assert_eq!(second.kind(), io::ErrorKind::WouldBlock);
+    spool.close().await;
+    assert!(matches!(
+        spool.append(&ada(), TRACES, 1, Bytes::new()).await,
+        Err(AppendError::Closed)
+    ));
+    Spool::open(config(dir.path())).expect("the lock is free");
+}
+
+#[tokio::test]
+async fn what_upstream_refuses_is_set_aside_and_can_be_retried_or_given_up() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("opens");
+    for text in ["bad", "worse"] {
+        put(&spool, &ada(), text).await;
+    }
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    while let Some(record) = reader.try_next().expect("readable") {
+        let part = Part {
+            bytes: record.bytes.clone(),
+            items: 1,
+            reason: "400".to_owned(),
+        };
+        reader
+            .resolve(
+                record.position,
+                Outcome {
+                    set_aside: vec![part],
+                    ..Outcome::default()
+                },
+            )
+            .expect("books");
+    }
+    let entries = spool.set_aside().expect("a list");
+    assert_eq!(entries.len(), 2);
+    assert_eq!(
+        (entries[0].items, entries[0].bytes, entries[0].reason.as_str()),
+        (1, 3, "400")
+    );
+    spool.retry(&entries[0].id).await.expect("appended again");
+    spool.give_up(&entries[1].id).expect("deleted");
+    assert_eq!(texts(&mut reader), ["bad"]);
+    assert_eq!(spool.stats().set_aside, 0);
+    let books = spool.stats().books[TRACES].clone();
+    assert_eq!(
+        books,
+        Books {
+            accepted: 2,
+            set_aside: 1,
+            pending: 1,
+            ..Books::default()
+        }
+    );
+    assert_eq!(
+        spool.give_up("ada/traces/../x").expect_err("no way out").kind(),
+        io::ErrorKind::NotFound
+    );
+}
