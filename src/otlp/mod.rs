@@ -16,6 +16,9 @@ pub mod split;
 pub mod status;
 pub mod wire;
 
+#[cfg(test)]
+mod samples;
+
 /// The three kinds of telemetry that are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
