@@ -1,0 +1,206 @@
+//! Whether bytes may hold something to redact: a few dozen literals, of which every built-in rule needs one.
+//!
+//! It may say yes to what turns out to be harmless, and never no to what a rule would replace.
+//! The literals are chosen so that ordinary telemetry (semantic conventions, SQL, paths, token counts of language
+//! models) does not hit. Both cases are spelled out: the packed searcher compares bytes as they are and is an order of
+//! magnitude faster than an automaton that folds case. None is shorter than four bytes, because the shortest one bounds
+//! how much of each the packed searcher can compare at once.
+
+use aho_corasick::{AhoCorasick, MatchKind, packed};
+
+/// When a literal counts, judged by the bytes around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    Anywhere,
+    /// Not where it goes on as another word: `tokens`, `token_type`, `token.count`, `tokenizer`.
+    /// No byte in this list can be the tag of a field that we know, so a key at the very end of its message counts.
+    WordEnd,
+    /// Only as the name of a parameter, behind `?`, `&`, `;` or `,`.
+    Parameter,
+    /// Only in an HTTP header's name or attribute: `header.cookie`, `header.set-cookie`, `Cookie:`.
+    Header,
+}
+
+use Where::{Anywhere, Header, Parameter, WordEnd};
+
+/// Sixty-four is the most that the packed searcher takes.
+#[rustfmt::skip]
+const LITERALS: [(&str, Where); 64] = [
+    // Credentials that are known by their shape.
+    ("AKIA", Anywhere), ("ASIA", Anywhere),
+    ("ghp_", Anywhere), ("gho_", Anywhere), ("ghu_", Anywhere), ("ghs_", Anywhere), ("ghr_", Anywhere), ("github_pat_", Anywhere),
+    ("glpat-", Anywhere), ("gldt-", Anywhere), ("glrt-", Anywhere), ("glrtr-", Anywhere), ("glcbt-", Anywhere), ("glptt-", Anywhere),
+    ("glft-", Anywhere), ("glsoat-", Anywhere), 
+    ("xoxb-", Anywhere), ("xoxp-", Anywhere), ("xoxa-", Anywhere), ("xoxs-", Anywhere), ("xoxe", Anywhere), ("xapp-", Anywhere),
+    ("hooks.slack.com/", Anywhere),
+    ("AIza", Anywhere), ("ya29.", Anywhere), ("GOCSPX-", Anywhere),
+    ("k_live_", Anywhere), ("npm_", Anywhere), ("pypi-AgE", Anywhere),
+    ("sk-proj-", Anywhere), ("sk-ant-", Anywhere), ("sk-svcacct-", Anywhere), ("T3BlbkFJ", Anywhere),
+    ("PRIVATE KEY", Anywhere), (".eyJ", Anywhere),
+    // Names that a secret stands behind, in text or as an attribute key.
+    ("earer ", Anywhere), ("asic ", Anywhere), ("uthorization", Anywhere), ("UTHORIZATION", Anywhere),
+    ("assw", Anywhere), ("ASSW", Anywhere), ("assphrase", Anywhere),
+    ("ecret", Anywhere), ("ECRET", Anywhere), ("oken", WordEnd), ("OKEN", WordEnd),
+    ("pi_key", Anywhere), ("pi-key", Anywhere), ("piKey", Anywhere), ("pikey", Anywhere), ("PI_KEY", Anywhere), ("pi-Key", Anywhere), ("PI-KEY", Anywhere), ("PIKEY", Anywhere),
+    ("rivate_key", Anywhere), ("rivateKey", Anywhere), ("RIVATE_KEY", Anywhere),
+    ("ccountKey", Anywhere), ("ccessKey", Anywhere),
+    ("ignature=", Anywhere), ("sig=", Parameter), ("pwd=", Parameter), ("Pwd=", Parameter),
+    ("ookie", Header),
+];
+
+/// A user's key must have this many literal bytes in a row to be looked for.
+const SHORTEST: usize = 4;
+
+/// The searcher for all literals.
+#[derive(Debug)]
+pub(super) struct Prefilter {
+    /// The user's rules have nothing to look for, so everything may hit.
+    always: bool,
+    literals: Searcher,
+    /// Of the user's keys, apart so that they never push the built-in ones out of the packed searcher.
+    keys: Option<Searcher>,
+}
+
+#[derive(Debug)]
+enum Searcher {
+    Packed(packed::Searcher),
+    /// Where the processor has no instructions for the packed one.
+    Automaton(AhoCorasick),
+}
+
+impl Prefilter {
+    /// `always`: say yes to everything. `keys`: the user's, with `*`.
+    pub(super) fn new(always: bool, keys: &[String]) -> Prefilter {
+        let longest = |key: &String| key.split('*').max_by_key(|part| part.len()).unwrap_or("").to_owned();
+        let parts: Vec<String> = keys.iter().map(longest).collect();
+        Prefilter {
+            always: always || parts.iter().any(|part| part.len() < SHORTEST),
+            literals: Searcher::new(&LITERALS.map(|(literal, _)| literal)),
+            keys: (!parts.is_empty()).then(|| Searcher::new(&parts)),
+        }
+    }
+
+    /// Whether a rule may have something to replace in `bytes`, a whole request or a single string.
+    pub(super) fn hits(&self, bytes: &[u8]) -> bool {
+        self.always
+            || self.keys.as_ref().is_some_and(|keys| keys.find(bytes, 0).is_some())
+            || self.hits_literal(bytes)
+            || hits_userinfo(bytes)
+    }
+
+    fn hits_literal(&self, bytes: &[u8]) -> bool {
+        let mut at = 0;
+        while let Some((index, start, end)) = self.literals.find(bytes, at) {
+            if LITERALS[index].1.counts(bytes, start, end) {
+                return true;
+            }
+            at = start + 1;
+        }
+        false
+    }
+}
+
+/// Whether some `://user:password@` stands in `bytes`. Its only literals are in every URL, so it is found from its end.
+fn hits_userinfo(bytes: &[u8]) -> bool {
+    memchr::memchr_iter(b'@', bytes).any(|at| {
+        let before = bytes[..at].iter().rev();
+        let userinfo =
+            before.take_while(|byte| !byte.is_ascii_control() && !matches!(byte, b' ' | b'/' | b'@' | b'"' | b'\''));
+        let start = at - userinfo.count();
+        bytes[..start].ends_with(b"://") && bytes[start..at].contains(&b':')
+    })
+}
+
+// === impl Where ===
+
+impl Where {
+    fn counts(self, bytes: &[u8], start: usize, end: usize) -> bool {
+        match self {
+            Anywhere => true,
+            WordEnd => !matches!(bytes.get(end), Some(b's' | b'S' | b'i' | b'_' | b'.' | b'-')),
+            Parameter => start > 0 && matches!(bytes[start - 1], b'?' | b'&' | b';' | b','),
+            Header => {
+                bytes.get(end) == Some(&b':')
+                    || bytes[..start].ends_with(b"header.c")
+                    || bytes[..start].ends_with(b"header.set-c")
+                    || bytes[..start].ends_with(b"header.set_c")
+            }
+        }
+    }
+}
+
+// === impl Searcher ===
+
+impl Searcher {
+    fn new<L: AsRef<[u8]>>(literals: &[L]) -> Searcher {
+        match packed::Searcher::new(literals) {
+            Some(searcher) => Searcher::Packed(searcher),
+            None => Searcher::Automaton(
+                AhoCorasick::builder()
+                    .match_kind(MatchKind::LeftmostFirst)
+                    .build(literals)
+                    .expect("a few short literals fit an automaton"),
+            ),
+        }
+    }
+
+    /// The next literal from `at` on: which, its start and its end.
+    fn find(&self, bytes: &[u8], at: usize) -> Option<(usize, usize, usize)> {
+        match self {
+            Searcher::Packed(searcher) => searcher
+                .find_in(bytes, (at..bytes.len()).into())
+                .map(|found| (found.pattern().as_usize(), found.start(), found.end())),
+            Searcher::Automaton(automaton) => automaton
+                .find(aho_corasick::Input::new(bytes).range(at..))
+                .map(|found| (found.pattern().as_usize(), found.start(), found.end())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn the_literals_fit_the_packed_searcher() {
+        assert!(matches!(
+            Searcher::new(&LITERALS.map(|(literal, _)| literal)),
+            Searcher::Packed(_)
+        ));
+    }
+
+    #[test]
+    fn no_literal_is_shorter_than_four_bytes_or_stands_there_twice() {
+        for (index, (literal, _)) in LITERALS.iter().enumerate() {
+            assert!(literal.len() >= SHORTEST, "{literal}");
+            assert!(LITERALS[..index].iter().all(|(other, _)| other != literal), "{literal}");
+        }
+    }
+
+    #[test]
+    fn ordinary_telemetry_does_not_hit() {
+        let prefilter = Prefilter::new(false, &[]);
+        for text in [
+            "gen_ai.usage.input_tokens",
+            "gen_ai.usage.output_tokens gen_ai.token.type llm.token_count.total tokenizer",
+            "http.request.method GET url.full https://shop.example/cart?item=7&key=value&page=2#top",
+            "db.query.text SELECT key, value FROM settings WHERE id = $1 ORDER BY created_at",
+            "session.id enduser.id ada@example.org user.email k8s.pod.uid monkey keyboard",
+            "code.file.path node_modules/@opentelemetry/sdk-node/build/src/index.js",
+            "middleware - cookieParser express.type",
+            "npm run build pwd=/home/ada config=debug",
+            "ssh://git@example.org/ada/shop.git git@example.org:ada/shop.git",
+            "rpc.service messaging.kafka.message.key process.command_args service.instance.id",
+        ] {
+            assert!(!prefilter.hits(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_literal_behind_one_that_does_not_count_is_still_found() {
+        let prefilter = Prefilter::new(false, &[]);
+        assert!(prefilter.hits(b"input_tokens=5 access_token=abc"));
+        assert!(prefilter.hits(b"tokens AKIAIOSFODNN7EXAMPLE"));
+    }
+}

@@ -1,0 +1,246 @@
+//! What is a secret: the built-in tables, and the user's own rules.
+//!
+//! Every built-in pattern works on bytes (`(?-u)`), because bytes values are searched too. Each either matches ASCII
+//! only or runs up to an ASCII byte, so that no character of a string is ever cut in two.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use regex::bytes::{Captures, Regex};
+
+use super::{BadRule, REDACTED};
+
+/// One pattern. If a group named `secret` (or one of the other [`GROUPS`]) matches, only that is replaced, else all.
+struct Pattern {
+    expression: &'static str,
+    /// Of what the expression matches, what really is a secret.
+    is_secret: fn(&[u8]) -> bool,
+}
+
+const fn pattern(expression: &'static str) -> Pattern {
+    Pattern {
+        expression,
+        is_secret: |_| true,
+    }
+}
+
+/// The groups that say which part of a match is the secret.
+const GROUPS: [&str; 3] = ["secret", "quoted", "single"];
+
+/// A value in a shell's, URL's or connection string's assignment: up to what ends one, or quoted.
+/// A backslash ends it only where it escapes a quote or a line break of the text around.
+macro_rules! assigned {
+    ($before:literal) => {
+        concat!(
+            "(?i-u)",
+            $before,
+            r#"(?:"(?P<quoted>[^"]+)"|'(?P<single>[^']+)'|(?P<secret>(?:[^\s&;"'<>\\`]|\\[^"'nrt\x80-\xff])+))"#
+        )
+    };
+}
+
+/// Secrets that are known by their shape or by what stands before them, wherever they are in a string.
+/// Wider shapes come last: what an earlier row replaced, a later one leaves.
+const PATTERNS: &[Pattern] = &[
+    // PEM private keys (RFC 7468), also where the value was cut off before the end.
+    pattern(
+        r"(?s-u)-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
+    ),
+    // AWS access key ids, lasting and temporary.
+    pattern(r"(?-u)\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
+    // GitHub: personal, OAuth, user-to-server, server-to-server, refresh; fine-grained.
+    pattern(r"(?-u)\b(?:gh[pousr]_|github_pat_)[A-Za-z0-9_]{16,}"),
+    // GitLab: personal, deploy, runner, CI job, trigger, feed and SCIM tokens.
+    pattern(r"(?-u)\bgl(?:pat|dt|rt|rtr|cbt|ptt|ft|soat)-[A-Za-z0-9_.=-]{16,}"),
+    // Slack: tokens, and the paths of incoming webhooks.
+    pattern(r"(?-u)\b(?:xox[abeps](?:\.xox[bp])?|xapp)-[A-Za-z0-9-]{10,}"),
+    pattern(r"(?-u)hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[A-Za-z0-9/_-]+)"),
+    // Google: API keys, OAuth access tokens, OAuth client secrets.
+    pattern(r"(?-u)\bAIza[A-Za-z0-9_-]{30,}"),
+    pattern(r"(?-u)\bya29\.[A-Za-z0-9_-]{20,}"),
+    pattern(r"(?-u)\bGOCSPX-[A-Za-z0-9_-]{20,}"),
+    // Stripe: live secret and restricted keys.
+    pattern(r"(?-u)\b[sr]k_live_[A-Za-z0-9]{16,}"),
+    // Package registries.
+    pattern(r"(?-u)\bnpm_[A-Za-z0-9]{30,}"),
+    pattern(r"(?-u)\bpypi-AgE[A-Za-z0-9_-]{16,}"),
+    // OpenAI and Anthropic.
+    pattern(r"(?-u)\bsk-(?:proj|svcacct|ant)-[A-Za-z0-9_-]{16,}"),
+    pattern(r"(?-u)\bsk-[A-Za-z0-9]{16,}T3BlbkFJ[A-Za-z0-9]{16,}"),
+    // JSON Web Tokens (RFC 7519), their signature possibly cut off.
+    pattern(r"(?-u)\beyJ[A-Za-z0-9_-]{5,}\.eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)?"),
+    // A URL's userinfo (RFC 3986, 3.2.1), if it has a password. Either half may be the secret.
+    pattern(r#"(?-u)[A-Za-z][A-Za-z0-9+.-]*://(?P<secret>[^\x00-\x20\x7f/?#@"'<>:]*:[^\x00-\x20\x7f/?#"'<>]+)@"#),
+    // Credentials of HTTP authentication (RFC 6750, RFC 7617), with or without the header's name.
+    Pattern {
+        expression: r"(?i-u)\bbearer +(?P<secret>[A-Za-z0-9._~+/-]{16,}=*)",
+        is_secret: is_no_word,
+    },
+    Pattern {
+        expression: r"(?i-u)\bbasic +(?P<secret>[A-Za-z0-9+/_-]{4,}={0,2})",
+        is_secret: is_user_and_password,
+    },
+    pattern(
+        r#"(?i-u)\bauthorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256) +)?(?P<secret>[^\s"']+)"#,
+    ),
+    // Other request headers, as commands and logs spell them.
+    pattern(r#"(?i-u)\b(?:(?:[a-z0-9]+-)*api-?key|(?:[a-z0-9]+-)+(?:token|secret))\s*:\s*(?P<secret>[^\s"'&;,{}]+)"#),
+    pattern(r#"(?i-u)\bcookie:\s*(?P<secret>[^\r\n"']+)"#),
+    // Assignments: query parameters, environment variables before a command, options, connection strings.
+    pattern(assigned!(
+        r"[a-z0-9_.-]*(?:password|passwd|passphrase|secret|token|api[_-]?key|private[_-]?key|secret[_-]?(?:access[_-]?)?key|accesskey|accountkey|signature)="
+    )),
+    pattern(assigned!(r"[?&;,](?:sig|pwd)=")),
+    // Options whose value is the next word.
+    pattern(assigned!(
+        r"\s--?(?:[a-z0-9]+-)*(?:password|passwd|passphrase|secret|token|api-?key|private-key|secret-key)\s+"
+    )),
+];
+
+/// What kinds of value an attribute's key makes a secret of. Whether there is one at all (a boolean) is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Secret {
+    /// Text and numbers: some passwords are digits.
+    Any,
+    /// Text only: a number under this key is a count.
+    Text,
+}
+
+/// Attribute keys whose whole value is a secret: the last part of the key, or its end behind a `_`.
+/// Keys are compared in snake_case, so `db.password`, `dbPassword`, `DB_PASSWORD` and `db-password` are the same.
+const KEYS: &[(&str, Secret)] = &[
+    ("password", Secret::Any),
+    ("passwd", Secret::Any),
+    ("passphrase", Secret::Any),
+    ("secret", Secret::Any),
+    ("secret_key", Secret::Any),
+    ("secret_access_key", Secret::Any),
+    ("private_key", Secret::Any),
+    ("api_key", Secret::Any),
+    ("apikey", Secret::Any),
+    // `access_token`, `refresh_token`, `id_token`, `x-auth-token` and the rest; not `gen_ai.usage.input_tokens`.
+    ("token", Secret::Text),
+    // `http.request.header.authorization`, `…proxy-authorization`, `rpc.grpc.request.metadata.authorization`.
+    ("authorization", Secret::Any),
+];
+
+/// Attribute keys that are a secret only as an HTTP header's (semantic conventions, `http.{request,response}.header.<key>`).
+const HEADER_KEYS: &[&str] = &["header.cookie", "header.set_cookie"];
+
+/// A [`Pattern`] or one of the user's, with what says whether a match is a secret.
+type Compiled = (Regex, fn(&[u8]) -> bool);
+
+/// All rules, compiled.
+#[derive(Debug)]
+pub(super) struct Rules {
+    patterns: Vec<Compiled>,
+    /// The user's keys, as expressions that match the whole key.
+    keys: Vec<Regex>,
+}
+
+impl Rules {
+    pub(super) fn new(patterns: &[String], keys: &[String]) -> Result<Rules, BadRule> {
+        let mut compiled: Vec<Compiled> = Vec::new();
+        for pattern in PATTERNS {
+            let regex = Regex::new(pattern.expression).expect("every built-in pattern compiles, which a test shows");
+            compiled.push((regex, pattern.is_secret));
+        }
+        for pattern in patterns {
+            // The error's own text would repeat the pattern over several lines with a marker under it; that is wanted.
+            let regex = Regex::new(pattern)
+                .map_err(|error| BadRule(format!("the redaction pattern `{pattern}` cannot be used: {error}")))?;
+            compiled.push((regex, |secret| !secret.is_empty()));
+        }
+        let keys = keys.iter().map(|key| glob(key)).collect::<Result<_, _>>()?;
+        Ok(Rules {
+            patterns: compiled,
+            keys,
+        })
+    }
+
+    /// `text` with everything that a pattern calls a secret replaced, and how many that were.
+    pub(super) fn replace<'t>(&self, text: &'t [u8]) -> (Cow<'t, [u8]>, u64) {
+        let mut text = Cow::Borrowed(text);
+        let mut count = 0;
+        for (regex, is_secret) in &self.patterns {
+            let mut found = 0;
+            let replaced = regex.replace_all(&text, |captures: &Captures| {
+                let replaced = replacement(captures, *is_secret);
+                found += u64::from(replaced.is_some());
+                replaced.unwrap_or_else(|| captures[0].to_vec())
+            });
+            if found > 0 {
+                text = Cow::Owned(replaced.into_owned());
+                count += found;
+            }
+        }
+        (text, count)
+    }
+
+    /// What the attribute key says about its value.
+    pub(super) fn secret_by_key(&self, key: &[u8]) -> Option<Secret> {
+        if self.keys.iter().any(|glob| glob.is_match(key)) {
+            return Some(Secret::Any);
+        }
+        let snake = snake_case(key);
+        if HEADER_KEYS.iter().any(|header| snake.ends_with(header.as_bytes())) {
+            return Some(Secret::Any);
+        }
+        let last = snake.rsplit(|byte| *byte == b'.').next().unwrap_or(&snake);
+        let named = |name: &str| {
+            last.strip_suffix(name.as_bytes())
+                .is_some_and(|before| before.is_empty() || before.ends_with(b"_"))
+        };
+        KEYS.iter().find(|(name, _)| named(name)).map(|(_, secret)| *secret)
+    }
+}
+
+/// What to write for one match, `None` if it is no secret or has been replaced already.
+fn replacement(captures: &Captures, is_secret: fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+    let whole = captures.get(0)?;
+    let secret = GROUPS.iter().find_map(|name| captures.name(name)).unwrap_or(whole);
+    let (start, end) = (secret.start() - whole.start(), secret.end() - whole.start());
+    let (whole, secret) = (whole.as_bytes(), secret.as_bytes());
+    if secret.starts_with(REDACTED.as_bytes()) || !is_secret(secret) {
+        return None;
+    }
+    Some([&whole[..start], REDACTED.as_bytes(), &whole[end..]].concat())
+}
+
+/// A key in snake_case: lower-case, `-` as `_`, and a `_` between a small and a capital letter.
+fn snake_case(key: &[u8]) -> Vec<u8> {
+    let mut snake = Vec::with_capacity(key.len() + 4);
+    let mut previous = 0_u8;
+    for &byte in key {
+        if byte.is_ascii_uppercase() && previous.is_ascii_lowercase() {
+            snake.push(b'_');
+        }
+        snake.push(if byte == b'-' { b'_' } else { byte.to_ascii_lowercase() });
+        previous = byte;
+    }
+    snake
+}
+
+/// A user's key as an expression for the whole of a key.
+fn glob(key: &str) -> Result<Regex, BadRule> {
+    let parts: Vec<String> = key.split('*').map(regex::escape).collect();
+    Regex::new(&format!(r"(?s)\A(?:{})\z", parts.join(".*")))
+        .map_err(|error| BadRule(format!("the redaction key `{key}` cannot be used: {error}")))
+}
+
+/// Prose has "bearer authentication"; a token has a digit, or capitals past its first letter.
+fn is_no_word(token: &[u8]) -> bool {
+    token.iter().any(u8::is_ascii_digit) || token[1..].iter().any(u8::is_ascii_uppercase)
+}
+
+/// Prose has "basic usage"; credentials decode to a user and a password (RFC 7617).
+fn is_user_and_password(encoded: &[u8]) -> bool {
+    let end = encoded
+        .iter()
+        .rposition(|byte| *byte != b'=')
+        .map_or(0, |last| last + 1);
+    let bare = &encoded[..end];
+    let decoded = STANDARD_NO_PAD.decode(bare).or_else(|_| URL_SAFE_NO_PAD.decode(bare));
+    decoded.is_ok_and(|decoded| decoded.contains(&b':') && decoded.iter().all(|byte| !byte.is_ascii_control()))
+}
