@@ -3,11 +3,14 @@
 //! [`Identity`] mints and publishes, every [`Receiver`] reads the newest value for each send. No credential is ever
 //! written anywhere, and nothing here opens a browser or asks a person by itself.
 
+mod admit;
 pub mod claims;
 pub mod client;
 pub mod clock;
+mod machine;
 mod receiver;
 pub mod rotate;
+mod run;
 pub mod secret;
 pub mod source;
 
@@ -16,6 +19,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 
 pub use receiver::{Receiver, Said, Store};
+pub use run::{Config, Identity};
 
 use crate::workspace::Trust;
 use clock::{Clock, Now};
@@ -141,6 +145,21 @@ impl Current {
             heeds_acceptance: false,
             probe: None,
         }
+    }
+
+    /// Nothing that a reader could see differs.
+    fn is_same(&self, other: &Current) -> bool {
+        fn same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
+            one.as_ref().map(Arc::as_ptr) == other.as_ref().map(Arc::as_ptr)
+        }
+        self.state == other.state
+            && same(&self.principal, &other.principal)
+            && same(&self.credential, &other.credential)
+            && same(&self.probe, &other.probe)
+            && self.trouble == other.trouble
+            && self.rotations == other.rotations
+            && self.failures == other.failures
+            && self.heeds_acceptance == other.heeds_acceptance
     }
 
     /// The lease, if the state allows sending and the credential is usable by both clocks.

@@ -65,6 +65,17 @@ impl Store {
         self.publish(next);
     }
 
+    /// Publishes what is new; readers are woken by nothing else.
+    pub(super) fn publish_if_changed(&self, next: Current) {
+        self.current.send_if_modified(|held| {
+            let changed = !held.is_same(&next);
+            if changed {
+                *held = next;
+            }
+            changed
+        });
+    }
+
     /// Publishes another state of the same credential: for callers that rotate by hand.
     pub fn set_state(&self, state: State) {
         self.current.send_modify(|current| current.state = state);

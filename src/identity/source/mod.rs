@@ -1,1 +1,198 @@
-//! Where credentials are minted.
+//! Where credentials are minted. A source answers one question, "a token, now", and refuses to decide when to ask.
+
+mod command;
+mod env;
+mod exec;
+mod file;
+mod gitpod;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use super::{claims::MAX_TOKEN_BYTES, secret::Secret};
+pub use env::EnvToken;
+pub use exec::Program;
+pub use gitpod::Gitpod;
+
+/// The closed set of sources.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The `gp` command, or the supervisor and Gitpod's API.
+    Gitpod(Gitpod),
+    /// A file that something else keeps fresh; read again each time.
+    File(PathBuf),
+    /// A variable as it was at the start; cannot be renewed.
+    Env(EnvToken),
+    /// A program of the user's.
+    Exec(Program),
+    /// No credential: upstream asks for none.
+    None,
+    /// Answers of a test's own.
+    #[cfg(test)]
+    Scripted(Scripted),
+}
+
+/// How a source wants to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// Each asking mints.
+    Mint,
+    /// Asking is a look whether something else renewed it: cheap, and the same answer twice is no failure.
+    Look,
+    /// There is one answer only.
+    Once,
+}
+
+/// What a source gave, before anybody looked into it.
+#[derive(Debug)]
+pub struct Minted {
+    /// None only from [`Source::None`].
+    pub token: Option<Secret>,
+    /// `expires_in`, counted from the moment of asking.
+    pub lifetime: Option<Duration>,
+    /// The end by the issuer's clock, if told beside the token.
+    pub expires_at: Option<SystemTime>,
+    /// The issuer's `Date`, if the answer came over HTTP.
+    pub date: Option<SystemTime>,
+    /// The source mints at each asking, so `iat` is the issuer's time now.
+    pub fresh: bool,
+}
+
+impl Minted {
+    /// A token about which nothing else is known.
+    pub fn bare(token: Secret) -> Minted {
+        Minted {
+            token: Some(token),
+            lifetime: None,
+            expires_at: None,
+            date: None,
+            fresh: false,
+        }
+    }
+}
+
+/// Why there is no token. The texts are for people and never hold anything that a token, a body or a program said.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MintError {
+    /// Worth trying again soon.
+    #[error("{0}")]
+    Transient(String),
+    /// Wrong until somebody changes a setting or the issuer: tried again after half an hour.
+    #[error("{0}")]
+    Config(String),
+    /// Only a person can help.
+    #[error("{0}")]
+    NeedsUser(String),
+}
+
+/// What minting needs besides the source.
+#[derive(Clone, Debug)]
+pub struct Asking<'a> {
+    pub audience: &'a str,
+    pub ca_file: Option<&'a Path>,
+    /// The whole attempt must end within this.
+    pub timeout: Duration,
+}
+
+impl Source {
+    /// The value of `identity.credential` that chose this source.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Source::Gitpod(_) => "gitpod",
+            Source::File(_) => "file",
+            Source::Env(_) => "env",
+            Source::Exec(_) => "exec",
+            Source::None => "none",
+            #[cfg(test)]
+            Source::Scripted(_) => "scripted",
+        }
+    }
+
+    pub fn manner(&self) -> Manner {
+        match self {
+            Source::Gitpod(_) | Source::Exec(_) => Manner::Mint,
+            Source::File(_) => Manner::Look,
+            Source::Env(_) | Source::None => Manner::Once,
+            #[cfg(test)]
+            Source::Scripted(_) => Manner::Mint,
+        }
+    }
+
+    /// One attempt. Dropping the future ends the attempt and every process that it started.
+    pub async fn mint(&self, asking: &Asking<'_>) -> Result<Minted, MintError> {
+        let attempt = async {
+            match self {
+                Source::Gitpod(gitpod) => gitpod.mint(asking).await,
+                Source::File(path) => file::read(path).await,
+                Source::Env(variable) => variable.mint(),
+                Source::Exec(program) => program.mint().await,
+                Source::None => Ok(Minted {
+                    token: None,
+                    lifetime: None,
+                    expires_at: None,
+                    date: None,
+                    fresh: true,
+                }),
+                #[cfg(test)]
+                Source::Scripted(scripted) => scripted.mint().await,
+            }
+        };
+        tokio::time::timeout(asking.timeout, attempt).await.unwrap_or_else(|_| {
+            Err(MintError::Transient(format!(
+                "the {} source did not answer within {:.1} s",
+                self.name(),
+                asking.timeout.as_secs_f64()
+            )))
+        })
+    }
+}
+
+/// The bytes as a token, if they can go into a header: one run of visible ASCII within the limit.
+fn token(bytes: &[u8], whence: &str) -> Result<Secret, MintError> {
+    let trimmed = bytes.trim_ascii();
+    if trimmed.is_empty() {
+        return Err(MintError::Transient(format!("{whence} is empty")));
+    }
+    if trimmed.len() > MAX_TOKEN_BYTES {
+        return Err(MintError::Transient(format!("{whence} is longer than 64 KiB")));
+    }
+    match std::str::from_utf8(trimmed) {
+        Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Secret::new(text.to_owned())),
+        _ => Err(MintError::Transient(format!(
+            "{whence} is not a token: it holds blanks or characters that no header may carry"
+        ))),
+    }
+}
+
+/// A source for tests of the loop: a function from the number of the asking to the answer and how long it takes.
+#[cfg(test)]
+type Answer = dyn Fn(u64) -> (Duration, Result<Minted, MintError>) + Send + Sync;
+
+#[cfg(test)]
+#[derive(Clone)]
+pub struct Scripted {
+    pub answer: std::sync::Arc<Answer>,
+    pub asked: std::sync::Arc<std::sync::atomic::AtomicU64>,
+}
+
+#[cfg(test)]
+impl std::fmt::Debug for Scripted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scripted")
+    }
+}
+
+#[cfg(test)]
+impl Scripted {
+    async fn mint(&self) -> Result<Minted, MintError> {
+        let number = self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+        let (latency, answer) = (self.answer)(number);
+        tokio::time::sleep(latency).await;
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests;

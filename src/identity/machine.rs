@@ -1,0 +1,448 @@
+//! The state machine of one credential: it is stepped with what happened and when, and says whether to mint now and
+//! when to be stepped again. It reads no clock, draws no random number and does no IO, so every story about time is
+//! told in values.
+
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use super::{
+    Credential, Current, Principal, State, Verdict,
+    admit::Admitted,
+    clock::{Clock, Now},
+    rotate,
+    source::{Manner, MintError},
+};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Time passed.
+    Tick,
+    /// An attempt ended.
+    Minted(Result<Admitted, MintError>),
+    /// Upstream judged a generation.
+    Verdict(u64, Verdict),
+    /// Somebody wants a new credential now.
+    Refresh,
+    /// The end.
+    Stop,
+}
+
+/// All that is known of the credential and of the attempts to renew it. Times of attempts are boot times.
+#[derive(Debug)]
+pub struct Machine {
+    manner: Manner,
+    state: State,
+    principal: Option<Arc<Principal>>,
+    credential: Option<Arc<Credential>>,
+    trouble: Option<String>,
+    rotations: u64,
+    failures: u64,
+    /// An attempt is under way: there is never a second one.
+    minting: bool,
+    /// Refresh once less than this is left.
+    threshold: Duration,
+    /// The next attempt, where something else than the threshold decides.
+    next: Option<Duration>,
+    last_attempt: Option<Duration>,
+    failed_in_a_row: u32,
+    starved_in_a_row: u32,
+    refused_in_a_row: u32,
+    forced_in_a_row: u32,
+    probe: Option<Arc<AtomicBool>>,
+    next_probe: Duration,
+    last_probe: Duration,
+    probes: u32,
+    last: Option<Now>,
+}
+
+impl Machine {
+    pub fn new(manner: Manner) -> Machine {
+        Machine {
+            manner,
+            state: State::Boot,
+            principal: None,
+            credential: None,
+            trouble: None,
+            rotations: 0,
+            failures: 0,
+            minting: false,
+            threshold: Duration::ZERO,
+            next: None,
+            last_attempt: None,
+            failed_in_a_row: 0,
+            starved_in_a_row: 0,
+            refused_in_a_row: 0,
+            forced_in_a_row: 0,
+            probe: None,
+            next_probe: Duration::ZERO,
+            last_probe: Duration::ZERO,
+            probes: 0,
+            last: None,
+        }
+    }
+
+    /// One step. True if an attempt has to be started now. `unit` is jitter in [0, 1).
+    pub fn step(&mut self, event: Event, now: Now, unit: f64) -> bool {
+        if self.state == State::Stopped {
+            return false;
+        }
+        self.notice_jump(now, unit);
+        match event {
+            Event::Tick => {}
+            Event::Minted(result) => {
+                self.minting = false;
+                match result {
+                    Ok(admitted) => self.admitted(admitted, now, unit),
+                    Err(error) => self.failed(&error, now, unit),
+                }
+            }
+            Event::Verdict(generation, verdict) => self.judged(generation, verdict, now),
+            Event::Refresh => self.asked(now),
+            Event::Stop => {
+                self.state = State::Stopped;
+                self.credential = None;
+                return false;
+            }
+        }
+        self.settle(now);
+        self.start_if_due(now)
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// How long nothing needs to be looked at.
+    pub fn wait(&self, now: Now) -> Duration {
+        let mut wait = rotate::TICK;
+        if let Some(due) = self.due(now) {
+            wait = wait.min(due);
+        }
+        if let Some(expiry) = self.credential.as_ref().and_then(|credential| credential.expiry)
+            && self.state.sends()
+        {
+            wait = wait.min(expiry.remaining(now).saturating_sub(expiry.margin()));
+        }
+        if self.state == State::Denied {
+            wait = wait.min(self.next_probe.saturating_sub(now.boot));
+        }
+        // Never busy, whatever the arithmetic above comes to.
+        wait.max(Duration::from_millis(10))
+    }
+
+    /// How long an attempt that starts now may take.
+    pub fn attempt(&self, now: Now) -> Duration {
+        let usable = self.is_usable(now).then(|| self.remaining(now)).flatten();
+        rotate::attempt(usable)
+    }
+
+    /// The value to publish.
+    pub fn current(&self, source: &'static str, clock: &Clock) -> Current {
+        Current {
+            state: self.state,
+            principal: self.principal.clone(),
+            credential: self.credential.clone(),
+            trouble: self.trouble.clone(),
+            source,
+            rotations: self.rotations,
+            failures: self.failures,
+            clock: clock.clone(),
+            heeds_acceptance: self.refused_in_a_row > 0 || self.state == State::Denied,
+            probe: self.probe.clone(),
+        }
+    }
+
+    /// After a suspend, or when the wall clock was set, what failed before says nothing about now.
+    fn notice_jump(&mut self, now: Now, unit: f64) {
+        let jumped = self.last.is_some_and(|last| now.jumped_since(last));
+        self.last = Some(now);
+        if !jumped {
+            return;
+        }
+        let was_failing = self.failed_in_a_row > 0;
+        self.failed_in_a_row = 0;
+        self.starved_in_a_row = 0;
+        if was_failing || !self.is_usable(now) {
+            self.next = Some(now.boot + rotate::after_resume(self.lifetime(), unit));
+        }
+    }
+
+    fn admitted(&mut self, admitted: Admitted, now: Now, unit: f64) {
+        let is_same = self.credential.as_ref().is_some_and(|credential| {
+            admitted.token.is_some()
+                && credential.token.as_ref().map(|token| token.expose())
+                    == admitted.token.as_ref().map(|token| token.expose())
+        });
+        if is_same {
+            return self.same_again(admitted, now, unit);
+        }
+        let generation = self.generation() + 1;
+        self.rotations = generation - 1;
+        let is_same_person = self
+            .principal
+            .as_ref()
+            .is_some_and(|principal| principal.is_same_person(&admitted.principal));
+        if !is_same_person {
+            self.refused_in_a_row = 0;
+        }
+        if self.principal.as_deref() != Some(&admitted.principal) {
+            self.principal = Some(Arc::new(admitted.principal));
+        }
+        if let Some(expiry) = admitted.expiry {
+            self.threshold = expiry.lifetime - rotate::refresh_at(expiry.lifetime, unit);
+        }
+        self.credential = Some(Arc::new(Credential {
+            token: admitted.token,
+            generation,
+            expiry: admitted.expiry,
+        }));
+        self.succeeded(now);
+        if self.state == State::Denied && is_same_person {
+            // Each new generation may be tried once, without waiting for the turn.
+            let soonest = self.last_probe + rotate::PROBE_FIRST;
+            self.next_probe = self.next_probe.min(soonest.max(now.boot));
+        } else {
+            self.state = State::Fresh;
+            self.probe = None;
+        }
+        if self.manner == Manner::Once && admitted.expiry.is_some() {
+            self.trouble = Some("the credential cannot be renewed: its source has no other after it ends".to_owned());
+        }
+    }
+
+    /// The source gave what is held already.
+    fn same_again(&mut self, admitted: Admitted, now: Now, unit: f64) {
+        let was_refused = matches!(self.state, State::Rejected | State::Denied);
+        let ends_later = match (&self.credential, admitted.expiry) {
+            (Some(held), Some(expiry)) => held
+                .expiry
+                .is_some_and(|held| expiry.remaining(now) > held.remaining(now) + rotate::LEAST_GAP),
+            _ => false,
+        };
+        if ends_later && let (Some(held), Some(expiry)) = (&self.credential, admitted.expiry) {
+            // Told or assumed anew: nothing of the token itself says when it ends.
+            self.threshold = expiry.lifetime - rotate::refresh_at(expiry.lifetime, unit);
+            self.credential = Some(Arc::new(Credential {
+                token: held.token.clone(),
+                generation: held.generation,
+                expiry: Some(expiry),
+            }));
+        } else if self.manner == Manner::Mint {
+            return self.failed(
+                &MintError::Transient("the source gave the same token again".to_owned()),
+                now,
+                unit,
+            );
+        }
+        self.succeeded(now);
+        if !was_refused {
+            self.state = State::Fresh;
+        }
+    }
+
+    fn succeeded(&mut self, now: Now) {
+        self.failed_in_a_row = 0;
+        self.starved_in_a_row = 0;
+        if self.state != State::Denied {
+            self.trouble = None;
+        }
+        self.next = match self.manner {
+            Manner::Look => Some(now.boot + self.look_again(now)),
+            Manner::Mint | Manner::Once => None,
+        };
+    }
+
+    fn failed(&mut self, error: &MintError, now: Now, unit: f64) {
+        self.failures += 1;
+        self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
+        self.trouble = Some(error.to_string());
+        let usable = self.is_usable(now) && !matches!(self.state, State::Rejected | State::Denied);
+        if !usable {
+            self.starved_in_a_row = self.starved_in_a_row.saturating_add(1);
+        }
+        let is_lasting = !matches!(error, MintError::Transient(_));
+        if !matches!(self.state, State::Rejected | State::Denied) {
+            self.state = match (usable, is_lasting) {
+                (true, _) => State::Degraded,
+                (false, true) => State::NeedsUser,
+                (false, false) => State::Starved,
+            };
+        }
+        let delay = if self.manner == Manner::Look {
+            self.look_again(now)
+        } else if is_lasting {
+            rotate::AFTER_CONFIG_ERROR
+        } else if usable {
+            let remaining = self.remaining(now).unwrap_or(Duration::MAX);
+            rotate::retry_while_usable(self.failed_in_a_row, remaining, unit).max(rotate::least_gap(self.lifetime()))
+        } else {
+            rotate::retry_while_starved(self.starved_in_a_row, unit)
+        };
+        self.next = Some(now.boot + delay);
+    }
+
+    fn judged(&mut self, generation: u64, verdict: Verdict, now: Now) {
+        if generation != self.generation() || self.credential.is_none() {
+            return;
+        }
+        match verdict {
+            Verdict::Accepted => {
+                self.refused_in_a_row = 0;
+                if self.state == State::Denied {
+                    self.state = State::Fresh;
+                    self.probe = None;
+                    self.trouble = None;
+                }
+            }
+            // A new credential of the same person would be forbidden the same.
+            Verdict::Forbidden if self.state != State::Denied => {
+                self.deny("upstream knows the credential and forbids sending (403)", now);
+            }
+            Verdict::Unauthenticated if !matches!(self.state, State::Rejected | State::Denied) => {
+                self.refused_in_a_row += 1;
+                if self.manner == Manner::Once {
+                    self.deny(
+                        "upstream refuses the credential (401), and its source has no other",
+                        now,
+                    );
+                } else if self.refused_in_a_row >= rotate::REFUSALS {
+                    self.deny(
+                        "upstream refuses fresh credentials (401): compare audience and issuer on both sides",
+                        now,
+                    );
+                } else {
+                    self.state = State::Rejected;
+                    self.trouble = Some("upstream refused the credential (401)".to_owned());
+                    self.force(now);
+                }
+            }
+            Verdict::Forbidden | Verdict::Unauthenticated => {}
+        }
+    }
+
+    /// Replaces a refused credential now, if the last attempt is not too near.
+    fn force(&mut self, now: Now) {
+        if self.minting {
+            return;
+        }
+        let gap = rotate::forced_gap(self.forced_in_a_row, self.lifetime());
+        self.forced_in_a_row = self.forced_in_a_row.saturating_add(1);
+        let earliest = self.last_attempt.map_or(now.boot, |last| last + gap);
+        self.next = Some(earliest.max(now.boot));
+    }
+
+    fn deny(&mut self, why: &str, now: Now) {
+        self.state = State::Denied;
+        self.trouble = Some(why.to_owned());
+        self.probe = None;
+        self.probes = 1;
+        self.last_probe = now.boot;
+        self.next_probe = now.boot + rotate::probe_gap(self.probes);
+    }
+
+    fn asked(&mut self, now: Now) {
+        if !self.minting && self.state != State::Boot && (self.manner != Manner::Once || self.credential.is_none()) {
+            let earliest = self.last_attempt.map_or(now.boot, |last| last + rotate::LEAST_GAP);
+            self.next = Some(earliest.max(now.boot));
+        }
+    }
+
+    /// What the clocks alone change.
+    fn settle(&mut self, now: Now) {
+        if self.state.sends() && self.credential.is_some() && !self.is_usable(now) {
+            self.state = if self.manner == Manner::Once {
+                self.trouble = Some("the credential has expired, and its source has no other".to_owned());
+                State::NeedsUser
+            } else {
+                State::Starved
+            };
+            // What was planned while the credential was good is too late now.
+            let soon = now.boot + rotate::retry_while_starved(1, 0.0);
+            self.next = self.next.map(|next| next.min(soon));
+        }
+        if self.state == State::Denied && now.boot >= self.next_probe && self.is_usable(now) {
+            self.probe = Some(Arc::new(AtomicBool::new(false)));
+            self.probes = self.probes.saturating_add(1);
+            self.last_probe = now.boot;
+            self.next_probe = now.boot + rotate::probe_gap(self.probes);
+        }
+    }
+
+    fn start_if_due(&mut self, now: Now) -> bool {
+        if self.due(now) != Some(Duration::ZERO) {
+            return false;
+        }
+        let by_threshold = self.next.is_none();
+        self.minting = true;
+        self.last_attempt = Some(now.boot);
+        self.next = None;
+        if self.state == State::Fresh && by_threshold {
+            // The credential lasted until its time, so replacing it early did not become a habit.
+            self.forced_in_a_row = 0;
+        }
+        self.state = match self.state {
+            State::Boot => State::Acquiring,
+            State::NeedsUser => State::Acquiring,
+            // A look is not a refresh.
+            State::Fresh if self.manner != Manner::Look => State::Refreshing,
+            other => other,
+        };
+        true
+    }
+
+    /// How long until an attempt is due; none while one is under way or where another would tell nothing new.
+    fn due(&self, now: Now) -> Option<Duration> {
+        if self.minting {
+            return None;
+        }
+        let wanted = match (self.next, &self.credential) {
+            (Some(next), _) => next.saturating_sub(now.boot),
+            (None, None) => Duration::ZERO,
+            (None, Some(_)) if self.manner == Manner::Once => return None,
+            (None, Some(_)) => self.remaining(now)?.saturating_sub(self.threshold),
+        };
+        let gap = if self.next.is_some() {
+            rotate::LEAST_GAP
+        } else {
+            rotate::least_gap(self.lifetime())
+        };
+        let allowed = self
+            .last_attempt
+            .map_or(Duration::ZERO, |last| (last + gap).saturating_sub(now.boot));
+        Some(wanted.max(allowed))
+    }
+
+    fn look_again(&self, now: Now) -> Duration {
+        let usable = self.is_usable(now) && self.state != State::Rejected;
+        let look = rotate::look_again(self.lifetime(), usable);
+        match self.starved_in_a_row {
+            0 | 1 => look,
+            // The platform is late: from 5 s to a minute.
+            more => (look * more.min(12)).min(Duration::from_secs(60)),
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        self.credential.as_ref().map_or(0, |credential| credential.generation)
+    }
+
+    fn lifetime(&self) -> Option<Duration> {
+        Some(self.credential.as_ref()?.expiry?.lifetime)
+    }
+
+    fn remaining(&self, now: Now) -> Option<Duration> {
+        Some(self.credential.as_ref()?.expiry?.remaining(now))
+    }
+
+    fn is_usable(&self, now: Now) -> bool {
+        self.credential
+            .as_ref()
+            .is_some_and(|credential| credential.is_usable(now))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,531 @@
+//! Stories about time, told in values: a world with an issuer, two clocks and one machine.
+
+use std::time::SystemTime;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    identity::{clock::Expiry, clock::Skew, secret::Secret},
+    workspace::Trust,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn person(subject: &str) -> Principal {
+    Principal {
+        issuer: "https://issuer.example".into(),
+        subject: subject.into(),
+        attributes: Vec::new(),
+        trust: Trust::Verified,
+    }
+}
+
+/// An issuer's answer: how long it takes, and whether it is a token.
+type Answer = (Duration, Result<Duration, MintError>);
+
+struct World {
+    now: Now,
+    machine: Machine,
+    /// When the attempt under way ends, and how.
+    attempt: Option<(Duration, Result<Duration, MintError>)>,
+    /// Boot times of all attempts.
+    attempts: Vec<Duration>,
+    minted: u64,
+    /// Moments at which a usable credential was missing, after the first was there.
+    gaps: Vec<Duration>,
+    unit: f64,
+}
+
+impl World {
+    fn new(unit: f64) -> World {
+        World::with(Manner::Mint, unit)
+    }
+
+    fn with(manner: Manner, unit: f64) -> World {
+        World {
+            now: Now {
+                wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+                boot: Duration::from_secs(1000),
+                monotonic: Duration::from_secs(1000),
+            },
+            machine: Machine::new(manner),
+            attempt: None,
+            attempts: Vec::new(),
+            minted: 0,
+            gaps: Vec::new(),
+            unit,
+        }
+    }
+
+    fn step(&mut self, event: Event, issuer: &mut impl FnMut(Now) -> Answer) {
+        if self.machine.step(event, self.now, self.unit) {
+            assert!(self.attempt.is_none(), "a second attempt while one is under way");
+            self.attempts.push(self.now.boot);
+            let (latency, answer) = issuer(self.now);
+            let timeout = self.machine.attempt(self.now);
+            self.attempt = Some(if latency > timeout {
+                let late = MintError::Transient("timeout".into());
+                (self.now.boot + timeout, Err(late))
+            } else {
+                (self.now.boot + latency, answer)
+            });
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.wall += time;
+        self.now.boot += time;
+        self.now.monotonic += time;
+    }
+
+    fn sleep_of_the_machine(&mut self, time: Duration) {
+        self.now.wall += time;
+        self.now.boot += time;
+    }
+
+    /// Lets `time` pass and everything happen that is due in it.
+    fn run(&mut self, time: Duration, mut issuer: impl FnMut(Now) -> Answer) {
+        let end = self.now.boot + time;
+        self.step(Event::Tick, &mut issuer);
+        while self.now.boot < end {
+            let mut next = (self.now.boot + self.machine.wait(self.now)).min(end);
+            if let Some((ends, _)) = &self.attempt {
+                next = next.min(*ends);
+            }
+            self.pass(next.saturating_sub(self.now.boot));
+            if self.minted > 0 && !self.is_usable() {
+                self.gaps.push(self.now.boot);
+            }
+            match self.attempt.take() {
+                Some((ends, result)) if ends <= self.now.boot => {
+                    let result = result.map(|lifetime| self.mint(lifetime));
+                    self.step(Event::Minted(result), &mut issuer);
+                }
+                pending => {
+                    self.attempt = pending;
+                    self.step(Event::Tick, &mut issuer);
+                }
+            }
+        }
+    }
+
+    fn mint(&mut self, lifetime: Duration) -> Admitted {
+        self.minted += 1;
+        Admitted {
+            token: Some(Secret::new(format!("token-{}", self.minted))),
+            principal: person("1"),
+            expiry: Some(Expiry::new(self.now.wall + lifetime, Skew::default(), self.now)),
+        }
+    }
+
+    fn verdict(&mut self, generation: u64, verdict: Verdict, issuer: &mut impl FnMut(Now) -> Answer) {
+        self.step(Event::Verdict(generation, verdict), issuer);
+    }
+
+    fn is_usable(&self) -> bool {
+        self.machine.is_usable(self.now)
+    }
+
+    fn lease(&self) -> Option<crate::identity::Lease> {
+        self.machine.current("test", &Clock::System).lease_at(self.now)
+    }
+
+    fn takes_probe(&self) -> bool {
+        let turn = self.machine.probe.as_ref();
+        turn.is_some_and(|turn| !turn.swap(true, std::sync::atomic::Ordering::Relaxed))
+    }
+}
+
+fn healthy(lifetime: Duration) -> impl FnMut(Now) -> Answer {
+    move |_| ((lifetime / 50).min(Duration::from_secs(1)), Ok(lifetime))
+}
+
+fn down(_: Now) -> Answer {
+    (
+        Duration::from_millis(5),
+        Err(MintError::Transient("no connection".into())),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn a_healthy_issuer_never_leaves_a_moment_without_a_usable_credential(
+        lifetime in prop::sample::select(vec![10u64, 20, 60, 300, 3600, 86_400]),
+        latency in 0.0f64..0.1,
+        unit in 0.0f64..1.0,
+    ) {
+        let lifetime = Duration::from_secs(lifetime);
+        let mut world = World::new(unit);
+        // 30 s is the limit of an attempt, however long the lifetime.
+        let latency = lifetime.mul_f64(latency).min(seconds(29.0));
+        world.run(lifetime * 20, |_| (latency, Ok(lifetime)));
+        prop_assert_eq!(&world.gaps, &Vec::<Duration>::new());
+        // About one in half a lifetime, and no more than that.
+        prop_assert!(world.attempts.len() <= 48, "{} attempts", world.attempts.len());
+    }
+
+    #[test]
+    fn an_outage_of_a_third_of_a_lifetime_is_not_noticed(
+        lifetime in prop::sample::select(vec![10u64, 20, 60, 300, 3600, 86_400]),
+        begins in 1.0f64..3.0,
+        hangs in any::<bool>(),
+        unit in 0.0f64..1.0,
+    ) {
+        let lifetime = Duration::from_secs(lifetime);
+        let mut world = World::new(unit);
+        let from = world.now.boot + lifetime.mul_f64(begins);
+        let until = from + lifetime / 3;
+        world.run(lifetime * 6, |now| {
+            if now.boot < from || now.boot >= until {
+                (lifetime / 100, Ok(lifetime))
+            } else if hangs {
+                (HOUR, Ok(lifetime))
+            } else {
+                down(now)
+            }
+        });
+        prop_assert_eq!(&world.gaps, &Vec::<Duration>::new());
+    }
+
+    #[test]
+    fn no_order_of_events_panics_or_asks_twice_at_once(
+        events in prop::collection::vec((0u8..9, 0u32..100_000, 0.0f64..1.0), 1..200),
+    ) {
+        let mut world = World::new(0.5);
+        let mut issuer = |_: Now| (Duration::from_millis(300), Ok(Duration::from_secs(20)));
+        for (kind, ms, unit) in events {
+            world.unit = unit;
+            world.pass(Duration::from_millis(u64::from(ms % 3000)));
+            let generation = world.machine.generation().saturating_sub(u64::from(ms % 7 == 0));
+            match kind {
+                0 => world.step(Event::Tick, &mut issuer),
+                1 => world.verdict(generation, Verdict::Accepted, &mut issuer),
+                2 => world.verdict(generation, Verdict::Unauthenticated, &mut issuer),
+                3 => world.verdict(generation, Verdict::Forbidden, &mut issuer),
+                4 => world.step(Event::Refresh, &mut issuer),
+                5 => world.sleep_of_the_machine(Duration::from_secs(u64::from(ms))),
+                6 => world.now.wall -= Duration::from_secs(u64::from(ms)),
+                _ => {
+                    if let Some((_, result)) = world.attempt.take() {
+                        let result = if kind == 7 { result.map(|lifetime| world.mint(lifetime)) }
+                            else { Err(MintError::Transient("x".into())) };
+                        world.step(Event::Minted(result), &mut issuer);
+                    }
+                }
+            }
+            prop_assert!(world.machine.wait(world.now) <= rotate::TICK);
+        }
+        for pair in world.attempts.windows(2) {
+            prop_assert!(pair[1] - pair[0] >= rotate::LEAST_GAP);
+        }
+    }
+}
+
+#[test]
+fn an_issuer_that_is_down_for_ten_minutes_is_asked_a_bounded_number_of_times() {
+    for (lifetime, most) in [(10, 40), (60, 40), (300, 45), (3600, 12), (86_400, 3)] {
+        let lifetime = Duration::from_secs(lifetime);
+        let mut world = World::new(0.0);
+        world.run(lifetime.mul_f64(0.45), healthy(lifetime));
+        let before = world.attempts.len();
+        world.run(Duration::from_secs(600), down);
+        let asked = world.attempts.len() - before;
+        assert!(asked <= most, "{asked} attempts with tokens of {lifetime:?}");
+    }
+}
+
+#[test]
+fn an_issuer_that_is_down_from_the_start_is_asked_after_one_second_and_then_up_to_a_minute_apart() {
+    let mut world = World::new(0.999);
+    world.run(Duration::from_secs(600), down);
+    assert_eq!(world.machine.state, State::Starved);
+    let gaps: Vec<u64> = world
+        .attempts
+        .windows(2)
+        .map(|pair| (pair[1] - pair[0]).as_secs_f64().round() as u64)
+        .collect();
+    assert_eq!(&gaps[..7], &[1, 2, 4, 8, 16, 32, 60]);
+    world.run(Duration::from_secs(61), healthy(HOUR));
+    assert_eq!(world.machine.state, State::Fresh);
+}
+
+#[test]
+fn after_two_hours_of_suspend_the_credential_is_not_used_and_soon_replaced() {
+    let mut world = World::new(0.9);
+    world.run(Duration::from_secs(60), healthy(HOUR));
+    assert!(world.lease().is_some());
+    world.sleep_of_the_machine(HOUR * 2);
+    assert!(world.lease().is_none(), "an expired credential was handed out");
+    world.gaps.clear();
+    world.run(Duration::from_secs(10), healthy(HOUR / 100));
+    assert_eq!(world.machine.state, State::Fresh);
+    assert!(world.lease().is_some());
+}
+
+#[test]
+fn a_suspend_forgets_the_backoff() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(900), down);
+    world.sleep_of_the_machine(HOUR);
+    world.run(Duration::from_secs(6), healthy(HOUR / 100));
+    assert_eq!(world.machine.state, State::Fresh);
+}
+
+#[test]
+fn a_wall_clock_that_is_set_an_hour_ahead_leads_to_a_new_credential_at_once() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(60), healthy(HOUR));
+    world.now.wall += HOUR;
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    assert_eq!(world.machine.state, State::Fresh);
+    assert_eq!(world.machine.generation(), 2);
+}
+
+#[test]
+fn a_wall_clock_that_is_set_back_extends_nothing() {
+    let mut world = World::new(0.0);
+    world.run(Duration::from_secs(60), healthy(HOUR));
+    world.now.wall -= HOUR;
+    let left = world.machine.remaining(world.now).expect("an expiry");
+    assert!(left <= HOUR - Duration::from_secs(55), "{left:?}");
+    world.run(HOUR, down);
+    assert!(world.lease().is_none());
+    assert_eq!(world.machine.state, State::Starved);
+}
+
+#[test]
+fn a_hundred_senders_that_report_a_401_cause_one_mint() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(60), healthy(HOUR));
+    let mut issuer = healthy(HOUR);
+    for _ in 0..100 {
+        world.verdict(1, Verdict::Unauthenticated, &mut issuer);
+    }
+    assert_eq!(world.machine.state, State::Rejected);
+    assert!(world.lease().is_none(), "a refused credential was handed out");
+    assert_eq!(world.attempts.len(), 2);
+    let asked = *world.attempts.last().expect("an attempt");
+    assert_eq!(asked, world.now.boot, "the mint did not start at once");
+    // The rest of the hundred comes in late.
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    assert_eq!(world.machine.state, State::Fresh);
+    for _ in 0..100 {
+        world.verdict(1, Verdict::Unauthenticated, &mut issuer);
+    }
+    assert_eq!(world.machine.state, State::Fresh);
+    assert_eq!(world.attempts.len(), 2);
+}
+
+/// Refuses generation after generation until the machine has had enough.
+fn denied() -> World {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(60), healthy(HOUR / 10));
+    for generation in 1..=3 {
+        assert_eq!(world.machine.state, State::Fresh, "before refusing {generation}");
+        world.verdict(generation, Verdict::Unauthenticated, &mut healthy(HOUR / 10));
+        if generation < 3 {
+            world.run(Duration::from_secs(40), healthy(HOUR / 10));
+        }
+    }
+    assert_eq!(world.machine.state, State::Denied);
+    world
+}
+
+#[test]
+fn the_third_refused_generation_in_a_row_ends_the_hammering() {
+    let mut world = denied();
+    let before = world.attempts.len();
+    world.run(Duration::from_secs(600), healthy(HOUR / 10));
+    // Only the usual rotation of 6-minute tokens goes on.
+    assert!(world.attempts.len() - before <= 4);
+    assert_eq!(world.machine.state, State::Denied);
+    assert!(world.lease().is_none());
+}
+
+#[test]
+fn denied_probes_one_at_a_time_and_ever_more_rarely() {
+    let mut world = denied();
+    let began = world.now.boot;
+    let mut probed = Vec::new();
+    for _ in 0..1200 {
+        world.run(Duration::from_millis(500), healthy(HOUR * 10));
+        if world.takes_probe() {
+            assert!(!world.takes_probe(), "one turn was taken twice");
+            probed.push((world.now.boot - began).as_secs());
+            world.verdict(
+                world.machine.generation(),
+                Verdict::Unauthenticated,
+                &mut healthy(HOUR * 10),
+            );
+        }
+    }
+    assert_eq!(probed[0], 4);
+    assert!(probed.len() <= 10, "{probed:?}");
+    for pair in probed.windows(2) {
+        assert!(pair[1] - pair[0] >= 4, "{probed:?}");
+    }
+}
+
+#[test]
+fn a_probe_that_is_accepted_ends_denied() {
+    let mut world = denied();
+    world.verdict(3, Verdict::Accepted, &mut healthy(HOUR));
+    assert_eq!(world.machine.state, State::Fresh);
+    assert!(world.lease().is_some());
+    assert_eq!(world.machine.trouble, None);
+}
+
+#[test]
+fn an_accepted_generation_starts_the_count_of_refusals_anew() {
+    let mut world = World::new(0.5);
+    let mut issuer = healthy(HOUR);
+    world.run(Duration::from_secs(60), healthy(HOUR));
+    for generation in 1..=6 {
+        world.run(Duration::from_secs(1300), healthy(HOUR));
+        let current = world.machine.generation();
+        world.verdict(current, Verdict::Accepted, &mut issuer);
+        world.verdict(current, Verdict::Unauthenticated, &mut issuer);
+        assert_eq!(world.machine.state, State::Rejected, "round {generation}");
+    }
+}
+
+#[test]
+fn refusals_between_acceptances_slow_the_forced_mints_down() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(60), healthy(HOUR));
+    let before = world.attempts.len();
+    for _ in 0..600 {
+        world.run(Duration::from_secs(1), healthy(HOUR / 60));
+        let current = world.machine.generation();
+        world.verdict(current, Verdict::Accepted, &mut healthy(HOUR));
+        world.verdict(current, Verdict::Unauthenticated, &mut healthy(HOUR));
+    }
+    let asked = world.attempts.len() - before;
+    assert!(asked <= 60, "{asked} mints in ten minutes");
+}
+
+#[test]
+fn a_403_never_mints() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    world.verdict(1, Verdict::Forbidden, &mut healthy(HOUR));
+    world.run(Duration::from_secs(600), healthy(HOUR));
+    assert_eq!(world.machine.state, State::Denied);
+    assert_eq!(world.attempts.len(), 1);
+}
+
+#[test]
+fn a_refused_credential_waits_for_the_issuer_to_come_back() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    world.verdict(1, Verdict::Unauthenticated, &mut down);
+    world.run(Duration::from_secs(5), down);
+    assert_eq!(world.machine.state, State::Rejected);
+    assert!(world.lease().is_none());
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    assert_eq!(world.machine.state, State::Fresh);
+    assert_eq!(world.machine.generation(), 2);
+}
+
+#[test]
+fn a_wrong_setting_is_tried_again_after_half_an_hour_or_when_somebody_asks() {
+    let mut world = World::new(0.5);
+    let wrong = |_: Now| (Duration::ZERO, Err(MintError::Config("another issuer".into())));
+    world.run(HOUR - Duration::from_secs(60), wrong);
+    assert_eq!(world.machine.state, State::NeedsUser);
+    assert_eq!(world.attempts.len(), 2);
+    world.step(Event::Refresh, &mut healthy(HOUR));
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    assert_eq!(world.machine.state, State::Fresh);
+}
+
+#[test]
+fn a_file_that_stays_the_same_is_no_failure_and_a_new_one_is_taken_within_ten_seconds() {
+    let mut world = World::with(Manner::Look, 0.5);
+    let expiry = Some(Expiry::new(world.now.wall + HOUR, Skew::default(), world.now));
+    let held = |text: &str| Admitted {
+        token: Some(Secret::new(text.into())),
+        principal: person("1"),
+        expiry,
+    };
+    let mut never = |_: Now| (HOUR, Ok(HOUR));
+    let mut looked = 0;
+    world.step(Event::Tick, &mut never);
+    for second in 0..120 {
+        if world.attempt.take().is_some() {
+            looked += 1;
+            let text = if second < 100 { "old" } else { "new" };
+            world.step(Event::Minted(Ok(held(text))), &mut never);
+        }
+        world.pass(Duration::from_secs(1));
+        world.step(Event::Tick, &mut never);
+        assert_eq!(world.machine.state, State::Fresh);
+    }
+    assert!((11..=14).contains(&looked), "{looked} looks");
+    assert_eq!(world.machine.generation(), 2);
+    assert_eq!(world.machine.failures, 0);
+}
+
+#[test]
+fn a_fixed_token_that_is_refused_or_ends_asks_for_a_person_and_mints_nothing() {
+    let mut refused = World::with(Manner::Once, 0.5);
+    refused.run(Duration::from_secs(10), healthy(Duration::from_secs(300)));
+    assert!(
+        refused
+            .machine
+            .trouble
+            .as_deref()
+            .is_some_and(|text| text.contains("cannot be renewed"))
+    );
+    refused.verdict(1, Verdict::Unauthenticated, &mut healthy(HOUR));
+    assert_eq!(refused.machine.state, State::Denied);
+
+    let mut ended = World::with(Manner::Once, 0.5);
+    ended.run(Duration::from_secs(400), healthy(Duration::from_secs(300)));
+    assert_eq!(ended.machine.state, State::NeedsUser);
+    assert_eq!(ended.attempts.len(), 1);
+}
+
+#[test]
+fn another_person_is_published_together_with_their_credential() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    let mut other = world.mint(HOUR);
+    other.principal = person("2");
+    world.step(Event::Minted(Ok(other)), &mut healthy(HOUR));
+    let lease = world.lease().expect("a lease");
+    assert_eq!(lease.principal.subject, "2");
+    assert_eq!(lease.credential.generation, 2);
+}
+
+#[test]
+fn in_the_mandatory_window_a_send_waits_for_the_refresh_but_not_for_a_failed_one() {
+    let mut world = World::new(0.0);
+    world.run(Duration::from_secs(10), healthy(Duration::from_secs(60)));
+    let mut stuck = |_: Now| (HOUR, Ok(HOUR));
+    world.pass(Duration::from_secs(42));
+    world.step(Event::Tick, &mut stuck);
+    assert_eq!(world.machine.state, State::Refreshing);
+    assert!(world.is_usable() && world.lease().is_none());
+    world.attempt = None;
+    world.step(Event::Minted(Err(MintError::Transient("timeout".into()))), &mut stuck);
+    assert_eq!(world.machine.state, State::Degraded);
+    assert!(world.lease().is_some());
+}
+
+#[test]
+fn stopped_forgets_the_credential_and_wakes_for_nothing() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    world.step(Event::Stop, &mut healthy(HOUR));
+    assert!(world.machine.credential.is_none());
+    world.step(Event::Refresh, &mut healthy(HOUR));
+    assert_eq!(world.attempts.len(), 1);
+}

@@ -1,0 +1,178 @@
+//! The dull loop: wait for the clock, an answer or a reader, step the machine, publish what it says. One attempt at a
+//! time, whoever asks; a stop drops it together with every process that it started.
+
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Principal, Receiver, Said, State, Store,
+    admit::{Admitted, Terms, admit},
+    claims::{Attributes, random_key},
+    clock::Clock,
+    machine::{Event, Machine},
+    secret::Secret,
+    source::{Asking, Manner, MintError, Source},
+};
+
+/// Everything that identity is made of.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub source: Source,
+    /// Whom minted tokens are for: the origin of upstream, so that a token sent elsewhere is worth nothing there.
+    pub audience: String,
+    pub attributes: Attributes,
+    /// The key of `user.hash`. Without one each start has a key, and so pseudonyms, of its own.
+    pub pseudonym_key: Option<Secret>,
+    /// Who sends where no token says so: [`Principal::platform`] or [`Principal::os_user`].
+    pub fallback: Principal,
+    /// The only issuer whose tokens are taken.
+    pub issuer: Option<String>,
+    /// Roots for the issuer, besides the system's.
+    pub ca_file: Option<PathBuf>,
+    pub clock: Clock,
+}
+
+/// Keeps one credential fresh.
+#[derive(Debug)]
+pub struct Identity {
+    source: Arc<Source>,
+    audience: Arc<str>,
+    ca_file: Option<PathBuf>,
+    terms: Arc<Terms>,
+    clock: Clock,
+    machine: Machine,
+    store: Store,
+}
+
+type Attempt = Pin<Box<dyn Future<Output = Result<Admitted, MintError>> + Send>>;
+
+impl Identity {
+    /// Mints nothing yet; with no credential to mint, the principal is published already.
+    pub fn build(config: Config) -> (Identity, Receiver) {
+        let manner = config.source.manner();
+        let (store, receiver) = Store::new(config.source.name(), config.clock.clone());
+        let terms = Terms {
+            issuer: config.issuer,
+            attributes: config.attributes,
+            pseudonym_key: config.pseudonym_key.unwrap_or_else(random_key),
+            fallback: config.fallback,
+            manner,
+        };
+        let mut machine = Machine::new(manner);
+        if matches!(config.source, Source::None) {
+            let nobody = Admitted {
+                token: None,
+                principal: terms
+                    .fallback
+                    .clone()
+                    .with_attributes(terms.attributes, &terms.pseudonym_key),
+                expiry: None,
+            };
+            machine.step(Event::Minted(Ok(nobody)), config.clock.now(), 0.0);
+        }
+        let identity = Identity {
+            source: Arc::new(config.source),
+            audience: config.audience.into(),
+            ca_file: config.ca_file,
+            terms: Arc::new(terms),
+            clock: config.clock,
+            machine,
+            store,
+        };
+        identity.publish();
+        (identity, receiver)
+    }
+
+    /// Until the shutdown, which forgets the credential: cancel it after the last send.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut attempt: Option<Attempt> = None;
+        let mut event = Event::Tick;
+        loop {
+            let now = self.clock.now();
+            let stopped = matches!(event, Event::Stop);
+            let before = self.machine.state();
+            if self.machine.step(event, now, unit()) {
+                attempt = Some(self.attempt());
+            }
+            self.tell(before);
+            self.publish();
+            if stopped {
+                return;
+            }
+            let wait = self.machine.wait(self.clock.now());
+            event = tokio::select! {
+                () = shutdown.cancelled() => Event::Stop,
+                said = self.store.said() => match said {
+                    Said::Verdict(generation, verdict) => Event::Verdict(generation, verdict),
+                    Said::Refresh => Event::Refresh,
+                },
+                result = ended(&mut attempt) => {
+                    attempt = None;
+                    Event::Minted(result)
+                }
+                () = tokio::time::sleep(wait) => Event::Tick,
+            };
+        }
+    }
+
+    fn attempt(&self) -> Attempt {
+        let (source, terms, clock) = (Arc::clone(&self.source), Arc::clone(&self.terms), self.clock.clone());
+        let (audience, ca_file) = (Arc::clone(&self.audience), self.ca_file.clone());
+        let asked = clock.now();
+        let timeout = self.machine.attempt(asked);
+        Box::pin(async move {
+            let asking = Asking {
+                audience: &audience,
+                ca_file: ca_file.as_deref(),
+                timeout,
+            };
+            let minted = source.mint(&asking).await?;
+            admit(minted, &terms, asked, clock.now())
+        })
+    }
+
+    fn publish(&self) {
+        self.store
+            .publish_if_changed(self.machine.current(self.source.name(), &self.clock));
+    }
+
+    /// One line a change, at the level at which somebody should care.
+    fn tell(&self, before: State) {
+        let current = self.machine.current(self.source.name(), &self.clock);
+        if current.state == before {
+            return;
+        }
+        let generation = current.credential.as_ref().map(|credential| credential.generation);
+        let trouble = current.trouble.as_deref().unwrap_or("");
+        match current.state {
+            State::Denied | State::NeedsUser => {
+                tracing::error!(state = ?current.state, generation, trouble, "nothing is sent");
+            }
+            State::Degraded | State::Starved | State::Rejected => {
+                tracing::warn!(state = ?current.state, generation, trouble, "the credential is in trouble");
+            }
+            State::Fresh if self.source.manner() != Manner::Once || before == State::Denied => {
+                tracing::info!(generation, "the credential is fresh");
+            }
+            _ => tracing::debug!(state = ?current.state, generation, "the credential's state changed"),
+        }
+    }
+}
+
+/// The attempt's end; for ever pending without one.
+async fn ended(attempt: &mut Option<Attempt>) -> Result<Admitted, MintError> {
+    match attempt {
+        Some(attempt) => attempt.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Jitter in [0, 1); where the system has no randomness there is none.
+fn unit() -> f64 {
+    let bits = getrandom::u32().unwrap_or(0);
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests;
