@@ -241,4 +241,4 @@ fn tidy(value: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

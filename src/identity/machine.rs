@@ -319,7 +319,19 @@ impl Machine {
                     self.force(now);
                 }
             }
-            Verdict::Forbidden | Verdict::Unauthenticated => {}
+            Verdict::Forbidden | Verdict::Unauthenticated => self.probe_refused(now),
+        }
+    }
+
+    /// The probe was answered, and not with yes: the next turn comes later. What was in flight before it counts not.
+    fn probe_refused(&mut self, now: Now) {
+        let was_probed = self
+            .probe
+            .take_if(|turn| turn.load(std::sync::atomic::Ordering::Relaxed))
+            .is_some();
+        if was_probed && self.state == State::Denied {
+            self.probes = self.probes.saturating_add(1);
+            self.next_probe = now.boot + rotate::probe_gap(self.probes);
         }
     }
 
@@ -365,7 +377,6 @@ impl Machine {
         }
         if self.state == State::Denied && now.boot >= self.next_probe && self.is_usable(now) {
             self.probe = Some(Arc::new(AtomicBool::new(false)));
-            self.probes = self.probes.saturating_add(1);
             self.last_probe = now.boot;
             self.next_probe = now.boot + rotate::probe_gap(self.probes);
         }

@@ -1,1 +1,204 @@
+//! The loop, on Tokio's paused clock and a clock that is driven by it.
 
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::json;
+
+use super::*;
+use crate::identity::{
+    Verdict,
+    claims::tests::jwt,
+    clock::Driven,
+    source::{Minted, Scripted},
+};
+
+const CANARY: &str = "canary-4f1d";
+
+struct Story {
+    receiver: Receiver,
+    driven: Driven,
+    asked: Arc<AtomicU64>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// An issuer on the driven clock; `broken(n)` fails the nth asking.
+fn story(lifetime: Duration, broken: impl Fn(u64) -> bool + Send + Sync + 'static) -> Story {
+    let driven = Driven::starting_at(UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let clock = Clock::Driven(driven.clone());
+    let asked = Arc::new(AtomicU64::new(0));
+    let issuer = clock.clone();
+    let answer = move |number| {
+        if broken(number) {
+            return (
+                Duration::from_millis(10),
+                Err(MintError::Transient("no connection".into())),
+            );
+        }
+        let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64();
+        let now = seconds(issuer.now().wall);
+        let payload = json!({
+            "iss": "https://issuer.example", "sub": "1", "jti": format!("{CANARY}-{number}"),
+            "iat": now, "exp": now + lifetime.as_secs_f64(),
+        });
+        let minted = Minted {
+            fresh: true,
+            ..Minted::bare(Secret::new(jwt(&payload)))
+        };
+        (Duration::from_millis(200), Ok(minted))
+    };
+    let (identity, receiver) = Identity::build(Config {
+        source: Source::Scripted(Scripted {
+            answer: Arc::new(answer),
+            asked: asked.clone(),
+        }),
+        audience: "https://upstream.example".into(),
+        attributes: Attributes::Full,
+        pseudonym_key: None,
+        fallback: Principal::os_user("host", "jo"),
+        issuer: None,
+        ca_file: None,
+        clock,
+    });
+    let shutdown = CancellationToken::new();
+    Story {
+        receiver,
+        driven,
+        asked,
+        task: tokio::spawn(identity.run(shutdown.clone())),
+        shutdown,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_gets_the_first_credential_and_then_ever_newer_ones() {
+    let mut story = story(Duration::from_secs(10), |_| false);
+    let mut last = 0;
+    for _ in 0..200 {
+        let lease = story.receiver.lease().await;
+        assert!(lease.credential.generation >= last);
+        last = lease.credential.generation;
+        assert_eq!(lease.principal.subject, "1");
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        assert!(
+            story.receiver.current().lease().is_some(),
+            "a healthy issuer left a gap"
+        );
+    }
+    // 120 s of 10-second tokens, each replaced half-way.
+    assert!((20..=32).contains(&last), "{last} generations");
+    assert_eq!(story.asked.load(Ordering::Relaxed), last);
+    assert_eq!(story.receiver.current().rotations, last - 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_senders_with_a_401_get_one_new_credential() {
+    let mut story = story(Duration::from_secs(3600), |_| false);
+    let first = story.receiver.lease().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (mut receiver, generation) = (story.receiver.clone(), first.credential.generation);
+        senders.spawn(async move {
+            receiver.verdict(generation, Verdict::Unauthenticated);
+            receiver.changed().await;
+            receiver.lease().await.credential.generation
+        });
+    }
+    while let Some(generation) = senders.join_next().await {
+        assert_eq!(generation.expect("a sender"), 2);
+    }
+    assert_eq!(story.asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_suspend_nobody_gets_the_old_credential() {
+    let mut story = story(Duration::from_secs(300), |_| false);
+    story.receiver.lease().await;
+    story.driven.suspend(Duration::from_secs(7200));
+    assert!(story.receiver.current().lease().is_none());
+    assert_eq!(story.receiver.lease().await.credential.generation, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wall_clock_set_back_and_forth_leaves_a_usable_credential() {
+    let mut story = story(Duration::from_secs(300), |_| false);
+    for by in [3600, -7200, 3600] {
+        story.receiver.lease().await;
+        story.driven.set_wall(by);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let left = story.receiver.current().seconds_to_expiry().expect("an end");
+        assert!(left > 100.0 && left <= 300.0, "{left}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn trouble_is_told_and_forgotten() {
+    let mut story = story(Duration::from_secs(3600), |number| number <= 3);
+    while story.receiver.current().failures < 3 {
+        story.receiver.changed().await;
+    }
+    let current = story.receiver.current();
+    assert_eq!(current.state, State::Starved);
+    assert_eq!(current.trouble.as_deref(), Some("no connection"));
+    story.receiver.lease().await;
+    assert_eq!(story.receiver.current().trouble, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_gets_a_new_one_now() {
+    let mut story = story(Duration::from_secs(3600), |_| false);
+    story.receiver.lease().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    story.receiver.refresh();
+    while story.receiver.lease().await.credential.generation < 2 {
+        story.receiver.changed().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stop_forgets_the_credential() {
+    let mut story = story(Duration::from_secs(3600), |_| false);
+    story.receiver.lease().await;
+    story.shutdown.cancel();
+    story.task.await.expect("the loop ends");
+    let current = story.receiver.current();
+    assert_eq!(current.state, State::Stopped);
+    assert!(current.credential.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_debug_text_holds_the_token() {
+    let mut story = story(Duration::from_secs(3600), |_| false);
+    let lease = story.receiver.lease().await;
+    let token = lease.credential.token.clone().expect("a token");
+    let shown = format!(
+        "{lease:?} {:?} {:?} {token:?}",
+        story.receiver,
+        story.receiver.current()
+    );
+    for part in token.expose().split('.') {
+        assert!(!shown.contains(part), "a part of the token is shown");
+    }
+}
+
+#[tokio::test]
+async fn without_a_credential_the_platforms_word_is_published_before_the_loop_runs() {
+    let (_identity, receiver) = Identity::build(Config {
+        source: Source::None,
+        audience: String::new(),
+        attributes: Attributes::Pseudonym,
+        pseudonym_key: Some(Secret::new(CANARY.into())),
+        fallback: Principal::platform("gitpod", "u-1"),
+        issuer: None,
+        ca_file: None,
+        clock: Clock::System,
+    });
+    let lease = receiver.current().lease().expect("a lease");
+    assert!(lease.credential.token.is_none());
+    assert_eq!(lease.principal.attributes[0].0, "user.hash");
+    assert_eq!(receiver.current().source, "none");
+}
