@@ -7,10 +7,12 @@ use super::{
     value::{Kind, Value},
 };
 use crate::workspace::Env;
-use std::{collections::BTreeMap, fmt, io, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
 const DEFAULT: &str = include_str!("default.toml");
 const PREFIX: &str = "TAGALONG_";
+/// Stands for a key where none is to blame.
+const THE_FILE: &str = "the file";
 const MIB: u64 = 1024 * 1024;
 const DAY: u64 = 86_400_000;
 
@@ -99,7 +101,7 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key} ({origin}): {problem}")]
 pub struct ConfigError {
-    /// The key as it was written, or the file's name where no key is to blame.
+    /// The key as it was written; `the file` where no key is to blame.
     pub key: String,
     /// Where it was written.
     pub origin: Origin,
@@ -138,7 +140,7 @@ impl Settings {
             match std::fs::read_to_string(path) {
                 Ok(text) => settings.read_file(&text, &origin),
                 Err(error) if is_absent(&error) => {}
-                Err(error) => settings.refuse(&path.display().to_string(), &origin, format!("cannot be read: {error}")),
+                Err(error) => settings.refuse(THE_FILE, &origin, format!("cannot be read: {error}")),
             }
         }
         settings.read_environment(env);
@@ -213,11 +215,10 @@ impl Settings {
         // Not the error's own rendering: that quotes the line, and a line may hold a secret.
         let line = error
             .span()
-            .map(|span| 1 + text[..span.start.min(text.len())].matches('\n').count());
+            .and_then(|span| Some(1 + text.get(..span.start)?.matches('\n').count()));
         let place = line.map(|line| format!(" in line {line}")).unwrap_or_default();
-        let path = origin.path().map(|path| path.display().to_string()).unwrap_or_default();
         self.refuse(
-            &path,
+            THE_FILE,
             origin,
             format!("is no valid TOML{place}: {}", error.message().trim_end()),
         );
@@ -270,8 +271,8 @@ impl Settings {
             }
             Err(expected) => {
                 let shown = shown();
-                // Where something stands before an @ in a URL, it is a user and perhaps a password.
-                let found = if key.secret || shown.contains('@') {
+                // In a URL, a user and password stand before an @, and a token after a question mark.
+                let found = if key.secret || shown.contains(['@', '?']) {
                     "its value".to_owned()
                 } else {
                     shown
@@ -283,15 +284,6 @@ impl Settings {
 }
 
 // === impl Origin ===
-
-impl Origin {
-    fn path(&self) -> Option<&Path> {
-        match self {
-            Origin::System(path) | Origin::User(path) => Some(path),
-            _ => None,
-        }
-    }
-}
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

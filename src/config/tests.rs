@@ -29,3 +29,504 @@ fn nowhere() -> Locations {
         own: Vec::new(),
     }
 }
+
+/// A home, and an `/etc`, for one story.
+struct Machine {
+    dir: tempfile::TempDir,
+    env: Env,
+    flags: Vec<(String, String)>,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let env = Env::from([("HOME", "/home/dev")]);
+        Machine {
+            dir: tempfile::tempdir().unwrap(),
+            env,
+            flags: Vec::new(),
+        }
+    }
+
+    fn var(mut self, name: &str, value: &str) -> Machine {
+        self.env.0.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    fn flag(mut self, key: &str, value: &str) -> Machine {
+        self.flags.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn file(self, name: &str, text: &str) -> Machine {
+        std::fs::write(self.dir.path().join(name), text).unwrap();
+        self
+    }
+
+    fn user(self, text: &str) -> Machine {
+        self.file("user.toml", text)
+    }
+
+    fn system(self, text: &str) -> Machine {
+        self.file("system.toml", text)
+    }
+
+    fn locations(&self) -> Locations {
+        let path = |name: &str| self.dir.path().join(name);
+        Locations {
+            system: path("system.toml"),
+            user: Some(path("user.toml")),
+            own: Vec::new(),
+        }
+    }
+
+    fn load(&self) -> Result<Loaded, Vec<ConfigError>> {
+        Config::load(&self.env, &self.flags, &self.locations())
+    }
+
+    #[track_caller]
+    fn loaded(&self) -> Loaded {
+        self.load().expect("the settings are right")
+    }
+
+    /// All errors, a line each.
+    #[track_caller]
+    fn errors(&self) -> String {
+        let lines = self
+            .load()
+            .expect_err("something is wrong")
+            .into_iter()
+            .map(|error| self.redact(&error.to_string()));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// As `tagalong config` shows a key: value and origin.
+    #[track_caller]
+    fn shown(&self, key: &str) -> (String, String) {
+        let entry = self
+            .loaded()
+            .entries()
+            .into_iter()
+            .find(|entry| entry.key == key)
+            .expect("the key is listed");
+        (entry.value, self.redact(&entry.origin))
+    }
+
+    fn redact(&self, text: &str) -> String {
+        text.replace(&self.dir.path().display().to_string(), "[dir]")
+    }
+}
+
+fn is(value: &str, origin: &str) -> (String, String) {
+    (value.to_owned(), origin.to_owned())
+}
+
+const UPSTREAM: &str = "https://otel.example.com/path";
+
+#[test]
+fn with_nothing_written_the_defaults_hold_and_there_is_no_upstream() {
+    let loaded = Machine::new().loaded();
+    let config = loaded.config;
+    assert_eq!(config.listen.grpc, SocketAddr::from(([127, 0, 0, 1], 4317)));
+    assert_eq!(config.listen.http, SocketAddr::from(([127, 0, 0, 1], 4318)));
+    assert_eq!(config.listen.max_request_bytes, 64 << 20);
+    assert!(config.export.is_none() && config.identity.audience.is_none() && !config.listen.other_users);
+    assert_eq!(config.identity.credential, Credential::None);
+    assert!(config.identity.reason.unwrap().contains("plain machine"));
+    assert_eq!((config.spool.max_bytes, config.spool.keep_bytes), (1 << 30, 64 << 20));
+    assert_eq!(config.spool.dir, PathBuf::from("/home/dev/.local/state/tagalong/spool"));
+    assert!(config.redact.enabled);
+    assert_eq!(config.log, "info");
+    assert_eq!(loaded.notices, [""; 0]);
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_before_the_user_before_the_machine_before_the_default() {
+    let machine = Machine::new();
+    assert_eq!(machine.shown("export.timeout"), is("10s", "default"));
+    let machine = machine.system("[export]\ntimeout = '20s'\n");
+    assert_eq!(machine.shown("export.timeout"), is("20s", "[dir]/system.toml"));
+    let machine = machine.user("[export]\ntimeout = '30s'\n");
+    assert_eq!(machine.shown("export.timeout"), is("30s", "[dir]/user.toml"));
+    let machine = machine.var("TAGALONG_EXPORT_TIMEOUT", "40s");
+    assert_eq!(machine.shown("export.timeout"), is("40s", "TAGALONG_EXPORT_TIMEOUT"));
+    let machine = machine.flag("export.timeout", "50s");
+    assert_eq!(machine.shown("export.timeout"), is("50s", "flag"));
+    assert_eq!(
+        machine
+            .var("TAGALONG_EXPORT_CONCURRENCY", "")
+            .shown("export.concurrency"),
+        is("4", "default")
+    );
+}
+
+#[test]
+fn every_key_has_a_variable() {
+    let examples = [
+        ("TAGALONG_LISTEN_GRPC", "[::1]:1", "listen.grpc", "[::1]:1"),
+        ("TAGALONG_LISTEN_HTTP", "127.0.0.1:0", "listen.http", "127.0.0.1:0"),
+        (
+            "TAGALONG_LISTEN_ALLOWED_ORIGINS",
+            "http://a, https://b:8",
+            "listen.allowed_origins",
+            r#"["http://a", "https://b:8"]"#,
+        ),
+        (
+            "TAGALONG_LISTEN_MAX_REQUEST_BYTES",
+            "1048576",
+            "listen.max_request_bytes",
+            "1MiB",
+        ),
+        ("TAGALONG_LISTEN_OTHER_USERS", "yes", "listen.other_users", "true"),
+        ("TAGALONG_EXPORT_ENDPOINT", UPSTREAM, "export.endpoint", UPSTREAM),
+        ("TAGALONG_EXPORT_PROTOCOL", "grpc", "export.protocol", "grpc"),
+        ("TAGALONG_EXPORT_COMPRESSION", "none", "export.compression", "none"),
+        (
+            "TAGALONG_EXPORT_HEADERS",
+            "X-Key=s3cret,b=1=2",
+            "export.headers",
+            "b=...,x-key=...",
+        ),
+        ("TAGALONG_EXPORT_CA_FILE", "/ca.pem", "export.ca_file", "/ca.pem"),
+        ("TAGALONG_EXPORT_TIMEOUT", "90s", "export.timeout", "90s"),
+        ("TAGALONG_EXPORT_CONCURRENCY", "8", "export.concurrency", "8"),
+        ("TAGALONG_EXPORT_BATCH_BYTES", "512KiB", "export.batch_bytes", "512KiB"),
+        ("TAGALONG_EXPORT_BATCH_DELAY", "0ms", "export.batch_delay", "0ms"),
+        ("TAGALONG_IDENTITY_CREDENTIAL", "none", "identity.credential", "none"),
+        ("TAGALONG_IDENTITY_AUDIENCE", "aud", "identity.audience", "aud"),
+        ("TAGALONG_IDENTITY_ISSUER", "https://i", "identity.issuer", "https://i"),
+        (
+            "TAGALONG_IDENTITY_ATTRIBUTES",
+            "pseudonym",
+            "identity.attributes",
+            "pseudonym",
+        ),
+        ("TAGALONG_IDENTITY_FILE", "/t", "identity.file", "/t"),
+        ("TAGALONG_IDENTITY_ENV", "TOKEN", "identity.env", "TOKEN"),
+        (
+            "TAGALONG_IDENTITY_EXEC",
+            r#"["/bin/mint", "a,b"]"#,
+            "identity.exec",
+            r#"["/bin/mint", "a,b"]"#,
+        ),
+        (
+            "TAGALONG_IDENTITY_PSEUDONYM_KEY",
+            "s3cret-and-long-enough",
+            "identity.pseudonym_key",
+            "...",
+        ),
+        ("TAGALONG_WORKSPACE_ID", "w", "workspace.id", "w"),
+        ("TAGALONG_WORKSPACE_NAME", "W", "workspace.name", "W"),
+        ("TAGALONG_WORKSPACE_PLATFORM", "local", "workspace.platform", "local"),
+        ("TAGALONG_SPOOL_DIR", "/s", "spool.dir", "/s"),
+        ("TAGALONG_SPOOL_MAX_BYTES", "2GiB", "spool.max_bytes", "2GiB"),
+        ("TAGALONG_SPOOL_MAX_AGE", "24h", "spool.max_age", "1d"),
+        ("TAGALONG_SPOOL_KEEP_BYTES", "0", "spool.keep_bytes", "0"),
+        ("TAGALONG_REDACT_ENABLED", "false", "redact.enabled", "false"),
+        ("TAGALONG_REDACT_PATTERNS", "a{1,3}", "redact.patterns", r#"["a{1,3}"]"#),
+        ("TAGALONG_REDACT_KEYS", "*.a,b", "redact.keys", r#"["*.a", "b"]"#),
+    ];
+    let machine = examples
+        .iter()
+        .fold(Machine::new(), |machine, (name, text, ..)| machine.var(name, text));
+    assert_eq!(machine.loaded().entries().len(), examples.len());
+    for (variable, _, key, value) in examples {
+        assert_eq!(machine.shown(key), is(value, variable));
+    }
+}
+
+#[test]
+fn all_errors_are_said_at_once_each_with_key_origin_and_what_is_expected() {
+    let machine = Machine::new()
+        .system("[export]\nconcurrency = 0\ntimout = '1s'\n[locked]\nkeys = ['export.endpiont']\n")
+        .user("top = 1\n[listen]\ngrpc = 4317\nallowed_origins = ['http://a/path']\n[redact]\npatterns = ['(']\n[locked]\nkeys = []\n")
+        .var("TAGALONG_EXPORT_TIMEOUT", "soon")
+        .var("TAGALONG_SPOOL_MAX_BYTES", "1 potato")
+        .var("TAGALONG_SPOOL_MAXBYTES", "1GiB")
+        .var("TAGALONG_IDENTITY_EXEC", "mint")
+        .flag("export.endpoint", "ftp://x")
+        .flag("identity.credential", "gitpot")
+        .flag("nothing.like.it", "1");
+    insta::assert_snapshot!(machine.errors(), @r#"
+    export.concurrency ([dir]/system.toml): 0 is not accepted; expected a whole number from 1 to 64
+    export.timout ([dir]/system.toml): there is no such setting; did you mean export.timeout?
+    locked.keys ([dir]/system.toml): "export.endpiont" is no setting; did you mean export.endpoint?
+    listen.allowed_origins ([dir]/user.toml): ["http://a/path"] is not accepted; expected a list of origins, such as ["http://localhost:3000"]
+    listen.grpc ([dir]/user.toml): 4317 is not accepted; expected an IP address and a port, such as 127.0.0.1:4317
+    redact.patterns ([dir]/user.toml): ["("] is not accepted; expected a list of regular expressions, which "(" is not
+    top ([dir]/user.toml): is outside of any section; expected one of listen, export, identity, workspace, spool, redact
+    locked ([dir]/user.toml): only the machine's own file may lock settings; take this section out
+    export.timeout (TAGALONG_EXPORT_TIMEOUT): "soon" is not accepted; expected a duration from 100ms to 10m, such as 200ms, 10s or 1h
+    identity.exec (TAGALONG_IDENTITY_EXEC): "mint" is not accepted; expected a list of an absolute program and its arguments, such as ["/usr/bin/mint", "--raw"]
+    spool.maxbytes (TAGALONG_SPOOL_MAXBYTES): there is no such setting; did you mean spool.max_bytes?
+    spool.max_bytes (TAGALONG_SPOOL_MAX_BYTES): "1 potato" is not accepted; expected a size from 1MiB to 1TiB, such as 512KiB, 64MiB or 1GiB
+    export.endpoint (flag): "ftp://x" is not accepted; expected an http or https URL without user, password, query and fragment
+    identity.credential (flag): "gitpot" is not accepted; expected one of auto, gitpod, file, env, exec, none
+    nothing.like.it (flag): there is no such setting
+    "#);
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_with_the_line_and_without_what_stands_there() {
+    let machine = Machine::new().user("[export]\nheaders = { x-key = 's3cret }\n");
+    let errors = machine.errors();
+    assert!(!errors.contains("s3cret"), "{errors}");
+    insta::assert_snapshot!(errors, @r#"
+    the file ([dir]/user.toml): is no valid TOML in line 2: unclosed inline table, expected `}`
+    "#);
+}
+
+#[test]
+fn no_error_says_a_secret() {
+    let machine = Machine::new()
+        .var("TAGALONG_EXPORT_HEADERS", "x key=s3cret")
+        .var("TAGALONG_IDENTITY_PSEUDONYM_KEY", "s3cret")
+        .flag("export.endpoint", "https://user:s3cret@otel.example.com");
+    insta::assert_snapshot!(machine.errors(), @r#"
+    export.headers (TAGALONG_EXPORT_HEADERS): its value is not accepted; expected header names and their values, such as { x-team = "blue" }
+    identity.pseudonym_key (TAGALONG_IDENTITY_PSEUDONYM_KEY): its value is not accepted; expected a text of at least 16 characters
+    export.endpoint (flag): its value is not accepted; expected an http or https URL without user, password, query and fragment
+    "#);
+}
+
+#[test]
+fn the_configuration_prints_no_secret() {
+    let machine = Machine::new()
+        .flag("export.endpoint", UPSTREAM)
+        .flag("export.headers", "x-key=s3cret")
+        .flag("identity.pseudonym_key", "s3cret-and-long-enough");
+    let loaded = machine.loaded();
+    assert_eq!(loaded.config.export.as_ref().unwrap().headers["x-key"], "s3cret");
+    assert!(!format!("{loaded:?}").contains("s3cret"));
+}
+
+#[test]
+fn a_locked_setting_keeps_the_machines_value_and_the_rest_is_told_not_refused() {
+    let machine = Machine::new()
+        .system("[export]\nendpoint = 'https://team.example'\n[locked]\nkeys = ['export.endpoint', 'redact.enabled']\n")
+        .user("[export]\nendpoint = 'https://mine.example'\n")
+        .var("TAGALONG_EXPORT_ENDPOINT", "not even a URL")
+        .var("OTEL_EXPORTER_OTLP_ENDPOINT", "https://elsewhere.example")
+        .flag("redact.enabled", "false");
+    assert_eq!(
+        machine.shown("export.endpoint"),
+        is("https://team.example/", "[dir]/system.toml")
+    );
+    assert_eq!(machine.shown("redact.enabled"), is("true", "default"));
+    insta::assert_snapshot!(machine.redact(&machine.loaded().notices.join("\n")), @r#"
+    export.endpoint ([dir]/user.toml) is locked on this machine and was left out of account.
+    export.endpoint (TAGALONG_EXPORT_ENDPOINT) is locked on this machine and was left out of account.
+    redact.enabled (flag) is locked on this machine and was left out of account.
+    "#);
+}
+
+#[test]
+fn a_locked_absence_of_an_upstream_holds_against_the_otel_variable() {
+    let machine = Machine::new()
+        .system("[locked]\nkeys = ['export.endpoint']\n")
+        .var("OTEL_EXPORTER_OTLP_ENDPOINT", "https://elsewhere.example");
+    assert!(machine.loaded().config.export.is_none());
+}
+
+#[test]
+fn the_otel_variable_is_an_upstream_that_never_gets_a_credential_or_headers() {
+    let machine = Machine::new()
+        .var("GITPOD_WORKSPACE_ID", "w")
+        .var("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:4317")
+        .var("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        .flag("identity.credential", "gitpod")
+        .flag("export.headers", "x-key=s3cret");
+    let config = machine.loaded().config;
+    let export = config.export.unwrap();
+    assert!(export.from_otel && export.headers.is_empty());
+    assert_eq!(
+        (export.endpoint.as_str(), export.protocol),
+        ("http://collector.example:4317/", Protocol::Grpc)
+    );
+    assert_eq!(config.identity.credential, Credential::None);
+    assert!(config.identity.reason.unwrap().contains("never gets a credential"));
+    assert_eq!(
+        machine.shown("identity.credential"),
+        is("none", "from OTEL_EXPORTER_OTLP_ENDPOINT")
+    );
+    let machine = machine.flag("export.endpoint", UPSTREAM);
+    assert!(
+        !machine.loaded().config.export.unwrap().from_otel,
+        "what is set goes before what is found"
+    );
+}
+
+#[test]
+fn the_otel_variable_is_no_upstream_where_it_leads_back_to_the_agent() {
+    for url in [
+        "http://127.0.0.1:4317",
+        "http://localhost:4318/",
+        "http://[::1]:4318",
+        "http://0.0.0.0:4317",
+        "nonsense",
+    ] {
+        let machine = Machine::new().var("OTEL_EXPORTER_OTLP_ENDPOINT", url);
+        assert!(machine.loaded().config.export.is_none(), "{url}");
+    }
+    let machine = Machine::new().var("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:40001");
+    assert!(machine.loaded().config.export.is_some());
+    let mut locations = machine.locations();
+    locations.own.push(SocketAddr::from(([127, 0, 0, 1], 40001)));
+    let loaded = Config::load(&machine.env, &[], &locations).unwrap();
+    assert!(
+        loaded.config.export.is_none(),
+        "a port that the agent took instead of its own is its own too"
+    );
+}
+
+#[test]
+fn the_audience_is_the_upstreams_origin_unless_one_is_set() {
+    let machine = Machine::new().flag("export.endpoint", "https://otel.example.com:8443/v1?");
+    assert!(machine.errors().contains("without user, password, query"));
+    let machine = Machine::new().flag("export.endpoint", "https://otel.example.com:8443/v1");
+    assert_eq!(
+        machine.shown("identity.audience"),
+        is("https://otel.example.com:8443", "from export.endpoint")
+    );
+    let machine = machine.flag("identity.audience", "team");
+    assert_eq!(machine.loaded().config.identity.audience.as_deref(), Some("team"));
+}
+
+#[test]
+fn an_automatic_credential_is_the_one_that_is_set_else_the_platforms_else_none() {
+    let credential = |machine: Machine| machine.loaded().config.identity.credential;
+    let gitpod = || {
+        Machine::new()
+            .var("GITPOD_WORKSPACE_ID", "w")
+            .flag("export.endpoint", UPSTREAM)
+    };
+    assert_eq!(credential(gitpod()), Credential::Gitpod);
+    assert_eq!(
+        credential(gitpod().flag("identity.file", "/t")),
+        Credential::File("/t".into())
+    );
+    assert_eq!(
+        credential(gitpod().flag("workspace.platform", "local")),
+        Credential::None
+    );
+    let exec = Machine::new().user("[identity]\nexec = ['/bin/mint', '--raw']\n");
+    assert_eq!(
+        credential(exec),
+        Credential::Exec(vec!["/bin/mint".into(), "--raw".into()])
+    );
+    assert_eq!(
+        credential(gitpod().flag("identity.file", "/t").flag("identity.credential", "none")),
+        Credential::None
+    );
+}
+
+#[test]
+fn settings_that_do_not_go_together_are_errors() {
+    let lines = [
+        Machine::new().flag("identity.credential", "file"),
+        Machine::new().flag("identity.credential", "exec"),
+        Machine::new().flag("identity.file", "/t").flag("identity.env", "TOKEN"),
+        Machine::new()
+            .flag("identity.env", "TOKEN")
+            .flag("export.endpoint", "http://otel.example.com"),
+    ]
+    .map(|machine| machine.errors());
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    identity.credential (flag): "file" needs identity.file, which is not set
+    identity.credential (flag): "exec" needs identity.exec, which is not set
+    identity.credential (default): "auto" cannot choose; expected one of file, env
+    export.endpoint (flag): http://otel.example.com/ would carry a token in the clear; expected https, or identity.credential = "none" instead of "env"
+    "#);
+}
+
+#[test]
+fn a_token_may_go_over_plain_http_to_this_machine_only() {
+    for url in [
+        "http://localhost:1",
+        "http://127.9.9.9:1",
+        "http://[::1]:1",
+        "https://otel.example.com",
+    ] {
+        Machine::new()
+            .flag("identity.env", "TOKEN")
+            .flag("export.endpoint", url)
+            .loaded();
+    }
+    for url in ["http://localhost.example:1", "http://10.0.0.1:1", "http://0.0.0.0:1"] {
+        assert!(
+            Machine::new()
+                .flag("identity.env", "TOKEN")
+                .flag("export.endpoint", url)
+                .load()
+                .is_err(),
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn what_lasts_is_below_workspace_in_gitpod_and_in_the_state_directory_elsewhere() {
+    let dirs = |machine: Machine| machine.loaded().config.dirs;
+    let gitpod = dirs(Machine::new().var("GITPOD_WORKSPACE_ID", "w"));
+    assert_eq!(gitpod.state, PathBuf::from("/workspace/.tagalong"));
+    assert_eq!(gitpod.spool, PathBuf::from("/workspace/.tagalong/spool"));
+    assert_eq!(gitpod.runtime, PathBuf::from("/workspace/.tagalong/run"));
+    let local = Machine::new()
+        .var("XDG_RUNTIME_DIR", "/run/user/1")
+        .var("XDG_STATE_HOME", "/st")
+        .var("XDG_CONFIG_HOME", "no");
+    let local = dirs(local);
+    assert_eq!(
+        (local.state, local.runtime),
+        ("/st/tagalong".into(), "/run/user/1/tagalong".into())
+    );
+    assert_eq!(local.config, PathBuf::from("/home/dev/.config/tagalong"));
+    assert_eq!(
+        dirs(Machine::new().var("TAGALONG_HOME", "/t")).spool,
+        PathBuf::from("/t/spool")
+    );
+}
+
+#[test]
+fn the_fingerprint_tells_other_settings_from_the_same_ones_wherever_they_are_written() {
+    let fingerprint = |machine: Machine| machine.loaded().config.fingerprint().to_owned();
+    let plain = fingerprint(Machine::new());
+    assert_eq!(
+        (plain.len(), &plain),
+        (64, &fingerprint(Machine::new().var("TAGALONG_LOG", "debug")))
+    );
+    assert_eq!(
+        plain,
+        fingerprint(Machine::new().user("[export]\ntimeout = '10000ms'\n"))
+    );
+    assert_ne!(plain, fingerprint(Machine::new().flag("export.timeout", "11s")));
+    let key = |value: &str| fingerprint(Machine::new().flag("export.headers", value));
+    assert_ne!(key("x-key=one"), key("x-key=two"), "secrets count");
+    let back = Machine::new().var("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+    assert_eq!(
+        plain,
+        fingerprint(back),
+        "a shell that reports to the agent does not replace it"
+    );
+}
+
+#[test]
+fn variables_of_others_are_told_and_left_alone() {
+    let machine = Machine::new()
+        .var("TAGALONG_HOME", "/t")
+        .var("TAGALONG_LOG", "warn")
+        .var("TAGALONG_COLOUR", "red");
+    let loaded = machine.loaded();
+    assert_eq!(loaded.config.log, "warn");
+    assert_eq!(loaded.notices, ["TAGALONG_COLOUR is no setting and is not looked at."]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_an_error_and_one_that_is_not_there_is_not() {
+    let machine = Machine::new();
+    let mut locations = machine.locations();
+    locations.user = Some(machine.dir.path().to_owned());
+    let errors = Config::load(&machine.env, &[], &locations).unwrap_err();
+    assert!(errors[0].problem.starts_with("cannot be read"), "{errors:?}");
+    locations.user = Some("/dev/null/config.toml".into());
+    assert!(Config::load(&machine.env, &[], &locations).is_ok());
+}
