@@ -136,10 +136,10 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
             if result.is_err() {
                 core.release(&log.lane, append.head.size());
             }
-            let answer = result
-                .as_ref()
-                .map(|()| ())
-                .map_err(|error| AppendError::Disk(error.to_string()));
+            let answer = match &result {
+                Ok(()) => Ok(()),
+                Err(error) => Err(AppendError::Disk(error.to_string())),
+            };
             let _ = append.done.send(answer);
         }
         if result.is_ok() && (left.peek().is_some() || size >= SEGMENT_BYTES) {

@@ -1,6 +1,11 @@
 //! What the spool promises, told as stories; on a real directory where a disk need not fail.
 
-use super::*;
+mod disk_faults;
+mod fault;
+mod keeping;
+
+use super::{segment::HEADER, *};
+use fault::Faulty;
 use std::time::UNIX_EPOCH;
 
 const TRACES: &str = "traces";
@@ -14,6 +19,41 @@ fn config(dir: &Path) -> Config {
         session: "s1".to_owned(),
         place: "here".to_owned(),
     }
+}
+
+/// A disk that outlives the spools on it.
+struct World {
+    disk: Arc<Faulty>,
+}
+
+impl World {
+    fn new() -> World {
+        World {
+            disk: Faulty::new(Path::new("/spool")),
+        }
+    }
+
+    fn open(&self, session: &str) -> Spool {
+        self.open_with(Config {
+            session: session.to_owned(),
+            ..config(Path::new("/spool"))
+        })
+    }
+
+    fn open_with(&self, config: Config) -> Spool {
+        Spool::open_on(self.disk.clone(), config, None).expect("opens")
+    }
+
+    fn segments(&self) -> Vec<PathBuf> {
+        let files = self.disk.files().into_iter();
+        files
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .collect()
+    }
+}
+
+fn books(spool: &Spool) -> Books {
+    spool.stats().books[TRACES].clone()
 }
 
 fn ada() -> Owner {

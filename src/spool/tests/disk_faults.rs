@@ -1,0 +1,262 @@
+//! Promises 1, 2 and 3 on a disk that is full, fails, or loses its power.
+
+use super::{fault::Faults, *};
+
+#[tokio::test]
+async fn promise_1_accepted_means_on_disk_after_a_power_cut_that_spares_only_what_was_synced() {
+    let world = World::new();
+    let spool = world.open("s1");
+    for text in ["a", "b"] {
+        put(&spool, &ada(), text).await;
+    }
+    world.disk.cut_power(|_| 0);
+    drop(spool);
+    let spool = world.open("s2");
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["a", "b"]);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 2,
+            pending: 2,
+            ..Books::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn a_torn_tail_was_never_accepted_and_is_not_read() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "whole").await;
+    world.disk.kill();
+    drop(spool);
+    let segment = world.segments()[0].clone();
+    world.disk.tamper(&segment, |bytes| {
+        let torn = bytes[HEADER as usize..].to_vec();
+        bytes.extend_from_slice(&torn[..torn.len() - 2]);
+    });
+    let spool = world.open("s2");
+    put(&spool, &ada(), "next").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert_eq!(texts(&mut reader), ["whole", "next"]);
+    assert_eq!(spool.stats().set_aside, 0);
+    assert_eq!(world.segments().len(), 2, "every start writes into a new segment");
+}
+
+#[tokio::test]
+async fn promise_3_a_corrupt_sealed_record_is_set_aside_with_its_count_and_the_rest_is_read() {
+    let world = World::new();
+    let spool = world.open("s1");
+    for text in ["first", "second", "third"] {
+        spool
+            .append(&ada(), TRACES, 7, Bytes::from_static(text.as_bytes()))
+            .await
+            .expect("accepted");
+    }
+    spool.close().await;
+    let at = HEADER as usize + 28 + "first".len() + 28;
+    world.disk.tamper(&world.segments()[0], |bytes| bytes[at] ^= 1);
+    let spool = world.open("s2");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert_eq!(texts(&mut reader), ["first", "third"]);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 21,
+            set_aside: 7,
+            pending: 14,
+            ..Books::default()
+        }
+    );
+    let entry = spool.set_aside().expect("a list").remove(0);
+    assert_eq!((entry.items, entry.bytes, entry.reason.as_str()), (7, 6, "corrupt"));
+    let refused = spool.retry(&entry.id).await.expect_err("it cannot be sent");
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+}
+
+#[tokio::test]
+async fn promise_3_a_corrupt_head_loses_no_record_behind_it_and_no_item_in_the_books() {
+    for sealed in [true, false] {
+        let world = World::new();
+        let spool = world.open("s1");
+        for text in ["first", "second", "third"] {
+            spool
+                .append(&ada(), TRACES, 7, Bytes::from_static(text.as_bytes()))
+                .await
+                .expect("accepted");
+        }
+        if sealed {
+            spool.close().await;
+        }
+        world.disk.kill();
+        drop(spool);
+        let at = HEADER as usize + 28 + "first".len();
+        world.disk.tamper(&world.segments()[0], |bytes| bytes[at] ^= 1);
+        let spool = world.open("s2");
+        let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+        assert_eq!(texts(&mut reader), ["first", "third"]);
+        // Without a footer nobody knows how many items the bad bytes were.
+        let lost = if sealed { 7 } else { 0 };
+        assert_eq!(
+            books(&spool),
+            Books {
+                accepted: 14 + lost,
+                set_aside: lost,
+                pending: 14,
+                ..Books::default()
+            }
+        );
+        assert_eq!(spool.set_aside().expect("a list")[0].bytes, 28 + "second".len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_drains_and_recovers() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "before").await;
+    world.disk.set(Faults {
+        full: true,
+        ..Faults::default()
+    });
+    for _ in 0..3 {
+        let refused = spool.append(&ada(), TRACES, 1, Bytes::from_static(b"refused")).await;
+        assert!(matches!(refused, Err(AppendError::Disk(_))));
+    }
+    assert!(spool.stats().trouble.is_some());
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    let record = reader.next().await.expect("it drains");
+    reader
+        .resolve(record.position, delivered(1))
+        .expect("the cursor needs no room");
+    world.disk.set(Faults::default());
+    put(&spool, &ada(), "after").await;
+    assert_eq!(spool.stats().trouble, None);
+    assert_eq!(texts(&mut reader), ["after"]);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 2,
+            delivered: 1,
+            pending: 1,
+            ..Books::default()
+        }
+    );
+    drop(reader);
+    world.disk.cut_power(|live| live);
+    drop(spool);
+    assert_eq!(
+        texts(&mut world.open("s2").reader(&ada(), TRACES).expect("a reader")),
+        ["after"]
+    );
+}
+
+#[tokio::test]
+async fn a_full_disk_before_the_first_record_is_survived_too() {
+    let world = World::new();
+    let spool = world.open("s1");
+    world.disk.set(Faults {
+        full: true,
+        ..Faults::default()
+    });
+    assert!(
+        spool
+            .append(&ada(), TRACES, 1, Bytes::from_static(b"refused"))
+            .await
+            .is_err()
+    );
+    world.disk.set(Faults::default());
+    put(&spool, &ada(), "after").await;
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["after"]);
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_the_segment_is_abandoned_and_its_waiters_are_refused() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "before").await;
+    world.disk.set(Faults {
+        sync: true,
+        ..Faults::default()
+    });
+    let refused = spool.append(&ada(), TRACES, 1, Bytes::from_static(b"refused")).await;
+    assert!(matches!(refused, Err(AppendError::Disk(_))));
+    world.disk.set(Faults::default());
+    put(&spool, &ada(), "after").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert_eq!(texts(&mut reader), ["before", "after"]);
+    assert_eq!(world.segments().len(), 2, "nothing is synced twice");
+    drop(reader);
+    world.disk.cut_power(|_| 0);
+    drop(spool);
+    let spool = world.open("s2");
+    assert_eq!(
+        texts(&mut spool.reader(&ada(), TRACES).expect("a reader")),
+        ["before", "after"]
+    );
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 2,
+            pending: 2,
+            ..Books::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_set_aside_for_want_of_room_is_not_answered_for() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "poison").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    let record = reader.next().await.expect("a record");
+    let part = Part {
+        bytes: record.bytes.clone(),
+        items: 1,
+        reason: "400".to_owned(),
+    };
+    let outcome = Outcome {
+        set_aside: vec![part],
+        ..Outcome::default()
+    };
+    world.disk.set(Faults {
+        full: true,
+        ..Faults::default()
+    });
+    let refused = reader.resolve(record.position, outcome.clone()).expect_err("no room");
+    assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(books(&spool).pending, 1);
+    world.disk.set(Faults::default());
+    reader.resolve(record.position, outcome).expect("room again");
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 1,
+            set_aside: 1,
+            ..Books::default()
+        }
+    );
+    assert_eq!(spool.set_aside().expect("a list").len(), 1);
+}
+
+#[tokio::test]
+async fn promise_2_a_start_reads_only_the_newest_segment_whatever_the_backlog() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let large = Bytes::from(vec![7; 9 << 20]);
+    for _ in 0..4 {
+        spool.append(&ada(), TRACES, 1, large.clone()).await.expect("accepted");
+    }
+    spool.close().await;
+    drop(spool);
+    let spool = world.open("s2");
+    put(&spool, &ada(), "newest").await;
+    world.disk.kill();
+    drop(spool);
+    world.disk.bytes_read();
+    let spool = world.open("s3");
+    assert!(world.disk.bytes_read() < 4096);
+    assert_eq!(books(&spool).pending, 5);
+    assert_eq!(spool.stats().bytes, 4 * (28 + (9 << 20)) + 28 + 6);
+}

@@ -1,0 +1,298 @@
+//! Promises 3 and 5: caps, history, rings, expiry, and who gets what was pending.
+
+use super::*;
+
+const KIB: usize = 1024;
+
+fn place(place: &str, session: &str) -> Config {
+    Config {
+        place: place.to_owned(),
+        session: session.to_owned(),
+        ..config(Path::new("/spool"))
+    }
+}
+
+#[tokio::test]
+async fn promise_3_full_is_said_at_the_cap_and_one_lane_takes_half() {
+    let world = World::new();
+    let spool = world.open_with(Config {
+        max_bytes: 100 * KIB as u64,
+        ..place("here", "s1")
+    });
+    let record = Bytes::from(vec![0; 40 * KIB]);
+    spool
+        .append(&ada(), "traces", 1, record.clone())
+        .await
+        .expect("accepted");
+    assert!(matches!(
+        spool.append(&ada(), "traces", 1, record.clone()).await,
+        Err(AppendError::Full)
+    ));
+    spool
+        .append(&ada(), "logs", 1, record.clone())
+        .await
+        .expect("another lane has room");
+    assert!(matches!(
+        spool.append(&ada(), "metrics", 1, record.clone()).await,
+        Err(AppendError::Full)
+    ));
+    let mut reader = spool.reader(&ada(), "traces").expect("a reader");
+    let sent = reader.next().await.expect("a record");
+    reader.resolve(sent.position, delivered(1)).expect("books");
+    spool.append(&ada(), "traces", 1, record).await.expect("room again");
+}
+
+#[tokio::test]
+async fn promise_3_the_cap_counts_what_an_earlier_start_left() {
+    let world = World::new();
+    let small = |session| Config {
+        max_bytes: 100 * KIB as u64,
+        ..place("here", session)
+    };
+    let spool = world.open_with(small("s1"));
+    let record = Bytes::from(vec![0; 40 * KIB]);
+    spool.append(&ada(), TRACES, 1, record.clone()).await.expect("accepted");
+    spool.close().await;
+    drop(spool);
+    let spool = world.open_with(small("s2"));
+    assert!(matches!(
+        spool.append(&ada(), TRACES, 1, record).await,
+        Err(AppendError::Full)
+    ));
+}
+
+/// Appends `n` records that fill a segment each.
+async fn fill(spool: &Spool, n: usize) {
+    for _ in 0..n {
+        spool
+            .append(&ada(), TRACES, 1, Bytes::from(vec![1; 16 << 20]))
+            .await
+            .expect("accepted");
+    }
+}
+
+async fn answer_all(spool: &Spool) {
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    while let Some(record) = reader.try_next().expect("readable") {
+        reader.resolve(record.position, delivered(record.items)).expect("books");
+    }
+}
+
+#[tokio::test]
+async fn sent_history_is_kept_up_to_its_limit_and_nothing_unsent_is_deleted() {
+    let world = World::new();
+    let spool = world.open_with(Config {
+        keep_bytes: 40 << 20,
+        ..place("here", "s1")
+    });
+    fill(&spool, 4).await;
+    spool
+        .expire(None, UNIX_EPOCH)
+        .expect("the committer has done what was asked before");
+    assert_eq!(world.segments().len(), 4);
+    answer_all(&spool).await;
+    spool
+        .expire(None, UNIX_EPOCH)
+        .expect("the committer has done what was asked before");
+    let left: Vec<_> = world
+        .segments()
+        .iter()
+        .map(|path| path.file_name().expect("a name").to_owned())
+        .collect();
+    assert_eq!(left, ["00000003.log", "00000004.log"]);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 4,
+            delivered: 4,
+            ..Books::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn no_segment_number_is_used_twice_even_if_all_segments_are_gone() {
+    let world = World::new();
+    let none = |session| Config {
+        keep_bytes: 0,
+        ..place("here", session)
+    };
+    let spool = world.open_with(none("s1"));
+    fill(&spool, 2).await;
+    answer_all(&spool).await;
+    spool.close().await;
+    drop(spool);
+    assert_eq!(world.segments().len(), 0);
+    world.disk.cut_power(|_| 0);
+    let spool = world.open_with(none("s2"));
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 2,
+            delivered: 2,
+            ..Books::default()
+        }
+    );
+    put(&spool, &ada(), "new").await;
+    assert!(world.segments()[0].ends_with("00000003.log"));
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["new"]);
+}
+
+#[tokio::test]
+async fn promise_3_a_ring_is_never_full_and_what_it_lets_go_is_counted_as_expired() {
+    let world = World::new();
+    let spool = world.open_with(Config {
+        max_bytes: 1 << 20,
+        keep_bytes: 40 << 20,
+        ..place("here", "s1")
+    });
+    spool.set_ring(TRACES, true);
+    fill(&spool, 5).await;
+    spool
+        .expire(None, UNIX_EPOCH)
+        .expect("the committer has done what was asked before");
+    assert_eq!(world.segments().len(), 2);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 5,
+            expired: 3,
+            pending: 2,
+            ..Books::default()
+        }
+    );
+    assert_eq!(spool.stats().bytes, 0, "a ring is not unsent");
+    spool.set_ring(TRACES, false);
+    assert_eq!(spool.stats().bytes, 2 * (28 + (16 << 20)));
+    let full = spool.append(&ada(), TRACES, 1, Bytes::from_static(b"x")).await;
+    assert!(matches!(full, Err(AppendError::Full)));
+}
+
+#[tokio::test]
+async fn only_what_absent_owners_left_too_long_expires_and_the_count_survives() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let bob = Owner("bob".to_owned());
+    put(&spool, &ada(), "ada's").await;
+    put(&spool, &bob, "bob's").await;
+    spool.close().await;
+    drop(spool);
+    let spool = world.open("s2");
+    let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
+    assert_eq!(spool.expire(Some(&ada()), soon).expect("expires"), 0);
+    assert_eq!(spool.expire(Some(&ada()), late).expect("expires"), 1);
+    let after = Books {
+        accepted: 2,
+        expired: 1,
+        pending: 1,
+        ..Books::default()
+    };
+    assert_eq!(books(&spool), after);
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["ada's"]);
+    assert_eq!(
+        texts(&mut spool.reader(&bob, TRACES).expect("a reader")),
+        Vec::<String>::new()
+    );
+    world.disk.cut_power(|_| 0);
+    drop(spool);
+    assert_eq!(books(&world.open("s3")), after);
+}
+
+#[tokio::test]
+async fn promise_5_this_starts_pending_goes_to_its_first_principal_by_one_rename() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let pending = spool.pending();
+    put(&spool, &pending, "early").await;
+    // The exporter may be there first.
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert_eq!(texts(&mut reader), Vec::<String>::new());
+    spool.adopt(&ada()).expect("adopts");
+    put(&spool, &pending, "in flight").await;
+    put(&spool, &ada(), "later").await;
+    assert_eq!(texts(&mut reader), ["early", "in flight", "later"]);
+    let bob = Owner("bob".to_owned());
+    spool.adopt(&bob).expect("there is nothing for a second principal");
+    assert_eq!(
+        texts(&mut spool.reader(&bob, TRACES).expect("a reader")),
+        Vec::<String>::new()
+    );
+    assert!(
+        world
+            .disk
+            .files()
+            .iter()
+            .all(|path| !path.to_string_lossy().contains("pending"))
+    );
+    drop(reader);
+    world.disk.cut_power(|_| 0);
+    drop(spool);
+    let spool = world.open("s2");
+    assert_eq!(
+        texts(&mut spool.reader(&ada(), TRACES).expect("a reader")),
+        ["early", "in flight", "later"]
+    );
+}
+
+#[tokio::test]
+async fn promise_5_adoption_joins_an_owner_that_has_a_backlog() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "old").await;
+    put(&spool, &spool.pending(), "early").await;
+    spool.adopt(&ada()).expect("adopts");
+    put(&spool, &ada(), "later").await;
+    assert_eq!(
+        texts(&mut spool.reader(&ada(), TRACES).expect("a reader")),
+        ["old", "early", "later"]
+    );
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 3,
+            pending: 3,
+            ..Books::default()
+        }
+    );
+    world.disk.cut_power(|_| 0);
+    drop(spool);
+    let spool = world.open("s2");
+    assert_eq!(
+        texts(&mut spool.reader(&ada(), TRACES).expect("a reader")),
+        ["old", "early", "later"]
+    );
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 3,
+            pending: 3,
+            ..Books::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn promise_5_what_an_earlier_start_left_is_adopted_in_the_same_place_only() {
+    let world = World::new();
+    for (at, session, text) in [("here", "s1", "mine"), ("elsewhere", "s2", "not mine")] {
+        let spool = world.open_with(place(at, session));
+        put(&spool, &spool.pending(), text).await;
+        world.disk.kill();
+    }
+    let spool = world.open_with(place("here", "s3"));
+    spool.adopt(&ada()).expect("adopts");
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["mine"]);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 2,
+            pending: 2,
+            ..Books::default()
+        }
+    );
+    let foreign = Owner("pending-s2".to_owned());
+    assert_eq!(
+        texts(&mut spool.reader(&foreign, TRACES).expect("a reader")),
+        ["not mine"]
+    );
+}
