@@ -1,15 +1,186 @@
 //! The one HTTP client: no redirects, system roots or `export.ca_file`, the proxies of the environment.
-use std::path::Path;
+//!
+//! Every byte that leaves the machine goes through a client that was built here, so the rules that keep a bearer
+//! where it belongs stand in one place: a redirect is an answer, never a second request; loopback is never proxied,
+//! or a bearer for `http://127.0.0.1` would cross the network in the clear; and nothing is decompressed unasked,
+//! because a limit on a response must hold for what it becomes.
+//! It sets no user agent and no time limit for a whole request: those belong to the caller.
 
+use std::{path::Path, time::Duration};
+
+use crate::workspace::Env;
+
+/// Hosts that are reached directly, whatever the environment says of proxies.
+const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1";
+
+/// Longer than the pause between two batches of an SDK, shorter than the idle limit of common load balancers (60 s).
+const POOL_IDLE: Duration = Duration::from_secs(50);
+
+/// Finds out about a peer that went away without a word, a suspended machine's typically.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Why no client could be built, in words for the user; nothing secret in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ClientError(pub String);
 
+/// The proxies that the environment asks for, as they were written there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Proxies {
+    http: Option<String>,
+    https: Option<String>,
+    exempt: String,
+}
+
+/// A client for HTTP/1.1 and HTTP/2 by ALPN. The certificates of `ca_file` (PEM) are trusted besides the system's.
+///
 /// `prior_knowledge`: HTTP/2 without negotiation, for gRPC over plain HTTP.
+///
+/// # Errors
+/// `ca_file` cannot be read or holds no certificate, or a proxy's URL is none.
 pub fn build(
-    _ca_file: Option<&Path>,
-    _connect_timeout: std::time::Duration,
-    _prior_knowledge: bool,
+    ca_file: Option<&Path>,
+    connect_timeout: Duration,
+    prior_knowledge: bool,
 ) -> Result<reqwest::Client, ClientError> {
-    unimplemented!()
+    build_with(&Env::from_process(), ca_file, connect_timeout, prior_knowledge)
+}
+
+/// [`build`] with the environment as a value.
+fn build_with(
+    env: &Env,
+    ca_file: Option<&Path>,
+    connect_timeout: Duration,
+    prior_knowledge: bool,
+) -> Result<reqwest::Client, ClientError> {
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(connect_timeout)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_keepalive(TCP_KEEPALIVE)
+        .tcp_nodelay(true)
+        // The library's own look at the environment would proxy loopback too.
+        .no_proxy();
+    if prior_knowledge {
+        builder = builder.http2_prior_knowledge();
+    }
+    if let Some(file) = ca_file {
+        builder = builder.tls_certs_merge(certificates(file)?);
+    }
+    let proxies = proxies(env);
+    let exempt = || reqwest::NoProxy::from_string(&proxies.exempt);
+    if let Some(url) = &proxies.http {
+        let proxy = reqwest::Proxy::http(url).map_err(|_| bad_proxy("HTTP_PROXY"))?;
+        builder = builder.proxy(proxy.no_proxy(exempt()));
+    }
+    if let Some(url) = &proxies.https {
+        let proxy = reqwest::Proxy::https(url).map_err(|_| bad_proxy("HTTPS_PROXY"))?;
+        builder = builder.proxy(proxy.no_proxy(exempt()));
+    }
+    builder.build().map_err(|error| {
+        ClientError(format!(
+            "the HTTP client cannot be built: {}",
+            chain(&error.without_url())
+        ))
+    })
+}
+
+/// An error with its causes, outermost first: the library's own first line rarely says what went wrong.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn certificates(file: &Path) -> Result<Vec<reqwest::Certificate>, ClientError> {
+    let pem =
+        std::fs::read(file).map_err(|error| ClientError(format!("{} cannot be read: {error}", file.display())))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem)
+        .map_err(|_| ClientError(format!("{} is no file of PEM certificates", file.display())))?;
+    if found.is_empty() {
+        return Err(ClientError(format!("{} holds no PEM certificate", file.display())));
+    }
+    Ok(found)
+}
+
+/// The value stays unsaid: a proxy's URL may hold a password.
+fn bad_proxy(name: &str) -> ClientError {
+    ClientError(format!("{name} in the environment is not the URL of a proxy"))
+}
+
+/// Lower case wins, as in curl; upper-case `HTTP_PROXY` counts only outside CGI, where a request header can set it.
+fn proxies(env: &Env) -> Proxies {
+    let first = |names: &[&str]| names.iter().find_map(|name| env.get(name)).map(str::to_owned);
+    let http = if env.get("REQUEST_METHOD").is_some() {
+        first(&["http_proxy", "all_proxy", "ALL_PROXY"])
+    } else {
+        first(&["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+    };
+    let exempt = match first(&["no_proxy", "NO_PROXY"]) {
+        Some(list) => format!("{list},{NEVER_PROXIED}"),
+        None => NEVER_PROXIED.to_owned(),
+    };
+    Proxies {
+        http,
+        https: first(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]),
+        exempt,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Env {
+        Env(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
+    }
+
+    #[test]
+    fn lower_case_proxies_win_and_all_proxy_is_the_last_resort() {
+        let found = proxies(&env(&[
+            ("HTTPS_PROXY", "http://upper:1"),
+            ("https_proxy", "http://lower:1"),
+            ("ALL_PROXY", "http://all:1"),
+        ]));
+        assert_eq!(found.https.as_deref(), Some("http://lower:1"));
+        assert_eq!(found.http.as_deref(), Some("http://all:1"));
+    }
+
+    #[test]
+    fn loopback_is_exempt_whatever_no_proxy_says() {
+        assert_eq!(proxies(&env(&[])).exempt, NEVER_PROXIED);
+        assert_eq!(
+            proxies(&env(&[("NO_PROXY", ".corp.example")])).exempt,
+            format!(".corp.example,{NEVER_PROXIED}")
+        );
+    }
+
+    #[test]
+    fn a_request_header_cannot_set_the_proxy_of_a_cgi_program() {
+        let found = proxies(&env(&[("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "http://evil:1")]));
+        assert_eq!(found.http, None);
+    }
+
+    #[test]
+    fn a_ca_file_that_is_none_is_an_error_that_names_it() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let error = build_with(&env(&[]), Some(file.path()), Duration::from_secs(1), false).expect_err("empty");
+        assert!(error.to_string().contains(&*file.path().to_string_lossy()));
+    }
+
+    #[test]
+    fn a_proxy_password_is_not_repeated_in_the_error() {
+        let broken = env(&[("HTTPS_PROXY", "http://me:hunter2@[")]);
+        let error = build_with(&broken, None, Duration::from_secs(1), false).expect_err("no URL");
+        assert!(!error.to_string().contains("hunter2"));
+    }
 }

@@ -1,0 +1,351 @@
+//! One joined request, until each of its records is answered for: sent whole, then by halves where upstream refuses.
+//!
+//! What is refused for good is set aside as small as it can be told apart: a record for its content, an item for its
+//! size. Everything is a slice of the one buffer that was joined; nothing is copied to be bisected.
+
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    join::{Joined, Placed, join},
+    lane::Place,
+    retry::printable,
+    send::{Judged, NoAnswer, Sender},
+};
+use crate::{
+    otlp::{check, split, status::Response},
+    spool::{Outcome, Part, Position, Record, Resolver},
+    stamp::Stamp,
+};
+
+/// How often a record that alone gets 500 while others pass is tried.
+const BROKEN_TRIES: u32 = 3;
+
+/// A record that got 500 while others passed is tried again when another passed, or after this.
+const PARKED_FOR: Duration = Duration::from_secs(60);
+
+/// The spool may refuse an answer for a while: a set-aside entry needs room on the disk.
+const BOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A guess at what the stamp adds to a record.
+const STAMP_ROOM: usize = 256;
+
+/// Everything that one delivery needs.
+pub struct Delivery {
+    pub sender: Arc<Sender>,
+    pub place: Place,
+    pub resolver: Resolver,
+    pub records: Vec<Record>,
+    pub stamp: Arc<Stamp>,
+    /// None beyond the window, while the gate is closed.
+    pub window: Option<OwnedSemaphorePermit>,
+}
+
+/// A delivery under way.
+struct Underway {
+    sender: Arc<Sender>,
+    place: Place,
+    resolver: Resolver,
+    records: Vec<Placed>,
+    tallies: Vec<Tally>,
+    units: VecDeque<Unit>,
+    window: Option<OwnedSemaphorePermit>,
+    budget: Option<OwnedSemaphorePermit>,
+}
+
+/// One record's outcome so far.
+#[derive(Default)]
+struct Tally {
+    outcome: Outcome,
+    /// Units that still hold something of it.
+    open: u32,
+}
+
+/// What is sent as one request.
+struct Unit {
+    records: Range<usize>,
+    bytes: Bytes,
+    items: u64,
+    /// Less than one record.
+    part: bool,
+    /// How many requests had passed when this one, or what it is a half of, got its last 500.
+    passed_at: Option<u64>,
+    /// Answers of 500 to this record alone, with others passing in between.
+    broken: u32,
+}
+
+impl Delivery {
+    /// Returns when each record is resolved.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: what is not resolved stays in the spool.
+    pub async fn run(self) -> Result<(), NoAnswer> {
+        let size: usize = self.records.iter().map(|record| record.bytes.len() + STAMP_ROOM).sum();
+        let budget = tokio::select! {
+            biased;
+            () = self.place.stop.cancelled() => return Err(NoAnswer::Left),
+            permit = self.sender.budget.take(size) => permit,
+        };
+        let (joined, refused) = join(self.records, &self.stamp, STAMP_ROOM);
+        let underway = Underway {
+            sender: self.sender,
+            place: self.place,
+            resolver: self.resolver,
+            tallies: joined.records.iter().map(|_| Tally::default()).collect(),
+            units: VecDeque::new(),
+            records: Vec::new(),
+            window: self.window,
+            budget: Some(budget),
+        };
+        for (position, outcome) in refused {
+            tracing::warn!(
+                signal = underway.place.signal.as_str(),
+                "a record that is no OTLP request is set aside"
+            );
+            underway.resolve(position, outcome).await;
+        }
+        underway.run(joined).await
+    }
+}
+
+impl Underway {
+    async fn run(mut self, joined: Joined) -> Result<(), NoAnswer> {
+        self.records = joined.records;
+        self.push(Unit {
+            records: 0..self.records.len(),
+            items: self.records.iter().map(|record| record.items).sum(),
+            bytes: joined.bytes,
+            part: false,
+            passed_at: None,
+            broken: 0,
+        });
+        while let Some(mut unit) = self.units.pop_front() {
+            match self.send(&unit).await? {
+                Judged::Taken(response) => self.book(&unit, &response).await,
+                Judged::Data(reason) => self.bisect_or(unit, reason).await,
+                Judged::Size(reason) => self.shrink(unit, reason).await,
+                Judged::Broken(reason) => {
+                    let passed = *self.sender.passed().borrow();
+                    let others_passed = unit.passed_at.replace(passed).is_some_and(|at| passed > at);
+                    self.broken(unit, others_passed, reason).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, unit: &Unit) -> Result<Judged, NoAnswer> {
+        if unit.bytes.is_empty() {
+            // An empty request says nothing, so none is sent.
+            return Ok(Judged::Taken(Response::default()));
+        }
+        if unit.bytes.len() > self.sender.config.max_request_bytes {
+            return Ok(Judged::Size(format!(
+                "larger than the largest request that is sent, {} bytes",
+                self.sender.config.max_request_bytes
+            )));
+        }
+        self.sender
+            .judge(&self.place, &unit.bytes, unit.passed_at, &mut self.budget)
+            .await
+    }
+
+    /// 400: halves, down to the single record.
+    async fn bisect_or(&mut self, unit: Unit, reason: String) {
+        match self.halves(&unit) {
+            Some((left, right)) => {
+                self.units.push_front(right);
+                self.units.push_front(left);
+            }
+            None => self.set_aside(unit, reason).await,
+        }
+    }
+
+    /// 413: halves, down to the single item.
+    async fn shrink(&mut self, unit: Unit, reason: String) {
+        if unit.records.len() > 1 {
+            return self.bisect_or(unit, reason).await;
+        }
+        let Some((left, right)) = split::halve(self.place.signal, &unit.bytes) else {
+            return self.set_aside(unit, reason).await;
+        };
+        // The right half's count is what is left, so that the books balance whatever is counted.
+        let items = check::count(self.place.signal, &left).min(unit.items);
+        self.close(&unit);
+        for (bytes, items) in [(right, unit.items - items), (left, items)] {
+            self.open(&unit.records);
+            self.units.push_front(Unit {
+                records: unit.records.clone(),
+                bytes,
+                items,
+                part: true,
+                passed_at: unit.passed_at,
+                broken: 0,
+            });
+        }
+    }
+
+    /// 500: with others passing, the fault is in here; without, a single record goes first to find out.
+    async fn broken(&mut self, mut unit: Unit, others_passed: bool, reason: String) -> Result<(), NoAnswer> {
+        if unit.records.len() > 1 {
+            let middle = if others_passed { unit.records.len() / 2 } else { 1 };
+            let (first, rest) = self.cut(&unit, middle);
+            self.units.push_front(first);
+            if others_passed {
+                self.units.insert(1, rest);
+            } else {
+                self.units.push_back(rest);
+            }
+            return Ok(());
+        }
+        if !others_passed {
+            let was_first = unit.broken == 0;
+            unit.broken = unit.broken.max(1);
+            self.units.push_back(unit);
+            // Alone under suspicion for the second time: wait for others rather than keep the gate busy.
+            if self.units.len() == 1 && !was_first {
+                return self.park().await;
+            }
+            return Ok(());
+        }
+        unit.broken += 1;
+        if unit.broken >= BROKEN_TRIES {
+            self.set_aside(unit, format!("{reason} ({BROKEN_TRIES} times, while others passed)"))
+                .await;
+            return Ok(());
+        }
+        self.units.push_back(unit);
+        if self.units.len() == 1 {
+            return self.park().await;
+        }
+        Ok(())
+    }
+
+    /// Waits for another request to pass, outside of the window and the budget.
+    async fn park(&mut self) -> Result<(), NoAnswer> {
+        self.window = None;
+        self.budget = None;
+        let mut passed = self.sender.passed();
+        let before = *passed.borrow_and_update();
+        let other = async {
+            // The sender lives as long as this delivery.
+            let _ = passed.wait_for(|count| *count > before).await;
+        };
+        tokio::select! {
+            () = self.place.stop.cancelled() => Err(NoAnswer::Left),
+            () = self.sender.shutdown.cancelled() => Err(NoAnswer::Left),
+            () = other => Ok(()),
+            () = tokio::time::sleep(PARKED_FOR) => Ok(()),
+        }
+    }
+
+    fn halves(&self, unit: &Unit) -> Option<(Unit, Unit)> {
+        (unit.records.len() > 1).then(|| self.cut(unit, unit.records.len() / 2))
+    }
+
+    /// The first `count` records of a unit, and the others.
+    fn cut(&self, unit: &Unit, count: usize) -> (Unit, Unit) {
+        let at = unit.records.start + count;
+        let base = self.records[unit.records.start].range.start;
+        let split = self.records[at].range.start - base;
+        let piece = |records: Range<usize>, bytes: Bytes| Unit {
+            items: self.records[records.clone()].iter().map(|record| record.items).sum(),
+            records,
+            bytes,
+            part: false,
+            passed_at: unit.passed_at,
+            broken: 0,
+        };
+        (
+            piece(unit.records.start..at, unit.bytes.slice(..split)),
+            piece(at..unit.records.end, unit.bytes.slice(split..)),
+        )
+    }
+
+    /// Success, with what upstream rejected of it booked to the last records: it does not say which they were.
+    async fn book(&mut self, unit: &Unit, response: &Response) {
+        let mut rejected = response.rejected.min(unit.items);
+        self.sender.count(self.place.signal, |lane| {
+            lane.delivered += unit.items - rejected;
+            lane.rejected += rejected;
+            if !response.message.is_empty() || rejected > 0 {
+                lane.last_refusal = Some(printable(&response.message));
+            }
+        });
+        if rejected > 0 || !response.message.is_empty() {
+            let signal = self.place.signal.as_str();
+            tracing::warn!(signal, rejected, message = %printable(&response.message), "upstream took a request in part");
+        }
+        for index in unit.records.clone().rev() {
+            let items = if unit.part {
+                unit.items
+            } else {
+                self.records[index].items
+            };
+            let of_this = rejected.min(items);
+            rejected -= of_this;
+            let outcome = &mut self.tallies[index].outcome;
+            outcome.delivered += items - of_this;
+            outcome.rejected += of_this;
+        }
+        self.close(unit);
+        self.finish(unit).await;
+    }
+
+    async fn set_aside(&mut self, unit: Unit, reason: String) {
+        let (signal, items) = (self.place.signal.as_str(), unit.items);
+        tracing::warn!(signal, items, %reason, "upstream refuses this for good; it is set aside");
+        self.sender.count(self.place.signal, |lane| {
+            lane.set_aside += items;
+            lane.last_refusal = Some(reason.clone());
+        });
+        self.tallies[unit.records.start].outcome.set_aside.push(Part {
+            // A copy: a slice would hold the whole joined buffer.
+            bytes: Bytes::copy_from_slice(&unit.bytes),
+            items,
+            reason,
+        });
+        self.close(&unit);
+        self.finish(&unit).await;
+    }
+
+    fn push(&mut self, unit: Unit) {
+        self.open(&unit.records);
+        self.units.push_back(unit);
+    }
+
+    fn open(&mut self, records: &Range<usize>) {
+        for tally in &mut self.tallies[records.clone()] {
+            tally.open += 1;
+        }
+    }
+
+    fn close(&mut self, unit: &Unit) {
+        for tally in &mut self.tallies[unit.records.clone()] {
+            tally.open -= 1;
+        }
+    }
+
+    /// Resolves the records of which nothing is open any more.
+    async fn finish(&mut self, unit: &Unit) {
+        for index in unit.records.clone() {
+            if self.tallies[index].open == 0 {
+                let outcome = std::mem::take(&mut self.tallies[index].outcome);
+                self.resolve(self.records[index].position, outcome).await;
+            }
+        }
+    }
+
+    /// Books with the spool, again and again while the disk refuses: upstream has this, and must not get it twice.
+    async fn resolve(&self, position: Position, outcome: Outcome) {
+        while let Err(error) = self.resolver.resolve(position, outcome.clone()) {
+            tracing::warn!(%error, "the spool cannot book an answer");
+            if self.place.stop.is_cancelled() || self.sender.shutdown.is_cancelled() {
+                return;
+            }
+            tokio::time::sleep(BOOK_AGAIN).await;
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The gate on the path to upstream: open, or closed with one probe at a time.
+//!
+//! Whoever wants to send takes a [`Turn`]. While the gate is closed, turns are given out singly, when their time has
+//! come, and in the order in which they were asked for: so a probe that failed lets another signal's go first, and one
+//! signal that upstream does not take cannot keep the others from proving that the path is fine.
+//! It sends nothing and judges nothing.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    retry::{self, Trouble},
+    status::{State, Status},
+};
+
+/// The gate; one for all signals.
+#[derive(Debug)]
+pub struct Gate {
+    inner: Mutex<Inner>,
+    /// Counts changes, to wake who waits.
+    changes: watch::Sender<u64>,
+    status: Arc<watch::Sender<Status>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    closed: Option<Closed>,
+    /// Grows with each closing and each failed probe: a turn of an earlier epoch proves nothing about this one.
+    epoch: u64,
+    next_ticket: u64,
+    waiting: BTreeSet<u64>,
+}
+
+#[derive(Debug)]
+struct Closed {
+    until: Instant,
+    figure: Duration,
+    probing: bool,
+}
+
+/// The right to send one request. Dropped unused, it goes back.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    gate: &'a Gate,
+    epoch: u64,
+    probe: bool,
+}
+
+/// A place in the queue, given back on drop.
+struct Ticket<'a> {
+    gate: &'a Gate,
+    number: u64,
+}
+
+impl Gate {
+    pub fn new(status: Arc<watch::Sender<Status>>) -> Gate {
+        Gate {
+            inner: Mutex::default(),
+            changes: watch::Sender::new(0),
+            status,
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed.is_some()
+    }
+
+    /// Waits for the gate to close or open, or for a probe to end.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Waits until a request may be sent. Cancel-safe.
+    pub async fn turn(&self) -> Turn<'_> {
+        let mut changes = self.changes.subscribe();
+        let ticket = self.ticket();
+        loop {
+            changes.borrow_and_update();
+            let until = match self.try_turn(&ticket) {
+                Ok(turn) => return turn,
+                Err(until) => until,
+            };
+            // A closed channel cannot be: the gate holds the sender.
+            match until {
+                Some(until) => {
+                    tokio::select! {
+                        _ = changes.changed() => {}
+                        () = tokio::time::sleep_until(until) => {}
+                    }
+                }
+                None => {
+                    let _ = changes.changed().await;
+                }
+            }
+        }
+    }
+
+    /// A turn, or the time of the next attempt; `None` if only a change can help.
+    fn try_turn(&self, ticket: &Ticket<'_>) -> Result<Turn<'_>, Option<Instant>> {
+        let mut inner = self.lock();
+        let epoch = inner.epoch;
+        let first = inner.waiting.first() == Some(&ticket.number);
+        let Some(closed) = &mut inner.closed else {
+            return Ok(Turn {
+                gate: self,
+                epoch,
+                probe: false,
+            });
+        };
+        if closed.probing || !first {
+            return Err(None);
+        }
+        if Instant::now() < closed.until {
+            return Err(Some(closed.until));
+        }
+        closed.probing = true;
+        Ok(Turn {
+            gate: self,
+            epoch,
+            probe: true,
+        })
+    }
+
+    fn ticket(&self) -> Ticket<'_> {
+        let mut inner = self.lock();
+        let number = inner.next_ticket;
+        inner.next_ticket += 1;
+        inner.waiting.insert(number);
+        Ticket { gate: self, number }
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+impl Turn<'_> {
+    /// Upstream took or judged what was sent: the path is fine.
+    ///
+    /// The answer to a request that went out before the gate closed does not open it: upstream may have asked for a pause since.
+    pub fn fine(self) {
+        let mut inner = self.gate.lock();
+        if inner.epoch == self.epoch && inner.closed.take().is_some() {
+            inner.epoch += 1;
+            drop(inner);
+            tracing::info!("upstream answers again");
+            self.gate.status.send_modify(|status| status.state = State::Sending);
+            self.gate.changed();
+        }
+    }
+
+    /// The path is in trouble. `random` in `[0, 1)` is for the jitter.
+    ///
+    /// Requests that were in flight together and fail together count as one failure.
+    pub fn failed(self, trouble: &Trouble, random: f64) {
+        let mut inner = self.gate.lock();
+        if inner.epoch != self.epoch {
+            if let (Some(closed), Some(hint)) = (&mut inner.closed, trouble.hint) {
+                closed.until = closed.until.max(Instant::now() + hint);
+            }
+            return;
+        }
+        let last = inner.closed.as_ref().map(|closed| closed.figure);
+        let (figure, wait) = retry::backoff(last, trouble.reach, trouble.hint, random);
+        let first = inner.closed.is_none();
+        inner.closed = Some(Closed {
+            until: Instant::now() + wait,
+            figure,
+            probing: false,
+        });
+        inner.epoch += 1;
+        drop(inner);
+        if first {
+            tracing::warn!(reason = %trouble.reason, "sending is paused; the spool keeps what arrives");
+        } else {
+            tracing::debug!(reason = %trouble.reason, wait_ms = wait.as_millis() as u64, "a probe failed");
+        }
+        self.gate.status.send_modify(|status| {
+            status.state = State::Paused {
+                reason: trouble.reason.clone(),
+                until: SystemTime::now() + wait,
+            };
+        });
+        self.gate.changed();
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// A probe that ended without a word about the path (another principal, no credential) gives its turn to the next.
+    fn drop(&mut self) {
+        if !self.probe {
+            return;
+        }
+        let mut inner = self.gate.lock();
+        if inner.epoch == self.epoch
+            && let Some(closed) = &mut inner.closed
+        {
+            closed.probing = false;
+            drop(inner);
+            self.gate.changed();
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        self.gate.lock().waiting.remove(&self.number);
+        // The next in line may have been waiting only for this one to go.
+        if self.gate.is_closed() {
+            self.gate.changed();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::retry::Reach;
+
+    fn gate() -> Gate {
+        Gate::new(Arc::new(watch::Sender::new(Status::default())))
+    }
+
+    fn trouble(hint: Option<u64>) -> Trouble {
+        Trouble {
+            reason: "down".into(),
+            reach: Reach::Answering,
+            hint: hint.map(Duration::from_secs),
+            suspect: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_closed_gate_lets_one_probe_through_when_its_time_has_come() {
+        let gate = gate();
+        let start = Instant::now();
+        gate.turn().await.failed(&trouble(Some(10)), 0.0);
+        let probe = gate.turn().await;
+        assert_eq!(start.elapsed().as_secs(), 10);
+        let second = tokio::time::timeout(Duration::from_secs(60), gate.turn()).await;
+        assert!(second.is_err(), "one probe at a time");
+        probe.fine();
+        gate.turn().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_that_fail_together_count_once() {
+        let gate = gate();
+        let (one, two) = (gate.turn().await, gate.turn().await);
+        let start = Instant::now();
+        one.failed(&trouble(None), 1.0);
+        two.failed(&trouble(None), 1.0);
+        gate.turn().await.failed(&trouble(None), 1.0);
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        gate.turn().await.fine();
+        assert_eq!(start.elapsed(), Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e8_an_older_success_does_not_cut_a_pause_short() {
+        let gate = gate();
+        let (older, throttled) = (gate.turn().await, gate.turn().await);
+        throttled.failed(&trouble(Some(30)), 0.0);
+        older.fine();
+        assert!(gate.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_probe_lets_the_next_in_line_try() {
+        let gate = Arc::new(gate());
+        gate.turn().await.failed(&trouble(None), 1.0);
+        let first = gate.turn().await;
+        let other = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.turn().await.fine() }
+        });
+        tokio::task::yield_now().await;
+        first.failed(&trouble(None), 1.0);
+        let again = gate.turn();
+        other.await.expect("the other waiter had the next turn");
+        drop(again);
+        assert!(!gate.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_says_nothing_gives_its_turn_back() {
+        let gate = gate();
+        gate.turn().await.failed(&trouble(None), 1.0);
+        drop(gate.turn().await);
+        gate.turn().await.fine();
+        assert!(!gate.is_closed());
+    }
+}

@@ -1,0 +1,263 @@
+//! OTLP/HTTP, binary protobuf: one POST, one [`Answer`].
+//!
+//! Never follows a redirect (the client has no such policy), never reads more of an answer than the limit,
+//! and takes a success for one only if whoever answered could be an OTLP server: a captive portal answers 200, too.
+
+use std::{
+    io::Read,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue,
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+};
+use url::Url;
+
+use super::{Compression, retry, retry::Answer};
+use crate::{
+    identity::{client::chain, secret::Secret},
+    otlp::status::{Response, Status},
+};
+
+/// Below this, compressing is not worth another thread.
+const INLINE_GZIP_BYTES: usize = 16 * 1024;
+
+/// OTLP's own product word, with ours before it (OTLP exporter specification, "User Agent").
+pub const AGENT: &str = concat!(
+    "tagalong/",
+    env!("CARGO_PKG_VERSION"),
+    " OTel-OTLP-Exporter-Rust/",
+    env!("CARGO_PKG_VERSION")
+);
+
+/// How requests are sent.
+#[derive(Debug)]
+pub struct Http {
+    pub client: reqwest::Client,
+    pub compression: Compression,
+    pub headers: HeaderMap,
+    /// For the whole exchange.
+    pub timeout: Duration,
+    /// Bytes of an answer, decompressed.
+    pub max_response_bytes: usize,
+}
+
+impl Http {
+    pub async fn send(&self, url: &Url, body: Bytes, token: Option<&Secret>) -> Answer {
+        let mut headers = self.headers.clone();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+        if let Err(reason) = authorize(&mut headers, token) {
+            return Answer::Nothing { reason };
+        }
+        let body = match self.compression {
+            Compression::None => body,
+            Compression::Gzip => {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                gzip(body).await
+            }
+        };
+        let request = self
+            .client
+            .post(url.clone())
+            .headers(headers)
+            .timeout(self.timeout)
+            .body(body);
+        match request.send().await {
+            Ok(response) => self.answer(response).await,
+            Err(error) => Answer::Nothing {
+                reason: chain(&error.without_url()),
+            },
+        }
+    }
+
+    async fn answer(&self, mut response: reqwest::Response) -> Answer {
+        let status = response.status().as_u16();
+        let kind = ContentKind::of(response.headers());
+        let retry_after = retry_after(response.headers());
+        let compressed = response
+            .headers()
+            .get(CONTENT_ENCODING)
+            .is_some_and(|value| value == "gzip");
+        let body = match read(&mut response, self.max_response_bytes).await {
+            Ok(body) if compressed => body.and_then(|body| gunzip(&body, self.max_response_bytes)),
+            Ok(body) => body,
+            // A success whose body got lost may or may not have been one: the same again is the safe reading.
+            Err(reason) if status < 300 => return Answer::Nothing { reason },
+            Err(_) => Some(Vec::new()),
+        };
+        Answer::Http {
+            status,
+            otlp: kind != ContentKind::Html,
+            retry_after,
+            message: body.as_deref().map(|body| kind.message(body)).unwrap_or_default(),
+            response: match body {
+                Some(body) => kind.response(&body),
+                // Too large to read is final all the same (OTLP specification: not retryable).
+                None if kind != ContentKind::Html => {
+                    tracing::warn!(
+                        status,
+                        limit = self.max_response_bytes,
+                        "upstream's answer is larger than the limit"
+                    );
+                    Some(Response::default())
+                }
+                None => None,
+            },
+        }
+    }
+}
+
+/// Puts the bearer on, marked so that neither logs nor HTTP/2's tables keep it.
+///
+/// # Errors
+/// The token is not fit for a header.
+pub fn authorize(headers: &mut HeaderMap, token: Option<&Secret>) -> Result<(), String> {
+    let Some(token) = token else {
+        return Ok(());
+    };
+    let mut value = HeaderValue::try_from(zeroize::Zeroizing::new(format!("Bearer {}", token.expose())).as_str())
+        .map_err(|_| "the credential holds characters that a header cannot carry".to_owned())?;
+    value.set_sensitive(true);
+    headers.insert(AUTHORIZATION, value);
+    Ok(())
+}
+
+/// What upstream asks to be waited.
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    retry::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
+}
+
+/// What a body claims to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentKind {
+    Protobuf,
+    Json,
+    Text,
+    Html,
+    Other,
+}
+
+impl ContentKind {
+    pub fn of(headers: &HeaderMap) -> ContentKind {
+        let value = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("");
+        match value
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase()
+            .as_str()
+        {
+            "application/x-protobuf" | "application/protobuf" => ContentKind::Protobuf,
+            "application/json" => ContentKind::Json,
+            "text/html" | "application/xhtml+xml" => ContentKind::Html,
+            "text/plain" => ContentKind::Text,
+            _ => ContentKind::Other,
+        }
+    }
+
+    /// What a success says. Servers that answer in JSON or with a word of text are common enough to be believed.
+    fn response(self, body: &[u8]) -> Option<Response> {
+        match self {
+            ContentKind::Html => None,
+            _ if body.is_empty() => Some(Response::default()),
+            ContentKind::Protobuf => Response::from_protobuf(body),
+            ContentKind::Json => json_response(body),
+            ContentKind::Text if body.trim_ascii_start().first() != Some(&b'<') => Some(Response::default()),
+            ContentKind::Text => None,
+            ContentKind::Other => Response::from_protobuf(body).or_else(|| json_response(body)),
+        }
+    }
+
+    /// What a refusal says, for people.
+    fn message(self, body: &[u8]) -> String {
+        match self {
+            ContentKind::Html => "a web page".to_owned(),
+            ContentKind::Protobuf => Status::from_protobuf(body).map(said).unwrap_or_default(),
+            ContentKind::Json => {
+                let parsed = serde_json::from_slice::<serde_json::Value>(body).ok();
+                let message = parsed.as_ref().and_then(|value| value.get("message")?.as_str());
+                message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+            }
+            ContentKind::Text | ContentKind::Other => String::from_utf8_lossy(body).into_owned(),
+        }
+    }
+}
+
+/// A status in words, with the field that is at fault where upstream names it.
+pub fn said(status: Status) -> String {
+    match status.bad_request {
+        Some(detail) if !status.message.contains(&detail) => format!("{} ({detail})", status.message),
+        _ => status.message,
+    }
+}
+
+fn json_response(body: &[u8]) -> Option<Response> {
+    let value = serde_json::from_slice::<serde_json::Value>(body).ok()?;
+    let object = value.as_object()?;
+    let Some(partial) = object.get("partialSuccess").or_else(|| object.get("partial_success")) else {
+        return Some(Response::default());
+    };
+    let rejected = ["rejectedSpans", "rejectedDataPoints", "rejectedLogRecords"]
+        .iter()
+        .find_map(|key| partial.get(key))
+        .and_then(|count| count.as_u64().or_else(|| count.as_str()?.parse().ok()));
+    Some(Response {
+        rejected: rejected.unwrap_or(0),
+        message: partial
+            .get("errorMessage")
+            .and_then(|m| m.as_str())
+            .unwrap_or("")
+            .to_owned(),
+    })
+}
+
+/// The body, or `None` if it is larger than `limit`.
+async fn read(response: &mut reqwest::Response, limit: usize) -> Result<Option<Vec<u8>>, String> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Ok(None),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(Some(body)),
+            Err(error) => return Err(chain(&error.without_url())),
+        }
+    }
+}
+
+/// Asked for by nobody, but some proxies compress all the same. What is no gzip reads as garbage, not as nothing.
+fn gunzip(body: &[u8], limit: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let read = flate2::read::GzDecoder::new(body)
+        .take(limit as u64 + 1)
+        .read_to_end(&mut out);
+    match read {
+        Ok(_) if out.len() > limit => None,
+        Ok(_) => Some(out),
+        Err(_) => Some(body.to_vec()),
+    }
+}
+
+/// Level 1: telemetry is repetitive enough that higher levels cost more CPU than they save in bytes.
+async fn gzip(body: Bytes) -> Bytes {
+    fn compress(body: &[u8]) -> Bytes {
+        let mut encoder = flate2::bufread::GzEncoder::new(body, flate2::Compression::fast());
+        let mut out = Vec::with_capacity(body.len() / 4);
+        encoder
+            .read_to_end(&mut out)
+            .expect("compressing from memory to memory cannot fail");
+        out.into()
+    }
+    if body.len() <= INLINE_GZIP_BYTES {
+        return compress(&body);
+    }
+    tokio::task::spawn_blocking(move || compress(&body))
+        .await
+        .expect("compressing does not panic, and the runtime outlives its requests")
+}

@@ -1,0 +1,239 @@
+//! One signal of one principal: gathers records of its log, and starts a delivery when enough came or time is up.
+//!
+//! It never decides about data; it only notices that upstream does not take its signal, and then leaves it alone
+//! for an hour.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    deliver::Delivery,
+    send::{NoAnswer, Sender},
+    status::LaneState,
+};
+use crate::{
+    identity::Principal,
+    otlp::Signal,
+    spool::{Owner, Reader, Record, Spool},
+    stamp::Stamp,
+};
+
+/// A signal that upstream does not take is tried again this often.
+const NOT_TAKEN_FOR: Duration = Duration::from_secs(3600);
+
+/// A log that cannot be read is tried again this often.
+const UNREADABLE_FOR: Duration = Duration::from_secs(1);
+
+/// Whose log, which signal, and until when.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub signal: Signal,
+    pub owner: Owner,
+    /// Cancelled when another principal takes over.
+    pub stop: CancellationToken,
+}
+
+/// One signal of one principal.
+pub struct Lane {
+    sender: Arc<Sender>,
+    spool: Spool,
+    place: Place,
+    stamp: Option<(Arc<Principal>, Arc<Stamp>)>,
+}
+
+/// What is being joined.
+#[derive(Default)]
+struct Gathered {
+    records: Vec<Record>,
+    bytes: usize,
+    /// When the oldest has waited long enough.
+    due: Option<Instant>,
+    /// Did not fit any more: the first of the next.
+    over: Option<Record>,
+}
+
+/// Why a lane stopped reading.
+enum End {
+    Done,
+    NotTaken(String),
+    Unreadable(io::Error),
+}
+
+impl Lane {
+    pub fn new(sender: Arc<Sender>, spool: Spool, place: Place) -> Lane {
+        Lane {
+            sender,
+            spool,
+            place,
+            stamp: None,
+        }
+    }
+
+    /// Returns when the principal changed, or on the drain.
+    pub async fn run(mut self) {
+        let lane = self.place.signal.as_str();
+        loop {
+            // Each start tries anew.
+            self.spool.set_ring(lane, false);
+            self.sender
+                .count(self.place.signal, |lane| lane.state = LaneState::Open);
+            let again = match self.read().await {
+                End::Done => return,
+                End::Unreadable(error) => {
+                    tracing::error!(signal = lane, %error, "the spool cannot be read");
+                    UNREADABLE_FOR
+                }
+                End::NotTaken(reason) => {
+                    tracing::warn!(signal = lane, %reason, "upstream does not take this signal; it is tried again every hour");
+                    self.spool.set_ring(lane, true);
+                    let until = SystemTime::now() + NOT_TAKEN_FOR;
+                    self.sender.count(self.place.signal, |lane| {
+                        lane.state = LaneState::NotTaken { reason, until }
+                    });
+                    NOT_TAKEN_FOR
+                }
+            };
+            tokio::select! {
+                () = self.place.stop.cancelled() => return,
+                () = self.sender.shutdown.cancelled() => return,
+                () = tokio::time::sleep(again) => {}
+            }
+        }
+    }
+
+    async fn read(&mut self) -> End {
+        let mut reader = match self.spool.reader(&self.place.owner, self.place.signal.as_str()) {
+            Ok(reader) => reader,
+            Err(error) => return End::Unreadable(error),
+        };
+        let mut gathered = Gathered::default();
+        let mut deliveries = JoinSet::new();
+        let mut leaving = false;
+        let config = self.sender.config.clone();
+        loop {
+            let stopping = leaving || self.place.stop.is_cancelled();
+            let draining = self.sender.shutdown.is_cancelled();
+            // What is there is taken at once; only then is there anything to wait for.
+            while !stopping && !gathered.is_full(config.batch_bytes) {
+                match reader.try_next() {
+                    Ok(Some(record)) => gathered.push(record, config.batch_bytes, config.batch_delay),
+                    Ok(None) => break,
+                    Err(error) => return End::Unreadable(error),
+                }
+            }
+            if deliveries.is_empty() && (stopping || draining && gathered.is_empty()) {
+                return End::Done;
+            }
+            let due = !gathered.is_empty() && (draining || gathered.is_due(config.batch_bytes));
+            // Deliveries that wait for others to pass are outside of the window, but not without end.
+            let in_flight = deliveries.len();
+            let may_start = due && !stopping && in_flight < 2 * config.concurrency + 2;
+            tokio::select! {
+                biased;
+                Some(ended) = deliveries.join_next() => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(NoAnswer::Left)) => leaving = true,
+                    Ok(Err(NoAnswer::NotTaken(reason))) => return End::NotTaken(reason),
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                () = self.place.stop.cancelled(), if !stopping => {}
+                () = self.sender.shutdown.cancelled(), if !draining => {}
+                window = self.sender.room(in_flight), if may_start => {
+                    match self.delivery(&reader, &mut gathered, window) {
+                        Some(delivery) => deliveries.spawn(delivery.run()),
+                        None => { leaving = true; continue }
+                    };
+                }
+                record = reader.next(), if !stopping && !draining && !gathered.is_full(config.batch_bytes) => match record {
+                    Ok(record) => gathered.push(record, config.batch_bytes, config.batch_delay),
+                    Err(error) => return End::Unreadable(error),
+                },
+                () = sleep_until(gathered.due), if !stopping && !due && gathered.due.is_some() => {}
+            }
+        }
+    }
+
+    /// `None` if another principal took over.
+    fn delivery(
+        &mut self,
+        reader: &Reader,
+        gathered: &mut Gathered,
+        window: Option<OwnedSemaphorePermit>,
+    ) -> Option<Delivery> {
+        let stamp = self.stamp()?;
+        Some(Delivery {
+            sender: self.sender.clone(),
+            place: self.place.clone(),
+            resolver: reader.resolver(),
+            records: gathered.take(self.sender.config.batch_bytes, self.sender.config.batch_delay),
+            stamp,
+            window,
+        })
+    }
+
+    /// The principal as it is now: an e-mail may change while the person stays the same.
+    fn stamp(&mut self) -> Option<Arc<Stamp>> {
+        let principal = self.sender.identity.current().principal?;
+        if let Some((known, stamp)) = &self.stamp
+            && Arc::ptr_eq(known, &principal)
+        {
+            return Some(stamp.clone());
+        }
+        if principal.fingerprint() != self.place.owner.0 {
+            return None;
+        }
+        let stamp = Arc::new(Stamp::new(vec!["user."], principal.attributes.clone(), Vec::new()));
+        self.stamp = Some((principal, stamp.clone()));
+        Some(stamp)
+    }
+}
+
+impl Gathered {
+    fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    fn is_full(&self, batch_bytes: usize) -> bool {
+        self.over.is_some() || self.bytes >= batch_bytes
+    }
+
+    fn is_due(&self, batch_bytes: usize) -> bool {
+        self.is_full(batch_bytes) || self.due.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// The delay counts from the arrival of the oldest, so a backlog does not wait.
+    fn push(&mut self, record: Record, batch_bytes: usize, delay: Duration) {
+        if !self.records.is_empty() && self.bytes + record.bytes.len() > batch_bytes {
+            self.over = Some(record);
+            return;
+        }
+        self.bytes += record.bytes.len();
+        self.due.get_or_insert_with(|| {
+            let age = SystemTime::now().duration_since(record.received).unwrap_or_default();
+            Instant::now() + delay.saturating_sub(age)
+        });
+        self.records.push(record);
+    }
+
+    /// What was gathered; what did not fit starts the next.
+    fn take(&mut self, batch_bytes: usize, delay: Duration) -> Vec<Record> {
+        let taken = std::mem::take(self);
+        if let Some(over) = taken.over {
+            self.push(over, batch_bytes, delay);
+        }
+        taken.records
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

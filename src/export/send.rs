@@ -1,0 +1,376 @@
+//! One request out, one judged answer back: the gate, the lease, the transport, and what the verdict tells others.
+//!
+//! Everything that is a trouble of the path or of the credential is dealt with here, by waiting and sending the same
+//! again; only verdicts on the data come out.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Config, Status,
+    gate::{Gate, Turn},
+    grpc::Grpc,
+    http::Http,
+    lane::Place,
+    retry::{self, Answer, Reach, Trouble, Verdict},
+    status,
+    target::Target,
+};
+use crate::{
+    identity::{self, Lease, State, secret::Secret},
+    otlp::{Signal, budget::Budget, status::Response},
+};
+
+/// On the drain, a credential that is being renewed is waited for no longer.
+const DRAIN_LEASE: Duration = Duration::from_secs(2);
+
+/// A signal that upstream took before is called not taken only after so long: a gateway may be in the middle of a change.
+const MISSING_FOR: Duration = Duration::from_secs(60);
+
+/// The closed set of ways out.
+#[derive(Debug)]
+pub enum Transport {
+    Http(Http),
+    Grpc(Grpc),
+}
+
+/// What is left of an answer once path and credential are dealt with.
+#[derive(Debug)]
+pub enum Judged {
+    Taken(Response),
+    Data(String),
+    Size(String),
+    /// 500 or `INTERNAL`; the gate is closed for it unless others passed since the request's last one.
+    Broken(String),
+}
+
+/// Why there is no judgement.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Another principal, or the drain found the way blocked: what is not answered for stays in the spool.
+    Left,
+    /// Upstream does not take this signal.
+    NotTaken(String),
+}
+
+/// What all lanes share.
+#[derive(Debug)]
+pub struct Sender {
+    pub config: Arc<Config>,
+    pub gate: Gate,
+    pub budget: Budget,
+    pub identity: identity::Receiver,
+    pub shutdown: CancellationToken,
+    window: Arc<Semaphore>,
+    target: Target,
+    transport: Transport,
+    status: Arc<watch::Sender<Status>>,
+    /// Requests that upstream took.
+    passed: watch::Sender<u64>,
+    /// The newest generation that upstream refused.
+    refused_generation: AtomicU64,
+    presence: Mutex<BTreeMap<Signal, Presence>>,
+}
+
+/// What is known of whether upstream takes a signal.
+#[derive(Clone, Copy, Debug, Default)]
+struct Presence {
+    taken: u64,
+    /// The first "not found" since it was taken last, and how many requests of other signals had been taken then.
+    missing: Option<(Instant, u64)>,
+}
+
+impl Sender {
+    pub fn new(
+        config: Arc<Config>,
+        target: Target,
+        transport: Transport,
+        budget: Budget,
+        identity: identity::Receiver,
+        status: Arc<watch::Sender<Status>>,
+        shutdown: CancellationToken,
+    ) -> Sender {
+        Sender {
+            window: Arc::new(Semaphore::new(config.concurrency.max(1))),
+            gate: Gate::new(status.clone()),
+            config,
+            budget,
+            identity,
+            shutdown,
+            target,
+            transport,
+            status,
+            passed: watch::Sender::new(0),
+            refused_generation: AtomicU64::new(0),
+            presence: Mutex::default(),
+        }
+    }
+
+    /// Waits for room for one more request; `in_flight` is how many the lane has.
+    ///
+    /// While the gate is closed, a lane may have two beyond the window: else requests of one signal that fail could fill
+    /// the window, and nothing else could show that the path is fine.
+    pub async fn room(&self, in_flight: usize) -> Option<OwnedSemaphorePermit> {
+        let mut changes = self.gate.changes();
+        loop {
+            if let Ok(permit) = self.window.clone().try_acquire_owned() {
+                return Some(permit);
+            }
+            if in_flight < 2 && self.gate.is_closed() {
+                return None;
+            }
+            tokio::select! {
+                permit = self.window.clone().acquire_owned() => return permit.ok(),
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    /// How many requests upstream took; waiting on it waits for others to pass.
+    pub fn passed(&self) -> watch::Receiver<u64> {
+        self.passed.subscribe()
+    }
+
+    /// Sends until upstream judges the data. `passed_at` is how many requests had passed at this one's last 500.
+    ///
+    /// While it waits it keeps nothing of the `budget`: who sends late must not hold up those who receive now.
+    pub async fn judge(
+        &self,
+        place: &Place,
+        bytes: &Bytes,
+        passed_at: Option<u64>,
+        budget: &mut Option<OwnedSemaphorePermit>,
+    ) -> Result<Judged, NoAnswer> {
+        loop {
+            if self.gate.is_closed() || self.identity.current().lease().is_none() {
+                *budget = None;
+            }
+            let turn = self.turn(place).await?;
+            let lease = self.lease(place).await?;
+            if budget.is_none() {
+                *budget = Some(self.budget.take(bytes.len()).await);
+            }
+            if lease.credential.token.is_some() && !self.target.may_carry_credential(place.signal) {
+                turn.failed(&unsafe_endpoint(), random());
+                continue;
+            }
+            let generation = lease.credential.generation;
+            let answer = self
+                .transmit(place.signal, bytes, lease.credential.token.as_ref())
+                .await;
+            let verdict = retry::classify(answer);
+            self.note(&verdict, place.signal);
+            match verdict {
+                Verdict::Taken(response) => {
+                    turn.fine();
+                    self.taken(place.signal, generation);
+                    return Ok(Judged::Taken(response));
+                }
+                Verdict::Data(reason) => {
+                    turn.fine();
+                    return Ok(Judged::Data(reason));
+                }
+                Verdict::Size(reason) => {
+                    turn.fine();
+                    return Ok(Judged::Size(reason));
+                }
+                Verdict::Credential(reason) if lease.credential.token.is_none() => {
+                    turn.failed(&answering(reason), random());
+                }
+                Verdict::Credential(_) => self.unauthenticated(generation),
+                Verdict::Forbidden(reason) => {
+                    self.identity.verdict(generation, identity::Verdict::Forbidden);
+                    turn.failed(&answering(reason), random());
+                }
+                Verdict::NotFound(reason) => {
+                    if self.is_not_taken(place.signal) {
+                        return Err(NoAnswer::NotTaken(reason));
+                    }
+                    turn.failed(&answering(reason), random());
+                }
+                Verdict::Path(trouble) if trouble.suspect => {
+                    // While others pass, the path is fine and this request is not.
+                    let passed = *self.passed.borrow();
+                    if passed_at.is_none_or(|at| passed <= at) {
+                        turn.failed(&trouble, random());
+                    }
+                    return Ok(Judged::Broken(trouble.reason));
+                }
+                Verdict::Path(trouble) => turn.failed(&trouble, random()),
+            }
+        }
+    }
+
+    /// What became of items, for `status`.
+    pub fn count(&self, signal: Signal, change: impl FnOnce(&mut status::Lane)) {
+        self.status
+            .send_modify(|status| change(status.lanes.entry(signal).or_default()));
+    }
+
+    /// A turn at the gate. On the drain nobody waits at a closed one.
+    async fn turn(&self, place: &Place) -> Result<Turn<'_>, NoAnswer> {
+        tokio::select! {
+            biased;
+            () = place.stop.cancelled() => Err(NoAnswer::Left),
+            turn = self.gate.turn() => Ok(turn),
+            () = self.shutdown.cancelled() => Err(NoAnswer::Left),
+        }
+    }
+
+    /// A lease of the lane's own principal, newer than what upstream refused.
+    async fn lease(&self, place: &Place) -> Result<Lease, NoAnswer> {
+        let patience = async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(DRAIN_LEASE).await;
+        };
+        let lease = tokio::select! {
+            biased;
+            () = place.stop.cancelled() => return Err(NoAnswer::Left),
+            lease = self.usable_lease() => lease,
+            () = patience => return Err(NoAnswer::Left),
+        };
+        if lease.principal.fingerprint() != place.owner.0 {
+            return Err(NoAnswer::Left);
+        }
+        Ok(lease)
+    }
+
+    async fn usable_lease(&self) -> Lease {
+        let mut identity = self.identity.clone();
+        loop {
+            if identity.current().lease().is_none() {
+                self.enter(status::State::Waiting);
+            }
+            let lease = identity.lease().await;
+            let is_news = lease.credential.generation > self.refused_generation.load(Ordering::Relaxed);
+            // In `Denied` a lease is the one probe that identity allows, also with a refused generation.
+            if is_news || identity.current().state == State::Denied {
+                self.enter(status::State::Sending);
+                return lease;
+            }
+            self.enter(status::State::Waiting);
+            identity.changed().await;
+        }
+    }
+
+    /// Moves between waiting and sending; what the gate says stands above both.
+    fn enter(&self, state: status::State) {
+        self.status.send_if_modified(|status| {
+            let changes = status.state != state && !matches!(status.state, status::State::Paused { .. });
+            if changes {
+                status.state = state;
+            }
+            changes
+        });
+    }
+
+    async fn transmit(&self, signal: Signal, bytes: &Bytes, token: Option<&Secret>) -> Answer {
+        let url = self.target.url(signal);
+        match &self.transport {
+            Transport::Http(http) => http.send(url, bytes.clone(), token).await,
+            Transport::Grpc(grpc) => grpc.send(signal, url, bytes.clone(), token).await,
+        }
+    }
+
+    fn note(&self, verdict: &Verdict, signal: Signal) {
+        let reason = match verdict {
+            Verdict::Taken(_) => None,
+            Verdict::Path(trouble) => Some((&trouble.reason, trouble.reach == Reach::Answering)),
+            Verdict::Data(reason)
+            | Verdict::Size(reason)
+            | Verdict::Credential(reason)
+            | Verdict::Forbidden(reason)
+            | Verdict::NotFound(reason) => Some((reason, true)),
+        };
+        self.status.send_modify(|status| {
+            status.requests += 1;
+            let now = SystemTime::now();
+            match reason {
+                None => status.last_success = Some(now),
+                Some((reason, answered)) => {
+                    status.refused += u64::from(answered);
+                    status.last_error = Some(format!("{}: {reason}", signal.as_str()));
+                    status.last_error_at = Some(now);
+                }
+            }
+        });
+    }
+
+    fn taken(&self, signal: Signal, generation: u64) {
+        self.identity.verdict(generation, identity::Verdict::Accepted);
+        let mut presence = self.presence.lock().expect("nothing panics while it holds this lock");
+        let entry = presence.entry(signal).or_default();
+        entry.taken += 1;
+        entry.missing = None;
+        drop(presence);
+        self.passed.send_modify(|count| *count += 1);
+    }
+
+    fn unauthenticated(&self, generation: u64) {
+        self.refused_generation.fetch_max(generation, Ordering::Relaxed);
+        let current = self
+            .identity
+            .current()
+            .credential
+            .map(|credential| credential.generation);
+        let is_stale = current.is_some_and(|current| current > generation);
+        self.status.send_modify(|status| {
+            if is_stale {
+                status.unauthenticated_stale += 1;
+            } else {
+                status.unauthenticated_current += 1;
+            }
+        });
+        self.identity.verdict(generation, identity::Verdict::Unauthenticated);
+    }
+
+    /// Whether "not found" is about the signal: another signal was taken since the first of them.
+    ///
+    /// What was taken before does not count: an upstream whose routes are gone altogether says the same for each signal.
+    fn is_not_taken(&self, signal: Signal) -> bool {
+        let mut presence = self.presence.lock().expect("nothing panics while it holds this lock");
+        let others: u64 = presence
+            .iter()
+            .filter(|(other, _)| **other != signal)
+            .map(|(_, p)| p.taken)
+            .sum();
+        let entry = presence.entry(signal).or_default();
+        let (since, seen) = *entry.missing.get_or_insert((Instant::now(), others));
+        others > seen && (entry.taken == 0 || since.elapsed() >= MISSING_FOR)
+    }
+}
+
+fn answering(reason: String) -> Trouble {
+    Trouble {
+        reason,
+        reach: Reach::Answering,
+        hint: None,
+        suspect: false,
+    }
+}
+
+fn unsafe_endpoint() -> Trouble {
+    answering("the endpoint is plain HTTP to another machine, and a credential goes there over TLS only".to_owned())
+}
+
+/// In `[0, 1)`. Without randomness the jitter is the middle: a fleet then comes back together, nothing worse.
+fn random() -> f64 {
+    let mut bytes = [0; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
+        Err(_) => 0.5,
+    }
+}
