@@ -271,7 +271,9 @@ fn exemplar() -> BoxedStrategy<Exemplar> {
 }
 
 /// What all data points have: attributes, times, exemplars, flags.
-fn point() -> BoxedStrategy<(Vec<KeyValue>, [u64; 2], Vec<Exemplar>, u32)> {
+type Point = (Vec<KeyValue>, [u64; 2], Vec<Exemplar>, u32);
+
+fn point() -> BoxedStrategy<Point> {
     (attributes(), any::<[u64; 2]>(), vec(exemplar(), 0..2), any::<u32>()).boxed()
 }
 
