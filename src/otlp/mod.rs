@@ -11,7 +11,7 @@ use bytes::Bytes;
 pub mod budget;
 pub mod check;
 pub mod json;
-mod schema;
+pub(crate) mod schema;
 pub mod split;
 pub mod status;
 pub mod wire;

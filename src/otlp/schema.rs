@@ -83,6 +83,11 @@ impl Message {
         }
     }
 
+    /// Whether this is `KeyValue`, wherever it stands.
+    pub fn is_key_value(&self) -> bool {
+        std::ptr::eq(self, &KEY_VALUE)
+    }
+
     /// The submessage type of a field that is known to be one.
     pub fn child(&self, number: u32) -> &'static Message {
         match self.field(number).map(|field| field.kind) {

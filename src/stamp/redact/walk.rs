@@ -1,7 +1,7 @@
 //! A request, walked field by field along the strings and bytes that we know, with the secrets in them replaced.
 //!
-//! The schema is a table of messages, of which only the fields that can hold text are listed; every other field,
-//! known or not, is copied as it is. A message in which nothing is replaced is not rebuilt, and the lengths of those
+//! Only the strings and bytes of the schema are looked into (ids and numbers are not); every other field, known or
+//! not, is copied as it is. A message in which nothing is replaced is not rebuilt, and the lengths of those
 //! around a replaced string are written anew. Field order is never assumed.
 //!
 //! What cannot be read cannot be searched, so it is not kept: bytes that turn out to be no protobuf are cut off, and a
@@ -13,27 +13,11 @@ use super::REDACTED;
 use super::prefilter::Prefilter;
 use super::rules::{Rules, Secret};
 use crate::otlp::Signal;
+use crate::otlp::schema::{Kind, Message};
 use crate::otlp::wire::{Field, Fields, put_len_delimited};
 
-/// Messages inside of one another; protobuf's own decoders stop at this many.
-const DEEPEST: usize = 100;
-
-/// A message: its fields that can hold text.
-struct Message(&'static [(u32, Inside)]);
-
-/// What a field holds.
-#[derive(Clone, Copy)]
-enum Inside {
-    Message(&'static Message),
-    /// A `KeyValue`, whose key may make a secret of its value.
-    Attribute,
-    /// An `AnyValue`.
-    Value,
-    /// A string or bytes.
-    Text,
-}
-
-use Inside::{Attribute, Text, Value};
+/// Messages inside of one another: as many as the check lets through.
+const DEEPEST: u32 = crate::otlp::check::MAX_DEPTH;
 
 /// `KeyValue.key` and `KeyValue.value`.
 const KEY_FIELD: u32 = 1;
@@ -44,85 +28,6 @@ const BOOL_VALUE: u32 = 2;
 const INT_VALUE: u32 = 3;
 const DOUBLE_VALUE: u32 = 4;
 
-// The messages of opentelemetry/proto, by file.
-
-// common/v1
-static ANY_VALUE: Message = Message(&[
-    (1, Text),
-    (5, Inside::Message(&ARRAY_VALUE)),
-    (6, Inside::Message(&ATTRIBUTES_AS_1)),
-    (7, Text),
-]);
-static ARRAY_VALUE: Message = Message(&[(1, Value)]);
-static KEY_VALUE: Message = Message(&[(KEY_FIELD, Text), (VALUE_FIELD, Value)]);
-static SCOPE: Message = Message(&[(1, Text), (2, Text), (3, Attribute)]);
-/// `KeyValueList`, and `Resource`, whose other fields hold keys only.
-static ATTRIBUTES_AS_1: Message = Message(&[(1, Attribute)]);
-
-// trace/v1
-static TRACES: Message = Message(&[(1, Inside::Message(&RESOURCE_SPANS))]);
-static RESOURCE_SPANS: Message = Message(&[
-    (1, Inside::Message(&ATTRIBUTES_AS_1)),
-    (2, Inside::Message(&SCOPE_SPANS)),
-    (3, Text),
-]);
-static SCOPE_SPANS: Message = Message(&[(1, Inside::Message(&SCOPE)), (2, Inside::Message(&SPAN)), (3, Text)]);
-static SPAN: Message = Message(&[
-    (3, Text),
-    (5, Text),
-    (9, Attribute),
-    (11, Inside::Message(&EVENT)),
-    (13, Inside::Message(&LINK)),
-    (15, Inside::Message(&STATUS)),
-]);
-static EVENT: Message = Message(&[(2, Text), (3, Attribute)]);
-static LINK: Message = Message(&[(3, Text), (4, Attribute)]);
-static STATUS: Message = Message(&[(2, Text)]);
-
-// logs/v1
-static LOGS: Message = Message(&[(1, Inside::Message(&RESOURCE_LOGS))]);
-static RESOURCE_LOGS: Message = Message(&[
-    (1, Inside::Message(&ATTRIBUTES_AS_1)),
-    (2, Inside::Message(&SCOPE_LOGS)),
-    (3, Text),
-]);
-static SCOPE_LOGS: Message = Message(&[
-    (1, Inside::Message(&SCOPE)),
-    (2, Inside::Message(&LOG_RECORD)),
-    (3, Text),
-]);
-static LOG_RECORD: Message = Message(&[(3, Text), (5, Value), (6, Attribute), (12, Text)]);
-
-// metrics/v1
-static METRICS: Message = Message(&[(1, Inside::Message(&RESOURCE_METRICS))]);
-static RESOURCE_METRICS: Message = Message(&[
-    (1, Inside::Message(&ATTRIBUTES_AS_1)),
-    (2, Inside::Message(&SCOPE_METRICS)),
-    (3, Text),
-]);
-static SCOPE_METRICS: Message = Message(&[(1, Inside::Message(&SCOPE)), (2, Inside::Message(&METRIC)), (3, Text)]);
-static METRIC: Message = Message(&[
-    (1, Text),
-    (2, Text),
-    (3, Text),
-    (5, Inside::Message(&NUMBERS)),
-    (7, Inside::Message(&NUMBERS)),
-    (9, Inside::Message(&HISTOGRAM)),
-    (10, Inside::Message(&EXPONENTIAL_HISTOGRAM)),
-    (11, Inside::Message(&SUMMARY)),
-    (12, Attribute),
-]);
-/// `Gauge` and `Sum`.
-static NUMBERS: Message = Message(&[(1, Inside::Message(&NUMBER_POINT))]);
-static HISTOGRAM: Message = Message(&[(1, Inside::Message(&HISTOGRAM_POINT))]);
-static EXPONENTIAL_HISTOGRAM: Message = Message(&[(1, Inside::Message(&EXPONENTIAL_HISTOGRAM_POINT))]);
-static SUMMARY: Message = Message(&[(1, Inside::Message(&SUMMARY_POINT))]);
-static NUMBER_POINT: Message = Message(&[(5, Inside::Message(&EXEMPLAR)), (7, Attribute)]);
-static HISTOGRAM_POINT: Message = Message(&[(8, Inside::Message(&EXEMPLAR)), (9, Attribute)]);
-static EXPONENTIAL_HISTOGRAM_POINT: Message = Message(&[(1, Attribute), (11, Inside::Message(&EXEMPLAR))]);
-static SUMMARY_POINT: Message = Message(&[(7, Attribute)]);
-static EXEMPLAR: Message = Message(&[(7, Attribute)]);
-
 /// The request with its secrets replaced and how many were; `None` if there were none.
 pub(super) fn request(signal: Signal, bytes: &[u8], prefilter: &Prefilter, rules: &Rules) -> (Option<Vec<u8>>, u64) {
     let mut walk = Walk {
@@ -130,12 +35,7 @@ pub(super) fn request(signal: Signal, bytes: &[u8], prefilter: &Prefilter, rules
         rules,
         replaced: 0,
     };
-    let schema = match signal {
-        Signal::Traces => &TRACES,
-        Signal::Metrics => &METRICS,
-        Signal::Logs => &LOGS,
-    };
-    match walk.message(bytes, schema, 0) {
+    match walk.message(bytes, Message::request(signal), 0) {
         Cow::Owned(bytes) => (Some(bytes), walk.replaced),
         Cow::Borrowed(_) => (None, 0),
     }
@@ -150,7 +50,7 @@ struct Walk<'r> {
 }
 
 impl Walk<'_> {
-    fn message<'a>(&mut self, message: &'a [u8], schema: &'static Message, depth: usize) -> Cow<'a, [u8]> {
+    fn message<'a>(&mut self, message: &'a [u8], schema: &'static Message, depth: u32) -> Cow<'a, [u8]> {
         let mut rebuilt = Rebuilt::new(message);
         let mut fields = Fields::new(message);
         loop {
@@ -158,9 +58,9 @@ impl Walk<'_> {
             match fields.next() {
                 None => return rebuilt.finish(message.len()),
                 Some(Ok(field)) => {
-                    let inside = schema.0.iter().find(|(number, _)| *number == field.number);
-                    if let (Some((_, inside)), Some(bytes)) = (inside, field.bytes())
-                        && let Cow::Owned(content) = self.inside(*inside, bytes, depth + 1)
+                    let known = schema.field(field.number);
+                    if let (Some(known), Some(bytes)) = (known, field.bytes())
+                        && let Cow::Owned(content) = self.inside(known.kind, bytes, depth + 1)
                     {
                         rebuilt.replace(&field, before, &content);
                     }
@@ -173,16 +73,17 @@ impl Walk<'_> {
         }
     }
 
-    fn inside<'a>(&mut self, inside: Inside, bytes: &'a [u8], depth: usize) -> Cow<'a, [u8]> {
-        match inside {
-            Text => self.text(bytes),
-            _ if depth > DEEPEST => {
+    fn inside<'a>(&mut self, kind: Kind, bytes: &'a [u8], depth: u32) -> Cow<'a, [u8]> {
+        match kind {
+            Kind::String | Kind::Bytes => self.text(bytes),
+            Kind::Message(_) if depth > DEEPEST => {
                 self.replaced += 1;
                 Cow::Owned(Vec::new())
             }
-            Attribute => self.attribute(bytes, depth),
-            Value => self.message(bytes, &ANY_VALUE, depth),
-            Inside::Message(schema) => self.message(bytes, schema, depth),
+            Kind::Message(schema) if schema.is_key_value() => self.attribute(bytes, schema, depth),
+            Kind::Message(schema) => self.message(bytes, schema, depth),
+            // Ids and packed numbers.
+            _ => Cow::Borrowed(bytes),
         }
     }
 
@@ -195,17 +96,17 @@ impl Walk<'_> {
         text
     }
 
-    fn attribute<'a>(&mut self, key_value: &'a [u8], depth: usize) -> Cow<'a, [u8]> {
+    fn attribute<'a>(&mut self, key_value: &'a [u8], schema: &'static Message, depth: u32) -> Cow<'a, [u8]> {
         let fields: Result<Vec<Field>, _> = Fields::new(key_value).collect();
         let Ok(fields) = fields else {
-            return self.message(key_value, &KEY_VALUE, depth);
+            return self.message(key_value, schema, depth);
         };
         // The last one counts, as for every decoder.
         let key = fields.iter().rfind(|field| field.number == KEY_FIELD);
         let key = key.and_then(Field::bytes).unwrap_or_default();
         let secret = self.rules.secret_by_key(key);
         if !secret.is_some_and(|secret| fields.iter().any(|field| holds(field, secret))) {
-            return self.message(key_value, &KEY_VALUE, depth);
+            return self.message(key_value, schema, depth);
         }
         self.replaced += 1;
         let mut out = Vec::with_capacity(key_value.len());

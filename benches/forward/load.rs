@@ -1,0 +1,118 @@
+//! Senders: each sends its next request as soon as the last one was answered.
+//!
+//! The HTTP client is a few lines of its own, so that the machine's time goes to what is measured.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::sample::{self, SPANS};
+
+/// Connections that send at the same time.
+pub const CONNECTIONS: u64 = 4;
+/// Requests that each connection sends in turn.
+const REQUESTS: u64 = 16;
+
+/// What the senders saw.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Spans of requests that were accepted.
+    pub spans: u64,
+    /// Requests that were answered with something else than 200.
+    pub refused: u64,
+    /// How long each answer took, in ascending order.
+    pub latencies: Vec<Duration>,
+    /// From the first request to the last answer.
+    pub elapsed: Duration,
+}
+
+impl Seen {
+    /// The latency that `share` of the answers did not exceed.
+    pub fn percentile(&self, share: f64) -> Duration {
+        percentile(&self.latencies, share)
+    }
+}
+
+/// The value that `share` of the `sorted` ones do not exceed.
+pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
+    let index = (sorted.len() as f64 * share) as usize;
+    sorted
+        .get(index.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
+}
+
+/// Sends to `address` for `how_long`.
+pub async fn run(address: SocketAddr, how_long: Duration) -> Seen {
+    let start = Instant::now();
+    let mut senders = JoinSet::new();
+    for connection in 0..CONNECTIONS {
+        senders.spawn(sender(address, connection, start + how_long));
+    }
+    let mut seen = Seen::default();
+    while let Some(one) = senders.join_next().await {
+        let one = one.expect("a sender does not panic");
+        seen.spans += one.spans;
+        seen.refused += one.refused;
+        seen.latencies.extend(one.latencies);
+    }
+    seen.elapsed = start.elapsed();
+    seen.latencies.sort_unstable();
+    seen
+}
+
+async fn sender(address: SocketAddr, connection: u64, until: Instant) -> Seen {
+    let requests: Vec<Vec<u8>> = (0..REQUESTS)
+        .map(|index| post(address, &sample::request(connection * REQUESTS + index)))
+        .collect();
+    let mut stream = TcpStream::connect(address).await.expect("the receiver listens");
+    stream.set_nodelay(true).expect("a connected socket takes options");
+    let mut seen = Seen::default();
+    let mut buffer = Vec::new();
+    for request in requests.iter().cycle() {
+        let start = Instant::now();
+        if start >= until {
+            break;
+        }
+        stream.write_all(request).await.expect("the receiver reads");
+        if read_answer(&mut stream, &mut buffer).await {
+            seen.spans += SPANS as u64;
+        } else {
+            seen.refused += 1;
+        }
+        seen.latencies.push(start.elapsed());
+    }
+    seen
+}
+
+fn post(address: SocketAddr, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// Reads one answer, and whether it was 200.
+async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> bool {
+    buffer.clear();
+    loop {
+        let read = stream.read_buf(buffer).await.expect("the receiver answers");
+        assert!(read > 0, "the receiver hung up");
+        let mut headers = [httparse::EMPTY_HEADER; 32];
+        let mut answer = httparse::Response::new(&mut headers);
+        if let Ok(httparse::Status::Complete(head)) = answer.parse(buffer) {
+            let length = answer
+                .headers
+                .iter()
+                .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+            let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
+            if buffer.len() >= head + length.unwrap_or(0) {
+                return answer.code == Some(200);
+            }
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What it costs to forward a span, beside a relay that decodes and encodes again, measured in the same run.
+//!
+//! `cargo bench --bench forward` runs everything; `-- micro` only the single steps, `-- end-to-end` only the processes.
+//! Costs are CPU time, so that a busy machine makes the run longer and the figures hardly worse. It measures and
+//! prints; it asserts nothing, because a limit that holds on one machine says nothing on another.
+
+mod end_to_end;
+mod load;
+mod micro;
+mod process;
+mod relay;
+mod sample;
+mod upstream;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [mode, port, upstream] = arguments.as_slice()
+        && mode == relay::MODE
+    {
+        return relay::run(port, upstream);
+    }
+    let asked = |part: &str| arguments.iter().any(|argument| argument == part);
+    let all = !asked("micro") && !asked("end-to-end");
+    println!(
+        "requests of {} spans, {} bytes each, 10 attributes; {} bytes a request\n",
+        sample::SPANS,
+        sample::SPAN_BYTES,
+        sample::request(0).len()
+    );
+    if all || asked("micro") {
+        micro::run();
+    }
+    if all || asked("end-to-end") {
+        end_to_end::run();
+    }
+}
