@@ -1,3 +1,4 @@
 //! One test binary. `support` holds a builder for each outside party; the other modules are stories.
 mod gitpod;
+mod identity;
 mod support;

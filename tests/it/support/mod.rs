@@ -1,1 +1,2 @@
 //! A double of each outside party, as a builder.
+pub mod gitpod;
