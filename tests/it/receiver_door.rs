@@ -211,9 +211,11 @@ async fn promise_1_an_accepted_batch_can_be_read_back_at_once() {
 
 #[tokio::test]
 async fn promise_2_many_large_requests_share_a_budget_that_holds_one() {
-    let mut builder = Builder::default();
-    builder.budget = 600_000;
-    let receiver = builder.start();
+    let receiver = Builder {
+        budget: 600_000,
+        ..Builder::default()
+    }
+    .start();
     let body = request(Signal::Traces, 10_000);
     let sending: Vec<_> = (0..16)
         .map(|_| tokio::spawn(export(receiver.http, Signal::Traces, &[PROTOBUF], body.clone())))
