@@ -1,1 +1,413 @@
-//! The composition root and supervisor.
+//! The composition root and supervisor: it takes the configuration apart by name, builds the parts in the order in
+//! which they need each other, runs them, and stops them in the order of the flow.
+//!
+//! No part knows this module, and no part is reached from anywhere but here.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{self, Config, Dirs},
+    export::Export,
+    identity::{self, Identity},
+    intake::Intake,
+    otlp::{Signal, budget::Budget},
+    source::otlp::Receiver,
+    spool::{self, Owner, Spool},
+    stamp::redact::Redactor,
+    workspace::{Env, Workspace},
+};
+
+pub mod control;
+pub mod detach;
+mod parts;
+pub mod ports;
+pub mod report;
+mod serve;
+pub mod telemetry;
+
+use report::Facts;
+use serve::Stop;
+use telemetry::Telemetry;
+
+/// In the text of [`Error::AnotherAgent`], for the starter that reads it from a pipe.
+pub const ANOTHER_AGENT: &str = "another agent holds the spool";
+
+/// After SIGTERM and SIGHUP: five seconds in all, of which the last half is for sealing the spool.
+const SIGNAL_DEADLINE: Duration = Duration::from_millis(4500);
+/// How long intake stays open after a signal at least: programs flush on the same SIGTERM.
+const SIGNAL_GRACE: Duration = Duration::from_millis(700);
+/// How often absent principals' spools are looked at for what is too old.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+/// How often a drain looks whether the spool is empty.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// Everything that a run needs; nothing is read from the environment later.
+#[derive(Debug)]
+pub struct Plan {
+    pub env: Env,
+    pub config: Config,
+    pub workspace: Workspace,
+    pub socket: PathBuf,
+}
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{ANOTHER_AGENT} {0}: it may be starting or stopping; `tagalong status` tells")]
+    AnotherAgent(PathBuf),
+    #[error("the spool in {0} cannot be opened: {1}. Make it writable, or set spool.dir")]
+    Spool(PathBuf, io::Error),
+    #[error("the control socket {0} cannot be made: {1}")]
+    Control(PathBuf, io::Error),
+    #[error("{0}")]
+    Part(String),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// Whatever ends a run.
+enum Event {
+    Signal(&'static str),
+    Asked(Stop),
+}
+
+/// The agent's log: where a detached agent's standard error goes.
+pub fn log_path(dirs: &Dirs) -> PathBuf {
+    dirs.state.join("agent.log")
+}
+
+/// Runs an agent until a signal or `tagalong down` ends it. `ready` is called once, when the ports accept.
+///
+/// # Errors
+/// What keeps it from starting. Once it runs, nothing but a signal or a question ends it.
+pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
+    init_log(&plan.config.log);
+    // Two workers: one for what comes in, one for what goes out; more would only cost memory.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    let result = runtime.block_on(async { Agent::build(plan)?.run(ready).await });
+    // A mute keyring or a hanging name lookup must not keep the process from ending.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+fn init_log(filter: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
+    // A second initialisation happens only in tests that run several agents in one process.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(io::stderr)
+        .try_init();
+}
+
+/// All parts, built and not yet running.
+struct Agent {
+    facts: Arc<Facts>,
+    spool: Spool,
+    intake: Intake,
+    receiver: Receiver,
+    identity: Identity,
+    export: Option<Export>,
+    owner: watch::Sender<Owner>,
+    telemetry: Telemetry,
+    control: tokio::net::UnixListener,
+    socket: PathBuf,
+}
+
+impl Agent {
+    /// Builds every part in dependency order. Sockets are bound here, so that their ports are known; nothing runs yet.
+    fn build(plan: Plan) -> Result<Agent, Error> {
+        let Plan {
+            env,
+            config,
+            workspace,
+            socket,
+        } = plan;
+        let session = parts::session_id();
+        let spool = open_spool(&config, &workspace, &session)?;
+        let budget = Budget::new(Budget::DEFAULT_BYTES);
+        let redactor = Redactor::build(&parts::redact(&config)).map_err(|error| Error::Part(error.to_string()))?;
+        let (owner, owner_seen) = watch::channel(spool.pending());
+        let intake = Intake::new(redactor, parts::stamps(&workspace, &session), spool.clone(), owner_seen);
+        let receiver = ports::bind(&config, intake.clone(), budget.clone())?;
+        let (identity, identity_seen) = Identity::build(parts::identity(&env, &config, &workspace)?);
+        let export = parts::export(&config)
+            .map(|export| Export::build(export, budget))
+            .transpose()
+            .map_err(|error| Error::Part(error.to_string()))?;
+        let bears = !matches!(config.identity.credential, config::Credential::None);
+        if bears && export.as_ref().is_some_and(|export| !export.may_carry_credential()) {
+            return Err(Error::Part(
+                "a credential goes only over TLS: give export.endpoint as https://, or set identity.credential = \"none\"".to_owned(),
+            ));
+        }
+        if export.is_none() {
+            Signal::ALL
+                .into_iter()
+                .for_each(|signal| spool.set_ring(signal.as_str(), true));
+        }
+        let control = serve::listen(&socket).map_err(|error| Error::Control(socket.clone(), error))?;
+        let facts = Arc::new(Facts {
+            started: Instant::now(),
+            session: session.clone(),
+            fingerprint: config.fingerprint().to_owned(),
+            spool_dir: config.spool.dir.clone(),
+            spool_max_bytes: config.spool.max_bytes,
+            endpoint: config.export.as_ref().map(|export| export.endpoint.to_string()),
+            grpc: receiver.grpc_addr(),
+            http: receiver.http_addr(),
+            moved: receiver.moved().iter().map(ports::moved_text).collect(),
+            workspace,
+            spool: spool.clone(),
+            identity: identity_seen,
+            export: export.as_ref().map(Export::status),
+        });
+        let telemetry = Telemetry::build(intake.clone(), &session, {
+            let facts = facts.clone();
+            Arc::new(move || facts.status())
+        })
+        .map_err(|error| Error::Part(error.to_string()))?;
+        Ok(Agent {
+            facts,
+            spool,
+            intake,
+            receiver,
+            identity,
+            export,
+            owner,
+            telemetry,
+            control,
+            socket,
+        })
+    }
+
+    async fn run(self, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
+        let Agent {
+            facts,
+            spool,
+            intake,
+            receiver,
+            identity,
+            export,
+            owner,
+            telemetry,
+            control,
+            socket,
+        } = self;
+        let began = facts.started;
+        // One token a stage, cancelled in the order of the flow; `background` ends what is no stage.
+        let (receiving, exporting, background) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        let mut signals = Signals::listen()?;
+        let (ask_stop, mut asked) = mpsc::channel(1);
+        let telemetry = Arc::new(telemetry);
+
+        let receiver = tokio::spawn(receiver.run(receiving.clone()));
+        let identity = tokio::spawn(identity.run(background.clone()));
+        let keeper = tokio::spawn(keep_owner(
+            facts.identity.clone(),
+            spool.clone(),
+            owner,
+            background.clone(),
+        ));
+        let witness = report::witness(facts.identity.clone(), Arc::downgrade(&telemetry), background.clone());
+        let witness = tokio::spawn(witness);
+        let export =
+            export.map(|export| tokio::spawn(export.run(spool.clone(), facts.identity.clone(), exporting.clone())));
+        let control = tokio::spawn(serve::run(control, facts.clone(), ask_stop, background.clone()));
+        ready()?;
+        telemetry.event("tagalong.start", began.elapsed(), Vec::new(), None);
+        tracing::info!(grpc = %facts.grpc, http = %facts.http, session = facts.session, "accepting telemetry");
+
+        let event = tokio::select! {
+            name = signals.next() => Event::Signal(name),
+            Some(stop) = asked.recv() => Event::Asked(stop),
+        };
+        let (deadline, grace, answer) = match event {
+            Event::Signal(name) => {
+                tracing::info!("{name}: draining");
+                (SIGNAL_DEADLINE, SIGNAL_GRACE, None)
+            }
+            Event::Asked(Stop { deadline, answer }) => {
+                tracing::info!("asked to stop: draining");
+                (deadline, Duration::ZERO, Some(answer))
+            }
+        };
+
+        // The SDK flushes on a thread of its own; its last batch comes through the intake like all others.
+        flush_telemetry(telemetry).await;
+        let ends = Instant::now() + deadline;
+        if export.is_some() {
+            drain(&spool, grace, ends).await;
+        }
+        receiving.cancel();
+        stop(
+            "the receiver",
+            receiver,
+            ends.saturating_duration_since(Instant::now())
+                .max(Duration::from_millis(100)),
+        )
+        .await;
+        intake.close();
+        exporting.cancel();
+        if let Some(export) = export {
+            stop("the export", export, ends.saturating_duration_since(Instant::now())).await;
+        }
+        spool.close().await;
+        background.cancel();
+        let left = if facts.export.is_some() { spool.stats().bytes } else { 0 };
+        if let Some(answer) = answer {
+            let _ = answer.send(left);
+        }
+        let rest = [
+            ("the identity", identity),
+            ("the owner's keeper", keeper),
+            ("the witness", witness),
+            ("the control socket", control),
+        ];
+        for (name, task) in rest {
+            stop(name, task, Duration::from_millis(200)).await;
+        }
+        let _ = std::fs::remove_file(&socket);
+        tracing::info!(left, "stopped");
+        Ok(())
+    }
+}
+
+fn open_spool(config: &Config, workspace: &Workspace, session: &str) -> Result<Spool, Error> {
+    let dir = config.spool.dir.clone();
+    let config = spool::Config {
+        dir: dir.clone(),
+        max_bytes: config.spool.max_bytes,
+        keep_bytes: config.spool.keep_bytes,
+        max_age: config.spool.max_age,
+        session: session.to_owned(),
+        place: format!("{}\n{}", workspace.id, rustix::process::getuid().as_raw()),
+    };
+    Spool::open(config).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => Error::AnotherAgent(dir),
+        _ => Error::Spool(dir, error),
+    })
+}
+
+/// Gives what is pending to the first principal, and tells the intake whose log it writes; lets old data expire.
+async fn keep_owner(
+    mut identity: identity::Receiver,
+    spool: Spool,
+    owner: watch::Sender<Owner>,
+    shutdown: CancellationToken,
+) {
+    let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    let mut present: Option<Owner> = None;
+    loop {
+        if let Some(principal) = identity.current().principal {
+            let new = Owner(principal.fingerprint());
+            if present.as_ref() != Some(&new) {
+                match spool.adopt(&new) {
+                    Ok(()) => {
+                        tracing::info!(
+                            issuer = principal.issuer,
+                            owner = new.0,
+                            "telemetry leaves under this principal"
+                        );
+                        owner.send_replace(new.clone());
+                        present = Some(new);
+                    }
+                    // The data stays pending, and the next published value is the next try.
+                    Err(error) => tracing::warn!(%error, "what is pending could not be adopted"),
+                }
+            }
+        }
+        tokio::select! {
+            () = identity.changed() => {}
+            _ = expire.tick() => {
+                if let Err(error) = spool.expire(present.as_ref(), SystemTime::now()) {
+                    tracing::warn!(%error, "absent principals' spools could not be looked through");
+                }
+            }
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Waits until nothing is unsent and the grace is over, or until the deadline.
+async fn drain(spool: &Spool, grace: Duration, ends: Instant) {
+    let grace_ends = Instant::now() + grace;
+    let mut look = tokio::time::interval(DRAIN_LOOK);
+    loop {
+        look.tick().await;
+        let now = Instant::now();
+        if now >= ends || (now >= grace_ends && spool.stats().bytes == 0) {
+            return;
+        }
+    }
+}
+
+async fn flush_telemetry(telemetry: Arc<Telemetry>) {
+    let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown());
+    if timeout(Duration::from_secs(1), flushed).await.is_err() {
+        tracing::warn!("the agent's own telemetry was not flushed in time");
+    }
+}
+
+/// Joins a stage, or says that it did not end in time and drops it.
+async fn stop(name: &str, mut task: JoinHandle<()>, patience: Duration) {
+    match timeout(patience, &mut task).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "{name} ended badly"),
+        Err(_) => {
+            tracing::info!("{name} did not end within {patience:?}; what it held is in the spool");
+            task.abort();
+        }
+    }
+}
+
+/// SIGTERM, SIGHUP and SIGINT.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hangup.recv() => "SIGHUP",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Whether `path` may hold files of ours: made if absent, of mode 0700.
+fn private_dir(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

@@ -1,1 +1,284 @@
-//! One file a command.
+//! The command line: parse, find the settings, run one command, decide the exit code.
+//!
+//! One file a command. No command prints a token but `token`, and none reads the environment but through [`Env`].
+#![expect(clippy::print_stderr, reason = "printing is what a command line does")]
+
+use std::{io::IsTerminal, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{Config, Loaded, Locations},
+    workspace::{self, Env, Workspace},
+};
+
+/// Prints a line; whoever closed the pipe has seen enough, and that is a success.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::cli::print(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+mod doctor;
+mod down;
+mod env;
+pub mod failure;
+mod logs;
+mod spool;
+mod status;
+mod token;
+mod up;
+
+use failure::{Failure, Kind};
+
+/// Telemetry of this workspace, tagged with who and where, never lost, under a credential that rotates by itself.
+#[derive(Debug, Parser)]
+#[command(name = "tagalong", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Set one setting for this call, as `section.key=value` (see `tagalong config`)
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    set: Vec<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    // DEMO-VARIANT
+    /// Start the agent for this workspace if it is not running; returns when it accepts data
+    Up {
+        /// Stay in the foreground until SIGTERM or SIGHUP
+        #[arg(long)]
+        foreground: bool,
+        /// Fail with an exit code where a hook would rather have none
+        #[arg(long)]
+        strict: bool,
+        #[arg(long, hide = true, requires = "foreground")]
+        detached: bool,
+    },
+    /// Drain and stop
+    Down {
+        /// How long to drain for
+        #[arg(long, value_name = "DURATION", default_value = "5s")]
+        timeout: String,
+    },
+    /// Identity, credential, spool and export on one screen
+    Status {
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check every link from the platform to upstream, and say what to do about each that fails
+    Doctor {
+        #[arg(long)]
+        json: bool,
+        /// Send one marked span and wait until upstream has answered for it
+        #[arg(long)]
+        send: bool,
+    },
+    /// Who telemetry leaves for
+    Whoami,
+    /// Print the current credential, for other tools
+    Token {
+        #[arg(long, value_enum, default_value_t = token::Format::Raw)]
+        format: token::Format,
+    },
+    /// Print the environment that makes any OpenTelemetry SDK report here
+    Env {
+        #[arg(long, value_enum, default_value_t = env::Shell::Sh)]
+        shell: env::Shell,
+    },
+    /// What was set aside, and why; send it again, or give it up
+    Spool {
+        #[command(subcommand)]
+        command: spool::Command,
+    },
+    /// The agent's own log
+    Logs {
+        /// Go on as it grows
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Every setting, its value, and where the value came from
+    Config,
+    /// Print a completion script
+    Completions { shell: clap_complete::Shell },
+    #[command(name = "demo-token", hide = true)]
+    DemoToken {
+        #[arg(long)]
+        issuer: String,
+        #[arg(long)]
+        audience: String,
+    },
+}
+
+/// What every command knows before it begins.
+#[derive(Debug)]
+pub struct Context {
+    pub env: Env,
+    pub loaded: Loaded,
+    pub workspace: Workspace,
+    /// The `--set` flags, to be handed to an agent that this call starts.
+    pub set: Vec<String>,
+}
+
+/// Parses the process's arguments, runs the command, and decides the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let failure = match run(cli) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(failure) => failure,
+    };
+    eprintln!("{failure}");
+    failure.exit_code()
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    let env = Env::from_process();
+    match cli.command {
+        Command::Completions { shell } => {
+            use clap::CommandFactory;
+            clap_complete::generate(shell, &mut Cli::command(), "tagalong", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::DemoToken { issuer, audience } => demo_token(&issuer, &audience),
+        Command::Up {
+            foreground,
+            strict,
+            detached,
+        } => up::run(
+            Context::load(env, cli.set),
+            up::Options {
+                foreground,
+                strict,
+                detached,
+            },
+        ),
+        Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),
+        Command::Status { json } => status::run(&Context::load(env, cli.set)?, json),
+        Command::Doctor { json, send } => doctor::run(&Context::load(env, cli.set)?, json, send),
+        Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
+        Command::Token { format } => token::run(&Context::load(env, cli.set)?, format),
+        Command::Env { shell } => env::run(&Context::load(env, cli.set)?, shell),
+        Command::Spool { command } => spool::run(&Context::load(env, cli.set)?, command),
+        Command::Logs { follow } => logs::run(&Context::load(env, cli.set)?, follow),
+        Command::Config => config(&Context::load(env, cli.set)?),
+    }
+}
+
+impl Context {
+    /// Reads every setting and detects the workspace.
+    ///
+    /// # Errors
+    /// All settings that are wrong, at once.
+    pub fn load(env: Env, set: Vec<String>) -> Result<Context, Failure> {
+        let mut flags = Vec::with_capacity(set.len());
+        for flag in &set {
+            let (key, value) = flag.split_once('=').ok_or_else(|| {
+                Failure::new(Kind::Usage, format!("--set {flag} is no setting"))
+                    .hint("write it as --set section.key=value; `tagalong config` lists the keys")
+            })?;
+            flags.push((key.to_owned(), value.to_owned()));
+        }
+        let load = |files: &Locations| {
+            Config::load(&env, &flags, files).map_err(|errors| {
+                let count = errors.len();
+                let heading = if count == 1 {
+                    "a setting is wrong".to_owned()
+                } else {
+                    format!("{count} settings are wrong")
+                };
+                let failure = Failure::new(Kind::Usage, heading);
+                errors
+                    .iter()
+                    .fold(failure, |failure, error| failure.hint(error.to_string()))
+            })
+        };
+        let mut files = Locations::of(&env);
+        let mut loaded = load(&files)?;
+        // The ports of the last start are the agent's own too: an OTEL_* endpoint there is no upstream.
+        files.own = crate::agent::ports::remembered(&loaded.config.spool.dir);
+        if !files.own.is_empty() {
+            loaded = load(&files)?;
+        }
+        let state = &loaded.config.dirs.state;
+        let workspace = workspace::detect(&env, &loaded.config.workspace, state).map_err(|error| {
+            Failure::new(Kind::Failed, format!("the workspace's id cannot be kept: {error}"))
+                .hint(format!("make {} writable, or set workspace.id", state.display()))
+        })?;
+        Ok(Context {
+            env,
+            loaded,
+            workspace,
+            set,
+        })
+    }
+
+    /// The agent's control socket.
+    pub fn socket(&self) -> std::path::PathBuf {
+        crate::agent::control::socket_path(&self.loaded.config.dirs.runtime, &self.loaded.config.spool.dir)
+    }
+
+    /// Asks the running agent; a failure of kind `NotRunning` if there is none.
+    pub fn ask(
+        &self,
+        question: &crate::agent::control::Ask,
+        patience: std::time::Duration,
+    ) -> Result<crate::agent::control::Answer, Failure> {
+        use std::io::ErrorKind;
+        crate::agent::control::ask(&self.socket(), question, patience).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                Failure::new(Kind::NotRunning, "no agent runs for this workspace").hint("start it with `tagalong up`")
+            }
+            _ => Failure::new(Kind::Failed, format!("the agent does not answer: {error}"))
+                .hint("see `tagalong logs`; `tagalong up` replaces an agent that is stuck"),
+        })
+    }
+}
+
+fn config(context: &Context) -> Result<(), Failure> {
+    let entries = context.loaded.entries();
+    let key_width = entries.iter().map(|entry| entry.key.len()).max().unwrap_or(0);
+    let value_width = entries.iter().map(|entry| entry.value.len()).max().unwrap_or(0).min(48);
+    for entry in entries {
+        say!(
+            "{:key_width$}  {:value_width$}  {}",
+            entry.key,
+            entry.value,
+            entry.origin
+        );
+    }
+    Ok(())
+}
+
+fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {
+    let token = runtime()?
+        .block_on(crate::demo::token(issuer, audience))
+        .map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
+    say!("{token}");
+    Ok(())
+}
+
+/// Writes to standard output; a broken pipe ends the process with success.
+fn print(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    if stdout.write_fmt(text).and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// A small runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
+}
+
+fn parse_duration(text: &str) -> Result<std::time::Duration, Failure> {
+    crate::config::parse_duration(text)
+        .ok_or_else(|| Failure::new(Kind::Usage, format!("{text} is no duration")).hint("write it as 200ms, 10s or 1h"))
+}
+
+/// Whether standard output is a terminal that wants colours.
+fn colours(env: &Env) -> bool {
+    std::io::stdout().is_terminal() && env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb")
+}

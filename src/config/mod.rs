@@ -18,6 +18,7 @@ mod value;
 
 pub use dirs::{Dirs, Locations};
 pub use settings::{ConfigError, Origin};
+pub use value::parse_duration;
 
 use crate::{
     identity::secret::Secret,

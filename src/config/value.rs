@@ -307,6 +307,11 @@ fn parse_unit(text: &str, units: &[(&str, u64)], plain: Option<u64>) -> Option<u
     is_number.then(|| number.parse::<u64>().ok()?.checked_mul(factor))?
 }
 
+/// A duration as settings and flags write it: `200ms`, `10s`, `1h`. None if it is no duration.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    parse_unit(text, &DURATIONS, None).map(Duration::from_millis)
+}
+
 fn toml_list(text: &str) -> Option<Vec<String>> {
     let table: toml::Table = format!("list = {text}").parse().ok()?;
     texts(table.get("list")?.as_array()?)

@@ -1,0 +1,90 @@
+//! Starting an agent that outlives the hook, terminal or pipe that started it.
+//!
+//! The starter runs this same executable again and waits for one line that says that the ports accept.
+//! The new process leaves the session and holds none of the descriptors that it was born with,
+//! so a hook that waits for the end of its pipes is not held. Nothing in here talks to a running agent.
+
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use rustix::fs::{Mode, OFlags};
+
+/// What the new process says when its ports accept; all else that it says is its failure's text.
+const READY: &str = "ready";
+
+/// The log's size at which a start begins a new one; the old one is kept once, as `agent.log.1`.
+const LOG_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Starts `program arguments…` in its own session with `log` as its standard error, and waits until it is ready.
+///
+/// # Errors
+/// The text that the new process gave, as it is fit for a person, or that of the operating system.
+pub fn spawn(program: &Path, arguments: &[String], log: &Path) -> io::Result<()> {
+    // Hooks leak descriptors (editors, task runners), and a leaked pipe holds its reader for as long as the agent lives.
+    close_fds::set_fds_cloexec(3, &[]);
+    let mut child = Command::new(program)
+        .args(arguments)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(open_log(log)?)
+        .spawn()?;
+    let answer = first_line(&mut child)?;
+    match answer.trim_end() {
+        READY => Ok(()),
+        "" => Err(io::Error::other(format!(
+            "the agent ended before it was ready; its log is {}",
+            log.display()
+        ))),
+        text => Err(io::Error::other(text.to_owned())),
+    }
+}
+
+/// In the new process: leaves the session that it was born in.
+pub fn leave_session() {
+    // It fails only for a process that leads a group already, which is then free of the hook's group anyway.
+    let _ = rustix::process::setsid();
+}
+
+/// In the new process: says that the ports accept, and lets the starter's pipe go.
+pub fn say_ready() -> io::Result<()> {
+    say(READY)
+}
+
+/// In the new process: says why it will not be ready, in one line.
+pub fn say_failure(text: &str) -> io::Result<()> {
+    say(&text.replace('\n', " · "))
+}
+
+fn say(line: &str) -> io::Result<()> {
+    // The starter may be gone: that is its business, not a reason to stop.
+    let _ = writeln!(io::stdout(), "{line}");
+    let _ = io::stdout().flush();
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(())
+}
+
+fn first_line(child: &mut Child) -> io::Result<String> {
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line)?;
+    }
+    Ok(line)
+}
+
+/// Opens the agent's log for appending, and begins a new one when it has grown beyond its cap.
+fn open_log(path: &Path) -> io::Result<std::fs::File> {
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_BYTES) {
+        let _ = std::fs::rename(path, path.with_extension("log.1"));
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}

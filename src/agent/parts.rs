@@ -1,0 +1,119 @@
+//! From the resolved settings to each part's own `Config`, and to the stamp of the moment.
+
+use std::sync::{Arc, Mutex};
+
+use super::Error;
+use crate::{
+    config::{self, Config},
+    export,
+    identity::{self, Principal, claims::Attributes, source},
+    intake::Stamps,
+    stamp::{Stamp, redact},
+    workspace::{Env, Platform, Workspace, vcs::Vcs},
+};
+
+/// 32 hex digits that no other start has.
+pub(super) fn session_id() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system's random source works");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(super) fn redact(config: &Config) -> redact::Config {
+    let config::Redact {
+        enabled,
+        patterns,
+        keys,
+    } = config.redact.clone();
+    redact::Config {
+        enabled,
+        patterns,
+        keys,
+    }
+}
+
+/// What the workspace knows, rebuilt only when the checkout moved.
+pub(super) fn stamps(workspace: &Workspace, session: &str) -> Stamps {
+    let mut set = workspace.attributes();
+    set.push(("workspace.session.id".to_owned(), session.to_owned()));
+    let vcs = Vcs::new(workspace.repository.clone());
+    let newest: Mutex<Option<(u64, Arc<Stamp>)>> = Mutex::new(None);
+    Box::new(move || {
+        let (number, mut absent) = vcs.attributes();
+        let mut newest = newest.lock().expect("nothing panics while the stamp is held");
+        if let Some((of, stamp)) = &*newest
+            && *of == number
+        {
+            return stamp.clone();
+        }
+        absent.push(("deployment.environment.name".to_owned(), "development".to_owned()));
+        let stamp = Arc::new(Stamp::new(vec!["user.", "workspace."], set.clone(), absent));
+        *newest = Some((number, stamp.clone()));
+        stamp
+    })
+}
+
+/// `None` where no upstream is set.
+pub(super) fn export(config: &Config) -> Option<export::Config> {
+    let export = config.export.as_ref()?;
+    Some(export::Config {
+        protocol: match export.protocol {
+            config::Protocol::HttpProtobuf => export::Protocol::HttpProtobuf,
+            config::Protocol::Grpc => export::Protocol::Grpc,
+        },
+        compression: match export.compression {
+            config::Compression::Gzip => export::Compression::Gzip,
+            config::Compression::None => export::Compression::None,
+        },
+        headers: export.headers.clone().into_iter().collect(),
+        ca_file: export.ca_file.clone(),
+        timeout: export.timeout,
+        concurrency: export.concurrency,
+        batch_bytes: usize::try_from(export.batch_bytes).unwrap_or(usize::MAX),
+        batch_delay: export.batch_delay,
+        ..export::Config::new(export.endpoint.clone())
+    })
+}
+
+pub(super) fn identity(env: &Env, config: &Config, workspace: &Workspace) -> Result<identity::Config, Error> {
+    let settings = &config.identity;
+    let source = match &settings.credential {
+        config::Credential::Gitpod => source::Source::Gitpod(source::Gitpod::new(env)),
+        config::Credential::File(path) => source::Source::File(path.clone()),
+        config::Credential::Env(variable) => source::Source::Env(source::EnvToken::new(variable, env)),
+        config::Credential::Exec(argv) => source::Source::Exec(
+            source::Program::new(argv.clone()).map_err(|error| Error::Part(format!("identity.exec: {error}")))?,
+        ),
+        config::Credential::None => source::Source::None,
+    };
+    Ok(identity::Config {
+        source,
+        audience: settings.audience.clone().unwrap_or_default(),
+        attributes: match settings.attributes {
+            config::Attributes::Full => Attributes::Full,
+            config::Attributes::Pseudonym => Attributes::Pseudonym,
+            config::Attributes::None => Attributes::None,
+        },
+        pseudonym_key: settings.pseudonym_key.clone(),
+        fallback: fallback(env, workspace),
+        issuer: settings.issuer.clone(),
+        ca_file: config.export.as_ref().and_then(|export| export.ca_file.clone()),
+        clock: identity::clock::Clock::System,
+    })
+}
+
+/// Who sends where no token says so: the platform's word, or the OS user on a plain machine.
+fn fallback(env: &Env, workspace: &Workspace) -> Principal {
+    match (&workspace.owner, workspace.platform) {
+        (Some(owner), platform @ Platform::Gitpod) => Principal::platform(platform.as_str(), owner),
+        _ => {
+            let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+            let uid = || format!("uid-{}", rustix::process::getuid().as_raw());
+            let user = env
+                .get("USER")
+                .or_else(|| env.get("LOGNAME"))
+                .map_or_else(uid, str::to_owned);
+            Principal::os_user(&hostname, &user)
+        }
+    }
+}

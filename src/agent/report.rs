@@ -1,0 +1,199 @@
+//! What the agent says of itself: the status, the token for other tools, and the spans of its own events.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    time::{Instant, SystemTime},
+};
+
+use opentelemetry::KeyValue;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{control::Answer, telemetry::Telemetry};
+use crate::{
+    export::status::{LaneState, State as ExportState, Status as ExportStatus},
+    identity::{Current, Receiver, State},
+    spool::Spool,
+    view::status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Workspace},
+    workspace,
+};
+
+/// Where everything that a status says is found. Shared by the control socket and the agent's own telemetry.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) started: Instant,
+    pub(super) session: String,
+    pub(super) fingerprint: String,
+    pub(super) spool_dir: PathBuf,
+    pub(super) spool_max_bytes: u64,
+    pub(super) endpoint: Option<String>,
+    pub(super) grpc: SocketAddr,
+    pub(super) http: SocketAddr,
+    pub(super) moved: Vec<String>,
+    pub(super) workspace: workspace::Workspace,
+    pub(super) spool: Spool,
+    pub(super) identity: Receiver,
+    pub(super) export: Option<watch::Receiver<ExportStatus>>,
+}
+
+impl Facts {
+    pub(super) fn status(&self) -> Status {
+        let current = self.identity.current();
+        let spool = self.spool_status();
+        Status {
+            agent: Some(Agent {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: std::process::id(),
+                uptime: self.started.elapsed().as_secs(),
+                session_id: self.session.clone(),
+                endpoints: Endpoints {
+                    grpc: self.grpc.to_string(),
+                    http: self.http.to_string(),
+                },
+                moved: self.moved.clone(),
+                config: self.fingerprint.clone(),
+            }),
+            workspace: workspace_status(&self.workspace),
+            principal: current.principal.as_ref().map(|principal| Principal {
+                issuer: principal.issuer.clone(),
+                subject: principal.subject.clone(),
+                attributes: principal.attributes.iter().cloned().collect(),
+                trust: principal.trust,
+            }),
+            credential: credential_status(&current),
+            export: self.export_status(&spool),
+            spool,
+        }
+    }
+
+    /// The token of the moment, if it may be used.
+    pub(super) fn token(&self) -> Answer {
+        let current = self.identity.current();
+        let lease = current.lease();
+        let token = lease.as_ref().and_then(|lease| lease.credential.token.as_ref());
+        Answer::Token {
+            token: token.map(|token| token.expose().to_owned()),
+            expires_in: current.seconds_to_expiry(),
+            principal: lease.map(|lease| lease.principal.subject.clone()).unwrap_or_default(),
+        }
+    }
+
+    fn spool_status(&self) -> SpoolStatus {
+        let stats = self.spool.stats();
+        SpoolStatus {
+            dir: self.spool_dir.display().to_string(),
+            bytes: stats.bytes,
+            max_bytes: self.spool_max_bytes,
+            oldest_age: stats
+                .oldest
+                .map(|oldest| SystemTime::now().duration_since(oldest).map_or(0, |age| age.as_secs())),
+            set_aside: stats.set_aside,
+            books: stats.books,
+            trouble: stats.trouble,
+        }
+    }
+
+    fn export_status(&self, spool: &SpoolStatus) -> Export {
+        let total = |read: fn(&crate::spool::Books) -> u64| spool.books.values().map(read).sum();
+        let books = Export {
+            endpoint: self.endpoint.clone(),
+            state: "off".to_owned(),
+            accepted: total(|books| books.accepted),
+            delivered: total(|books| books.delivered),
+            refused: total(|books| books.rejected + books.set_aside),
+            ..Export::default()
+        };
+        let Some(export) = &self.export else { return books };
+        let export = export.borrow();
+        let (state, paused) = match &export.state {
+            ExportState::Waiting => ("waiting", None),
+            ExportState::Sending => ("sending", None),
+            ExportState::Paused { reason, .. } => ("paused", Some(reason.clone())),
+        };
+        let not_taken = export
+            .lanes
+            .iter()
+            .filter(|(_, lane)| matches!(lane.state, LaneState::NotTaken { .. }))
+            .map(|(signal, _)| signal.as_str().to_owned())
+            .collect();
+        Export {
+            state: state.to_owned(),
+            trouble: paused,
+            unauthenticated_current: export.unauthenticated_current,
+            unauthenticated_stale: export.unauthenticated_stale,
+            not_taken,
+            ..books
+        }
+    }
+}
+
+/// What was detected, as the status shows it; also for a status without an agent.
+pub fn workspace_status(workspace: &workspace::Workspace) -> Workspace {
+    Workspace {
+        platform: workspace.platform.as_str().to_owned(),
+        id: workspace.id.clone(),
+        name: workspace.name.clone(),
+        instance_id: workspace.instance_id.clone(),
+        url: workspace.url.clone(),
+        prebuild: workspace.prebuild,
+        trust: workspace
+            .trust
+            .iter()
+            .map(|(field, trust)| ((*field).to_owned(), *trust))
+            .collect(),
+    }
+}
+
+fn credential_status(current: &Current) -> Credential {
+    Credential {
+        source: current.source.to_owned(),
+        state: current.state,
+        expires_in: current.seconds_to_expiry(),
+        generation: current
+            .credential
+            .as_ref()
+            .map_or(0, |credential| credential.generation),
+        rotations: current.rotations,
+        failures: current.failures,
+        trouble: current.trouble.clone(),
+    }
+}
+
+/// One span for each rotation and for each time that the credential's state turns bad.
+pub(super) async fn witness(
+    mut identity: Receiver,
+    telemetry: std::sync::Weak<Telemetry>,
+    shutdown: CancellationToken,
+) {
+    let (mut generation, mut state, mut since) = (0, State::Boot, Instant::now());
+    loop {
+        tokio::select! {
+            () = identity.changed() => {}
+            () = shutdown.cancelled() => return,
+        }
+        let Some(telemetry) = telemetry.upgrade() else { return };
+        let current = identity.current();
+        let new_generation = current
+            .credential
+            .as_ref()
+            .map_or(generation, |credential| credential.generation);
+        if new_generation != generation {
+            let number = KeyValue::new(
+                "tagalong.credential.generation",
+                i64::try_from(new_generation).unwrap_or(i64::MAX),
+            );
+            telemetry.event("tagalong.rotate", since.elapsed(), vec![number], None);
+            tracing::info!(generation = new_generation, "a new credential");
+            (generation, since) = (new_generation, Instant::now());
+        }
+        if current.state != state {
+            state = current.state;
+            if matches!(state, State::Starved | State::Denied | State::NeedsUser) {
+                let trouble = current.trouble.clone().unwrap_or_default();
+                tracing::warn!(?state, trouble, "no usable credential: telemetry waits in the spool");
+                telemetry.event("tagalong.credential", since.elapsed(), Vec::new(), Some(trouble));
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The agent's end of the control socket. Questions are answered one connection at a time, each in its own task.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{UnixListener, UnixStream},
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    control::{Answer, Ask, Entry},
+    report::Facts,
+};
+use crate::spool::Spool;
+
+/// A question is one short line; more is no question of ours.
+const QUESTION_BYTES: u64 = 4096;
+
+/// Somebody wants the agent to stop, and to hear how many bytes are left.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub(super) deadline: Duration,
+    pub(super) answer: oneshot::Sender<u64>,
+}
+
+/// Binds the socket. The spool's lock is held, so a file that is there was left by an agent that is gone.
+pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent() {
+        super::private_dir(directory)?;
+    }
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers until `shutdown`.
+pub(super) async fn run(
+    listener: UnixListener,
+    facts: Arc<Facts>,
+    stop: mpsc::Sender<Stop>,
+    shutdown: CancellationToken,
+) {
+    let mut asked = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    asked.spawn(answer(stream, facts.clone(), stop.clone()));
+                }
+            }
+            Some(_) = asked.join_next() => {}
+            () = shutdown.cancelled() => break,
+        }
+    }
+    // Whoever asked to stop still waits for the answer.
+    while asked.join_next().await.is_some() {}
+}
+
+async fn answer(stream: UnixStream, facts: Arc<Facts>, stop: mpsc::Sender<Stop>) {
+    let (read, mut write) = stream.into_split();
+    let mut line = String::new();
+    if BufReader::new(read.take(QUESTION_BYTES))
+        .read_line(&mut line)
+        .await
+        .is_err()
+    {
+        return;
+    }
+    let answer = match serde_json::from_str(&line) {
+        Ok(ask) => respond(ask, &facts, stop).await,
+        Err(_) => Answer::Failed("this agent does not know that question".to_owned()),
+    };
+    let Ok(mut text) = serde_json::to_vec(&answer) else {
+        return;
+    };
+    text.push(b'\n');
+    // Whoever asked may be gone.
+    let _ = write.write_all(&text).await;
+}
+
+async fn respond(ask: Ask, facts: &Facts, stop: mpsc::Sender<Stop>) -> Answer {
+    match ask {
+        Ask::Status => Answer::Status(Box::new(facts.status())),
+        Ask::Stop { deadline } => {
+            let (answer, left) = oneshot::channel();
+            let stop = stop
+                .send(Stop {
+                    deadline: Duration::from_millis(deadline),
+                    answer,
+                })
+                .await;
+            match (stop, left.await) {
+                (Ok(()), Ok(bytes)) => Answer::Left { bytes },
+                _ => Answer::Failed("the agent is stopping already".to_owned()),
+            }
+        }
+        Ask::Flush { deadline } => Answer::Left {
+            bytes: flush(&facts.spool, Duration::from_millis(deadline)).await,
+        },
+        Ask::Token => facts.token(),
+        Ask::SetAside => match facts.spool.set_aside() {
+            Ok(entries) => Answer::SetAside(entries.into_iter().map(entry).collect()),
+            Err(error) => Answer::Failed(error.to_string()),
+        },
+        Ask::Retry { id } => done(facts.spool.retry(&id).await),
+        Ask::GiveUp { id } => done(facts.spool.give_up(&id)),
+    }
+}
+
+fn done(result: io::Result<()>) -> Answer {
+    match result {
+        Ok(()) => Answer::Done,
+        Err(error) => Answer::Failed(error.to_string()),
+    }
+}
+
+fn entry(entry: crate::spool::SetAside) -> Entry {
+    Entry {
+        id: entry.id,
+        signal: entry.lane,
+        items: entry.items,
+        bytes: entry.bytes,
+        at: entry
+            .at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs()),
+        reason: entry.reason,
+    }
+}
+
+async fn flush(spool: &Spool, deadline: Duration) -> u64 {
+    super::drain(spool, Duration::ZERO, std::time::Instant::now() + deadline).await;
+    spool.stats().bytes
+}

@@ -1,0 +1,210 @@
+//! The agent's own metrics and spans, by the OpenTelemetry SDK, through the agent's own intake.
+//!
+//! They take the way that everybody's telemetry takes: stamped, spooled, exported under the same credential.
+//! Nothing here feeds back on itself: there is no span for a request that is received or sent,
+//! only for the rare events of the agent's life (a start, a rotation, a pause of the export),
+//! and a metric is a fixed number of points every minute, however much is sent.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Meter, MeterProvider as _},
+    trace::{Span as _, Status as SpanStatus, Tracer as _, TracerProvider as _},
+};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    metrics::{PeriodicReader, SdkMeterProvider},
+    trace::SdkTracerProvider,
+};
+use tokio::runtime::Handle;
+
+use crate::{
+    intake::Intake,
+    otlp::{Batch, Signal},
+    view::status::Status,
+};
+
+/// How often the metrics are read. A minute is the SDKs' own default.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The SDK's two providers; dropping them without [`Telemetry::shutdown`] loses what they hold.
+#[derive(Debug)]
+pub struct Telemetry {
+    meters: SdkMeterProvider,
+    tracers: SdkTracerProvider,
+}
+
+/// Hands the exporters' requests to the intake instead of a socket.
+#[derive(Clone, Debug)]
+struct Loopback {
+    intake: Intake,
+    runtime: Handle,
+}
+
+impl Telemetry {
+    /// Builds both providers and registers the instruments, which read `status` when they are asked.
+    ///
+    /// # Errors
+    /// The SDK's own, which would be a mistake in how it is built here.
+    pub fn build(
+        intake: Intake,
+        session: &str,
+        status: Arc<dyn Fn() -> Status + Send + Sync>,
+    ) -> Result<Telemetry, opentelemetry_otlp::ExporterBuildError> {
+        let client = Loopback {
+            intake,
+            runtime: Handle::current(),
+        };
+        let resource = Resource::builder()
+            .with_service_name("tagalong")
+            .with_attributes([
+                KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+                KeyValue::new("service.instance.id", session.to_owned()),
+            ])
+            .build();
+        let metrics = MetricExporter::builder()
+            .with_http()
+            .with_http_client(client.clone())
+            .with_endpoint(format!("http://localhost/{}", Signal::Metrics.http_path()))
+            .build()?;
+        let spans = SpanExporter::builder()
+            .with_http()
+            .with_http_client(client)
+            .with_endpoint(format!("http://localhost/{}", Signal::Traces.http_path()))
+            .build()?;
+        let meters = SdkMeterProvider::builder()
+            .with_resource(resource.clone())
+            .with_reader(PeriodicReader::builder(metrics).with_interval(INTERVAL).build())
+            .build();
+        let tracers = SdkTracerProvider::builder()
+            .with_resource(resource)
+            .with_batch_exporter(spans)
+            .build();
+        register(&meters.meter("tagalong"), status);
+        Ok(Telemetry { meters, tracers })
+    }
+
+    /// One span for one event of the agent's life that took `took` until now.
+    pub fn event(&self, name: &'static str, took: Duration, attributes: Vec<KeyValue>, error: Option<String>) {
+        let end = std::time::SystemTime::now();
+        let tracer = self.tracers.tracer("tagalong");
+        let mut span = tracer
+            .span_builder(name)
+            .with_start_time(end.checked_sub(took).unwrap_or(end))
+            .with_attributes(attributes)
+            .start(&tracer);
+        if let Some(error) = error {
+            span.set_status(SpanStatus::error(error));
+        }
+        span.end_with_timestamp(end);
+    }
+
+    /// Hands over what the providers hold. Blocks; call it off the runtime's workers.
+    pub fn shutdown(&self) {
+        let _ = self.tracers.shutdown();
+        let _ = self.meters.shutdown();
+    }
+}
+
+#[async_trait::async_trait]
+impl HttpClient for Loopback {
+    async fn send_bytes(&self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpError> {
+        let signal = Signal::ALL
+            .into_iter()
+            .find(|signal| request.uri().path().ends_with(signal.http_path()))
+            .ok_or("an exporter asked for a path that is no signal's")?;
+        let intake = self.intake.clone();
+        let batch = Batch {
+            signal,
+            bytes: request.into_body(),
+        };
+        // The SDK drives this future on a thread of its own, outside the runtime that the spool's waiters live in.
+        let taken = self.runtime.spawn(async move { intake.take(batch).await }).await?;
+        let status = match taken {
+            Ok(_) => http::StatusCode::OK,
+            Err(_) => http::StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let mut response = http::Response::new(Bytes::new());
+        *response.status_mut() = status;
+        Ok(response)
+    }
+}
+
+/// Every instrument, each read from one status value.
+fn register(meter: &Meter, status: Arc<dyn Fn() -> Status + Send + Sync>) {
+    let gauge = |name: &'static str, unit: &'static str, read: fn(&Status) -> Option<f64>| {
+        let status = status.clone();
+        meter
+            .f64_observable_gauge(name)
+            .with_unit(unit)
+            .with_callback(move |observer| {
+                if let Some(value) = read(&status()) {
+                    observer.observe(value, &[]);
+                }
+            })
+            .build();
+    };
+    gauge("tagalong.spool.size", "By", |status| Some(status.spool.bytes as f64));
+    gauge("tagalong.spool.oldest_age", "s", |status| {
+        status.spool.oldest_age.map(|seconds| seconds as f64)
+    });
+    gauge("tagalong.credential.expires_in", "s", |status| {
+        status.credential.expires_in
+    });
+    gauge("tagalong.credential.generation", "1", |status| {
+        Some(status.credential.generation as f64)
+    });
+
+    let counter = |name: &'static str, unit: &'static str, read: fn(&Status) -> Vec<(u64, KeyValue)>| {
+        let status = status.clone();
+        meter
+            .u64_observable_counter(name)
+            .with_unit(unit)
+            .with_callback(move |observer| {
+                for (value, attribute) in read(&status()) {
+                    observer.observe(value, &[attribute]);
+                }
+            })
+            .build();
+    };
+    counter("tagalong.items.accepted", "{item}", |status| {
+        by_signal(status, |books| books.accepted)
+    });
+    counter("tagalong.items.delivered", "{item}", |status| {
+        by_signal(status, |books| books.delivered)
+    });
+    counter("tagalong.items.refused", "{item}", |status| {
+        by_signal(status, |books| books.rejected + books.set_aside)
+    });
+    counter("tagalong.upstream.unauthenticated", "{answer}", |status| {
+        vec![
+            (
+                status.export.unauthenticated_current,
+                KeyValue::new("generation", "current"),
+            ),
+            (
+                status.export.unauthenticated_stale,
+                KeyValue::new("generation", "stale"),
+            ),
+        ]
+    });
+    counter("tagalong.credential.rotations", "{rotation}", |status| {
+        vec![
+            (status.credential.rotations, KeyValue::new("result", "success")),
+            (status.credential.failures, KeyValue::new("result", "failure")),
+        ]
+    });
+}
+
+fn by_signal(status: &Status, read: fn(&crate::spool::Books) -> u64) -> Vec<(u64, KeyValue)> {
+    status
+        .spool
+        .books
+        .iter()
+        .map(|(signal, books)| (read(books), KeyValue::new("signal", signal.clone())))
+        .collect()
+}

@@ -1,0 +1,36 @@
+//! `tagalong down`: drain within a deadline, stop, and tell what is left.
+
+use std::time::Duration;
+
+use super::{
+    Context,
+    failure::{Failure, Kind},
+};
+use crate::agent::control::{Answer, Ask};
+
+pub fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
+    let timeout = super::parse_duration(timeout)?;
+    let deadline = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let answer = match context.ask(&Ask::Stop { deadline }, timeout + Duration::from_secs(3)) {
+        Err(failure) if failure.kind == Kind::NotRunning => {
+            say!("no agent runs for this workspace");
+            return Ok(());
+        }
+        answer => answer?,
+    };
+    match answer {
+        Answer::Left { bytes: 0 } => {
+            say!("stopped; everything that was accepted has been sent");
+            Ok(())
+        }
+        Answer::Left { bytes } => Err(Failure::new(
+            Kind::Undelivered,
+            format!("stopped; {bytes} bytes are left in the spool"),
+        )
+        .hint("the next `tagalong up` in this workspace sends them")),
+        _ => Err(Failure::new(
+            Kind::Failed,
+            "the agent gave an answer that this version does not know",
+        )),
+    }
+}

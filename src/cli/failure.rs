@@ -1,0 +1,68 @@
+//! What a person reads when something fails: what happened, then what to do. One place decides the exit code.
+
+use std::process::ExitCode;
+
+/// The kinds that a script would branch on. Their numbers are public and stable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// 1: it did not work.
+    Failed,
+    /// 2: the command line or a setting is wrong.
+    Usage,
+    /// 3: no agent runs here.
+    NotRunning,
+    /// 4: there is no usable credential.
+    NoCredential,
+    /// 5: data is left in the spool.
+    Undelivered,
+}
+
+/// A failure with its first line, and hints as the lines after it.
+#[derive(Debug)]
+pub struct Failure {
+    pub kind: Kind,
+    pub message: String,
+    pub hints: Vec<String>,
+}
+
+impl Failure {
+    pub fn new(kind: Kind, message: impl Into<String>) -> Failure {
+        Failure {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// Adds a line that says what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hints.push(hint.into());
+        self
+    }
+
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.kind {
+            Kind::Failed => 1,
+            Kind::Usage => 2,
+            Kind::NotRunning => 3,
+            Kind::NoCredential => 4,
+            Kind::Undelivered => 5,
+        })
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "tagalong: {}", self.message)?;
+        for hint in &self.hints {
+            write!(formatter, "\n  {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        Failure::new(Kind::Failed, error.to_string())
+    }
+}
