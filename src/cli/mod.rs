@@ -42,7 +42,15 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    // DEMO-VARIANT
+    /// Show the whole thing on this machine: an issuer, an upstream, 20-second tokens, sample traces
+    Demo {
+        /// How long it sends
+        #[arg(long = "for", value_name = "DURATION", default_value = "60s")]
+        duration: String,
+        /// End with one JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Start the agent for this workspace if it is not running; returns when it accepts data
     Up {
         /// Stay in the foreground until SIGTERM or SIGHUP
@@ -138,6 +146,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Cli::command(), "tagalong", &mut std::io::stdout());
             Ok(())
         }
+        Command::Demo { duration, json } => demo(&duration, json),
         Command::DemoToken { issuer, audience } => demo_token(&issuer, &audience),
         Command::Up {
             foreground,
@@ -244,6 +253,21 @@ fn config(context: &Context) -> Result<(), Failure> {
             entry.value,
             entry.origin
         );
+    }
+    Ok(())
+}
+
+fn demo(duration: &str, json: bool) -> Result<(), Failure> {
+    let duration = parse_duration(duration)?;
+    let runtime = runtime()?;
+    let report = runtime
+        .block_on(crate::demo::run(crate::demo::Options { duration, json }))
+        .map_err(|error| Failure::new(Kind::Failed, format!("the demo could not run: {error}")))?;
+    if report.lost > 0 {
+        return Err(Failure::new(
+            Kind::Failed,
+            format!("{} spans that were accepted did not arrive", report.lost),
+        ));
     }
     Ok(())
 }

@@ -1,14 +1,69 @@
 //! The embedded issuer and upstream, and the demonstration that uses them.
 //!
+//! The demonstration is the whole flow on one machine: an issuer with 20-second tokens, an upstream that checks them,
+//! the real agent as a process of its own between a sample application and that upstream, an outage and a `kill -9`.
 //! Nothing here is used by an agent at work, and none of it listens anywhere but on loopback.
 
-use std::{io, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+mod agent;
 mod bearer;
 pub mod issuer;
+mod narrate;
 mod reply;
+mod sample;
 pub mod serve;
+mod show;
 pub mod upstream;
+
+/// What the demonstration is asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long the sample application sends. What follows is waiting for the last spans, 30 seconds at most.
+    pub duration: Duration,
+    /// One object at the end, on stdout; the narration goes to stderr.
+    pub json: bool,
+}
+
+/// How it went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Report {
+    /// Spans for which the agent answered with success.
+    pub accepted: u64,
+    /// Distinct spans that reached upstream.
+    pub delivered: u64,
+    /// Accepted spans that did not reach upstream. Anything but 0 is a broken promise.
+    pub lost: u64,
+    /// Distinct tokens that upstream took.
+    pub tokens: u64,
+    /// Tokens that replaced another one in a running agent.
+    pub rotations: u64,
+    /// Requests that upstream refused for their bearer.
+    pub refused: u64,
+    /// Deliveries of a span beyond its first: what was in flight when something was killed.
+    pub duplicates: u64,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            duration: Duration::from_secs(60),
+            json: false,
+        }
+    }
+}
+
+/// Runs the demonstration, narrating as it goes, and writes the table or the object at its end.
+///
+/// Ctrl-C ends it early, with the table of what was so far. The caller decides what a report with losses means.
+pub async fn run(options: Options) -> io::Result<Report> {
+    let directory = Scratch::new()?;
+    show::run(&options, &directory.0).await
+}
 
 /// A fresh token for `audience` from the embedded issuer at `issuer`.
 pub async fn token(issuer: &str, audience: &str) -> io::Result<String> {
@@ -25,4 +80,25 @@ pub(crate) fn client() -> io::Result<reqwest::Client> {
         .timeout(Duration::from_secs(5))
         .build()
         .map_err(io::Error::other)
+}
+
+/// A directory that is gone when the demonstration is over.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> io::Result<Scratch> {
+        use std::os::unix::fs::DirBuilderExt;
+        // Short, because Unix socket paths are limited to about a hundred bytes.
+        let path = std::env::temp_dir().join(format!("tagalong-demo-{}", std::process::id()));
+        // Never into something that is already there: it could be another user's.
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let path: &Path = &self.0;
+        let _ = fs::remove_dir_all(path);
+    }
 }

@@ -26,14 +26,15 @@ pub const REDACTED: &str = "[redacted]";
 pub struct Config {
     /// Whether anything is redacted at all, by built-in rules or the user's own.
     pub enabled: bool,
-    /// Further regular expressions; what they match is replaced.
+    /// Further regular expressions; what they match is replaced, or only what their group named `secret` matches.
     ///
-    /// They are matched against each string by itself, and have no literals to look for first: with any of them set,
-    /// every string of every batch is searched (in the order of a microsecond per span).
+    /// They are matched against each string by itself. One whose matches all start with one of a few texts of four
+    /// bytes or more (`ACME-\d+`, `(?i)ticket-\d+`) costs next to nothing; with any other one, such as `\d{16}`, every
+    /// string of every batch is searched, in the order of half a microsecond per span.
     pub patterns: Vec<String>,
     /// Further attribute keys (`*` stands for any run of characters), case-sensitive; their values are replaced.
     ///
-    /// A key without four characters in a row that are no `*` has nothing to look for first and costs the same.
+    /// A key without four bytes in a row that are no `*` costs as much as such a pattern.
     pub keys: Vec<String>,
 }
 
@@ -46,8 +47,8 @@ pub struct Redactor {
 
 #[derive(Debug)]
 struct Active {
-    prefilter: Prefilter,
     rules: Rules,
+    prefilter: Prefilter,
 }
 
 /// A rule of the user's that cannot be used; the message names it.
@@ -64,8 +65,9 @@ impl Redactor {
         }
         Ok(Redactor {
             active: Some(Active {
-                prefilter: Prefilter::new(!config.patterns.is_empty(), &config.keys),
+                // First the rules: they say what is wrong with a pattern.
                 rules: Rules::new(&config.patterns, &config.keys)?,
+                prefilter: Prefilter::new(&config.patterns, &config.keys),
             }),
         })
     }

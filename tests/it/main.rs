@@ -1,3 +1,7 @@
 //! One test binary. `support` holds a builder for each outside party; the other modules are stories.
 mod gitpod;
+mod identity;
+mod receiver;
+mod receiver_door;
+mod receiver_grpc;
 mod support;

@@ -58,12 +58,20 @@ impl Program {
             .map_err(|error| {
                 let text = format!("the credential command {error}");
                 match error {
-                    command::CommandError::Start(_) => MintError::Config(text),
+                    command::CommandError::Start(error) if is_lasting(&error) => MintError::Config(text),
                     _ => MintError::Transient(text),
                 }
             })?;
         parse(&printed)
     }
+}
+
+/// A program that is not there or may not be run stays so; one that is being replaced, or lacks memory, does not.
+fn is_lasting(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
+    )
 }
 
 /// A raw token, or a JSON object with one and perhaps with its end.

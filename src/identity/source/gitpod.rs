@@ -117,9 +117,9 @@ impl Gitpod {
 
     /// The supervisor's word goes before the environment's: a repository's tasks can set variables, and the
     /// workspace's own token must not follow one to another host.
-    async fn place(&self, local: &reqwest::Client) -> Result<Place, String> {
+    async fn place(&self, client: &reqwest::Client) -> Result<Place, String> {
         let url = format!("http://{}/_supervisor/v1/info/workspace", self.supervisor);
-        let told = match body(local.get(url), "the supervisor").await {
+        let told = match body(client.get(url), "the supervisor").await {
             Ok((content, _)) => serde_json::from_slice::<Info>(&content).ok(),
             Err(_) => None,
         };
@@ -140,28 +140,25 @@ impl Gitpod {
 
     /// The same in two requests: the workspace's own token from the supervisor, then an ID token for it.
     async fn ask_http(&self, asking: &Asking<'_>) -> Result<Minted, String> {
-        // The supervisor is in this workspace: no proxy may see what it answers.
-        let local = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build()
-            .map_err(|_| "no HTTP client can be built".to_owned())?;
-        let place = self.place(&local).await?;
+        // The supervisor listens on loopback, which this client never reaches through a proxy.
+        let client = client::build(asking.ca_file, CONNECT_TIMEOUT, false).map_err(|error| error.to_string())?;
+        let place = self.place(&client).await?;
         let url = format!(
             "http://{}/_supervisor/v1/token/gitpod/{}/{SCOPE}",
             self.supervisor, place.host
         );
-        let (owner_token, _) = answer(local.get(url), "the supervisor").await?;
+        let (owner_token, _) = answer(client.get(url), "the supervisor").await?;
 
-        let remote = client::build(asking.ca_file, CONNECT_TIMEOUT, false).map_err(|error| error.to_string())?;
         let api = self
             .api
             .clone()
             .unwrap_or_else(|| format!("https://api.{}", place.host));
+        if !may_carry_token(&api) {
+            return Err("the workspace's token goes over TLS only, and the API's address has none".to_owned());
+        }
         let url = format!("{api}/gitpod.experimental.v1.IdentityProviderService/GetIDToken");
         let body = serde_json::json!({ "workspace_id": place.workspace_id, "audience": [asking.audience] });
-        let request = remote
+        let request = client
             .post(url)
             .header(http::header::AUTHORIZATION, bearer(&owner_token)?)
             .header(http::header::CONTENT_TYPE, "application/json")
@@ -194,6 +191,19 @@ struct Info {
 #[derive(Deserialize)]
 struct InfoApi {
     host: String,
+}
+
+/// TLS, or this machine.
+fn may_carry_token(origin: &str) -> bool {
+    url::Url::parse(origin).is_ok_and(|url| {
+        url.scheme() == "https"
+            || match url.host() {
+                Some(url::Host::Ipv4(address)) => address.is_loopback(),
+                Some(url::Host::Ipv6(address)) => address.is_loopback(),
+                Some(url::Host::Domain(name)) => name == "localhost",
+                None => false,
+            }
+    })
 }
 
 fn bearer(token: &Secret) -> Result<http::HeaderValue, String> {

@@ -1,7 +1,7 @@
 //! What a sender is told: a refusal once for both protocols, and the body that carries any answer.
 //!
 //! Which HTTP status and which gRPC code say the same thing is decided here and nowhere else;
-//! how they are written on the wire is the business of `http` and `grpc`.
+//! how they are written on the wire is the business of `web` and `grpc`.
 
 use std::{
     borrow::Cow,

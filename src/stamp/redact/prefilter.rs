@@ -7,6 +7,7 @@
 //! how much of each the packed searcher can compare at once.
 
 use aho_corasick::{AhoCorasick, MatchKind, packed};
+use regex_syntax::hir::literal::Extractor;
 
 /// When a literal counts, judged by the bytes around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +49,17 @@ const LITERALS: [(&str, Where); 64] = [
     ("ookie", Header),
 ];
 
-/// A user's key must have this many literal bytes in a row to be looked for.
+/// A user's rule must have this many literal bytes in a row to be looked for.
 const SHORTEST: usize = 4;
 
 /// The searcher for all literals.
 #[derive(Debug)]
 pub(super) struct Prefilter {
-    /// The user's rules have nothing to look for, so everything may hit.
+    /// One of the user's rules has nothing to look for, so everything may hit.
     always: bool,
-    literals: Searcher,
-    /// Of the user's keys, apart so that they never push the built-in ones out of the packed searcher.
-    keys: Option<Searcher>,
+    built_in: Searcher,
+    /// Of the user's rules, apart so that they never push the built-in ones out of the packed searcher.
+    users: Option<Searcher>,
 }
 
 #[derive(Debug)]
@@ -69,28 +70,32 @@ enum Searcher {
 }
 
 impl Prefilter {
-    /// `always`: say yes to everything. `keys`: the user's, with `*`.
-    pub(super) fn new(always: bool, keys: &[String]) -> Prefilter {
-        let longest = |key: &String| key.split('*').max_by_key(|part| part.len()).unwrap_or("").to_owned();
-        let parts: Vec<String> = keys.iter().map(longest).collect();
+    /// `patterns` and `keys` are the user's.
+    pub(super) fn new(patterns: &[String], keys: &[String]) -> Prefilter {
+        let wanted = patterns.iter().map(|pattern| starts(pattern));
+        let wanted = wanted.chain(keys.iter().map(|key| part(key)));
+        // `None` as soon as one rule has nothing to look for.
+        let users: Option<Vec<Vec<u8>>> = wanted.collect::<Option<Vec<_>>>().map(|rules| rules.concat());
         Prefilter {
-            always: always || parts.iter().any(|part| part.len() < SHORTEST),
-            literals: Searcher::new(&LITERALS.map(|(literal, _)| literal)),
-            keys: (!parts.is_empty()).then(|| Searcher::new(&parts)),
+            always: users.is_none(),
+            built_in: Searcher::new(&LITERALS.map(|(literal, _)| literal)),
+            users: users
+                .filter(|users| !users.is_empty())
+                .map(|users| Searcher::new(&users)),
         }
     }
 
     /// Whether a rule may have something to replace in `bytes`, a whole request or a single string.
     pub(super) fn hits(&self, bytes: &[u8]) -> bool {
         self.always
-            || self.keys.as_ref().is_some_and(|keys| keys.find(bytes, 0).is_some())
-            || self.hits_literal(bytes)
+            || self.users.as_ref().is_some_and(|users| users.find(bytes, 0).is_some())
+            || self.hits_built_in(bytes)
             || hits_userinfo(bytes)
     }
 
-    fn hits_literal(&self, bytes: &[u8]) -> bool {
+    fn hits_built_in(&self, bytes: &[u8]) -> bool {
         let mut at = 0;
-        while let Some((index, start, end)) = self.literals.find(bytes, at) {
+        while let Some((index, start, end)) = self.built_in.find(bytes, at) {
             if LITERALS[index].1.counts(bytes, start, end) {
                 return true;
             }
@@ -98,6 +103,24 @@ impl Prefilter {
         }
         false
     }
+}
+
+/// What every match of a user's pattern starts with, one of these; `None` if that is not known or too short.
+fn starts(pattern: &str) -> Option<Vec<Vec<u8>>> {
+    let expression = regex_syntax::parse(pattern).ok()?;
+    let starts = Extractor::new().extract(&expression);
+    let starts: Vec<Vec<u8>> = starts
+        .literals()?
+        .iter()
+        .map(|literal| literal.as_bytes().to_vec())
+        .collect();
+    (!starts.is_empty() && starts.iter().all(|start| start.len() >= SHORTEST)).then_some(starts)
+}
+
+/// The longest part of a user's key between its `*`; `None` if it is too short.
+fn part(key: &str) -> Option<Vec<Vec<u8>>> {
+    let longest = key.split('*').max_by_key(|part| part.len()).unwrap_or("");
+    (longest.len() >= SHORTEST).then(|| vec![longest.as_bytes().to_vec()])
 }
 
 /// Whether some `://user:password@` stands in `bytes`. Its only literals are in every URL, so it is found from its end.
@@ -180,7 +203,7 @@ mod tests {
 
     #[test]
     fn ordinary_telemetry_does_not_hit() {
-        let prefilter = Prefilter::new(false, &[]);
+        let prefilter = Prefilter::new(&[], &[]);
         for text in [
             "gen_ai.usage.input_tokens",
             "gen_ai.usage.output_tokens gen_ai.token.type llm.token_count.total tokenizer",
@@ -199,8 +222,23 @@ mod tests {
 
     #[test]
     fn a_literal_behind_one_that_does_not_count_is_still_found() {
-        let prefilter = Prefilter::new(false, &[]);
+        let prefilter = Prefilter::new(&[], &[]);
         assert!(prefilter.hits(b"input_tokens=5 access_token=abc"));
         assert!(prefilter.hits(b"tokens AKIAIOSFODNN7EXAMPLE"));
+    }
+
+    #[test]
+    fn the_users_rules_are_looked_for_by_what_they_start_with() {
+        let prefilter = Prefilter::new(&[r"\b(?i:ticket)-\d+|ACME\d".to_owned()], &["customer.*".to_owned()]);
+        assert!(!prefilter.always);
+        for text in ["a Ticket-1", "ACME7", "customer.name"] {
+            assert!(prefilter.hits(text.as_bytes()), "{text}");
+        }
+        assert!(!prefilter.hits(b"an acme customer"));
+        for pattern in [r"\d{16}", "(?i).*x", "a|bcdef", ""] {
+            assert!(Prefilter::new(&[pattern.to_owned()], &[]).always, "{pattern}");
+        }
+        assert!(Prefilter::new(&[], &["*.pin".to_owned(), "*".to_owned()]).always);
+        assert!(!Prefilter::new(&[], &["*.pin".to_owned()]).always);
     }
 }

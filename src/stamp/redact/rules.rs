@@ -147,9 +147,10 @@ impl Rules {
             compiled.push((regex, pattern.is_secret));
         }
         for pattern in patterns {
-            // The error's own text would repeat the pattern over several lines with a marker under it; that is wanted.
-            let regex = Regex::new(pattern)
-                .map_err(|error| BadRule(format!("the redaction pattern `{pattern}` cannot be used: {error}")))?;
+            // The one for text is only asked whether it agrees: it refuses what could cut a character in two.
+            let regex = regex::Regex::new(pattern).and_then(|_| Regex::new(pattern));
+            let regex =
+                regex.map_err(|error| BadRule(format!("the redaction pattern `{pattern}` cannot be used: {error}")))?;
             compiled.push((regex, |secret| !secret.is_empty()));
         }
         let keys = keys.iter().map(|key| glob(key)).collect::<Result<_, _>>()?;

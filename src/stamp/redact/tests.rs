@@ -653,16 +653,16 @@ fn the_users_keys_are_replaced_too() {
 
 #[test]
 fn a_rule_that_cannot_be_used_is_named() {
-    let error = Redactor::build(&Config {
-        enabled: true,
-        patterns: vec!["a(b".to_owned()],
-        keys: vec![],
-    });
-    let message = error.unwrap_err().to_string();
-    assert!(
-        message.starts_with("the redaction pattern `a(b` cannot be used"),
-        "{message}"
-    );
+    for pattern in ["a(b", r"(?-u)\xff"] {
+        let error = Redactor::build(&Config {
+            enabled: true,
+            patterns: vec![pattern.to_owned()],
+            keys: vec![],
+        });
+        let message = error.unwrap_err().to_string();
+        let wanted = format!("the redaction pattern `{pattern}` cannot be used");
+        assert!(message.starts_with(&wanted), "{message}");
+    }
 }
 
 #[test]
