@@ -530,3 +530,29 @@ fn a_file_that_cannot_be_read_is_an_error_and_one_that_is_not_there_is_not() {
     locations.user = Some("/dev/null/config.toml".into());
     assert!(Config::load(&machine.env, &[], &locations).is_ok());
 }
+
+#[test]
+fn a_relative_directory_in_a_variable_is_not_followed_into_whatever_repository_one_stands_in() {
+    let env = Env::from([("HOME", "/home/dev"), ("XDG_CONFIG_HOME", ".config")]);
+    let locations = Locations::of(&env);
+    assert_eq!(locations.user, Some("/home/dev/.config/tagalong/config.toml".into()));
+    assert_eq!(locations.system, PathBuf::from("/etc/tagalong/config.toml"));
+    let relative_home = Locations::of(&Env::from([("HOME", "."), ("XDG_CONFIG_HOME", "x")])).user;
+    assert!(relative_home.is_none_or(|path| path.is_absolute()));
+    let dirs = Dirs::resolve(
+        &Env::from([("HOME", "/home/dev"), ("TAGALONG_HOME", "here")]),
+        Platform::Local,
+    )
+    .unwrap();
+    assert_eq!(dirs.state, PathBuf::from("/home/dev/.local/state/tagalong"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_shown_can_be_written(bytes in 0..u64::MAX, millis in 0..u64::MAX / 1000) {
+        let size = value::Value::Size(bytes);
+        proptest::prop_assert_eq!(value::Kind::Size(0, u64::MAX).read_text(&size.render()), Ok(size));
+        let span = value::Value::Duration(Duration::from_millis(millis));
+        proptest::prop_assert_eq!(value::Kind::Duration(0, u64::MAX).read_text(&span.render()), Ok(span));
+    }
+}

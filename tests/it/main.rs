@@ -5,3 +5,4 @@ mod receiver;
 mod receiver_door;
 mod receiver_grpc;
 mod support;
+mod workspace;

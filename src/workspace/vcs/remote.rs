@@ -72,8 +72,17 @@ impl Remote {
         };
         let path = url.path().trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
-        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        // Azure DevOps has another path for SSH, and a mark before the repository's name for the web.
+        let host = match parts.as_slice() {
+            ["v3", organisation, project, name] if host == "ssh.dev.azure.com" => {
+                parts = vec![organisation, project, "_git", name];
+                "dev.azure.com"
+            }
+            _ => host,
+        };
         let (name, owners) = parts.split_last()?;
+        let owners: Vec<&str> = owners.iter().copied().filter(|owner| *owner != "_git").collect();
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         Some(Remote {
             url: Some(format!("{scheme}://{host}{port}/{}", parts.join("/"))),

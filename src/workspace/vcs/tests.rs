@@ -25,8 +25,14 @@ fn checkout() -> (tempfile::TempDir, Vcs) {
     (dir, vcs)
 }
 
+/// Looks at a time that is later than that of any look before.
+fn look(vcs: &Vcs) -> (u64, Vec<(String, String)>) {
+    let looked = vcs.state.lock().unwrap().looked;
+    vcs.attributes_at(looked.unwrap_or_else(Instant::now) + GLANCE)
+}
+
 fn now(vcs: &Vcs) -> BTreeMap<String, String> {
-    vcs.attributes().1.into_iter().collect()
+    look(vcs).1.into_iter().collect()
 }
 
 #[track_caller]
@@ -79,14 +85,29 @@ fn a_commit_a_switch_and_a_new_remote_show_at_the_very_next_look() {
 }
 
 #[test]
+fn within_a_glance_nothing_is_looked_at_again() {
+    let (dir, vcs) = checkout();
+    let first = Instant::now();
+    let seen = vcs.attributes_at(first);
+    put(dir.path(), ".git/HEAD", &format!("{TWO}\n"));
+    assert_eq!(vcs.attributes_at(first + GLANCE - Duration::from_nanos(1)), seen);
+    assert_eq!(
+        vcs.attributes_at(first - GLANCE),
+        seen,
+        "a clock that goes back is no reason to look"
+    );
+    assert_ne!(vcs.attributes_at(first + GLANCE), seen);
+}
+
+#[test]
 fn the_number_changes_with_the_attributes_and_only_then() {
     let (dir, vcs) = checkout();
-    let (first, _) = vcs.attributes();
-    assert_eq!(vcs.attributes().0, first);
+    let (first, _) = look(&vcs);
+    assert_eq!(look(&vcs).0, first);
     put(dir.path(), ".git/HEAD", "ref: refs/heads/main\n");
-    assert_eq!(vcs.attributes().0, first, "the same said again is no change");
+    assert_eq!(look(&vcs).0, first, "the same said again is no change");
     put(dir.path(), ".git/refs/heads/main", &format!("{TWO}\n"));
-    assert_ne!(vcs.attributes().0, first);
+    assert_ne!(look(&vcs).0, first);
 }
 
 #[test]
@@ -147,15 +168,15 @@ fn a_submodule_is_found_by_a_relative_path() {
 fn without_a_readable_head_there_is_nothing_until_there_is_one() {
     let dir = tempfile::tempdir().unwrap();
     let vcs = Vcs::new(Some(dir.path().to_owned()));
-    assert_eq!(vcs.attributes(), (0, vec![]));
+    assert_eq!(look(&vcs), (0, vec![]));
     put(dir.path(), ".git/HEAD", "ref: refs/heads/main\n");
     put(dir.path(), ".git/refs/heads/main", &format!("{ONE}\n"));
     is_at(&vcs, Some("main"), Some(ONE));
     put(dir.path(), ".git/HEAD", "nonsense\n");
-    assert_eq!(vcs.attributes().1, []);
+    assert_eq!(look(&vcs).1, []);
     fs::remove_dir_all(dir.path().join(".git")).unwrap();
-    assert_eq!(vcs.attributes().1, []);
-    assert_eq!(Vcs::new(None).attributes(), (0, vec![]));
+    assert_eq!(look(&vcs).1, []);
+    assert_eq!(look(&Vcs::new(None)), (0, vec![]));
 }
 
 #[test]
@@ -170,7 +191,7 @@ fn a_head_that_leads_out_of_the_git_directory_is_not_followed() {
         "refs/heads/.hidden",
     ] {
         put(dir.path(), ".git/HEAD", &format!("ref: {name}\n"));
-        assert_eq!(vcs.attributes().1, [], "{name}");
+        assert_eq!(look(&vcs).1, [], "{name}");
     }
 }
 
@@ -260,6 +281,38 @@ fn the_provider_is_named_for_well_known_hosts_only() {
     assert_eq!(provider("git@altssh.bitbucket.org:a/b"), Some("bitbucket"));
     assert_eq!(provider("https://gitea.com/a/b"), Some("gitea"));
     assert_eq!(provider("https://github.com.evil.example/a/b"), None);
+}
+
+#[test]
+fn azure_devops_is_one_repository_over_ssh_and_https() {
+    for remote in [
+        "git@ssh.dev.azure.com:v3/acme/shop/app",
+        "https://acme@dev.azure.com/acme/shop/_git/app",
+    ] {
+        let remote = Remote::parse(remote).unwrap();
+        assert_eq!(remote.url.as_deref(), Some("https://dev.azure.com/acme/shop/_git/app"));
+        assert_eq!(
+            (remote.owner.as_deref(), remote.name.as_str()),
+            (Some("acme/shop"), "app")
+        );
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in ".{0,80}", config in "(\\[?(remote)?[ .\"\\\\\n\\]=#a-z@:/]{0,20}){0,6}") {
+        let _ = (Remote::parse(&text), Remote::origin(&config));
+    }
+
+    #[test]
+    fn what_stands_before_the_host_never_comes_out(
+        scheme in "(https|http|ssh|git)://|", user in "[a-z]{0,5}", secret in "[A-Z0-9%]{8,20}", path in "[a-z]{1,8}/[a-z]{1,8}",
+    ) {
+        let separator = if scheme.is_empty() { ":" } else { "/" };
+        let remote = Remote::parse(&format!("{scheme}{user}:{secret}@host.example{separator}{path}.git"));
+        let said = format!("{remote:?}");
+        proptest::prop_assert!(!said.contains(&secret), "{said}");
+    }
 }
 
 #[test]
