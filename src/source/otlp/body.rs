@@ -238,3 +238,127 @@ impl Gathered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use http::StatusCode;
+    use http_body::Frame;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: usize = 1024 * 1024;
+
+    /// A body of unknown length, which stops without an end if it is `stuck`.
+    struct Pieces {
+        left: std::vec::IntoIter<Vec<u8>>,
+        stuck: bool,
+    }
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            match self.left.next() {
+                None if self.stuck => Poll::Pending,
+                next => Poll::Ready(next.map(|piece| Ok(Frame::data(Bytes::from(piece))))),
+            }
+        }
+    }
+
+    fn pieces(all: Vec<Vec<u8>>) -> Pieces {
+        Pieces {
+            left: all.into_iter(),
+            stuck: false,
+        }
+    }
+
+    fn limits(budget: u32) -> Limits {
+        Limits {
+            budget: Budget::new(budget),
+            max_request_bytes: LIMIT,
+        }
+    }
+
+    /// Time is paused, so that waiting costs none.
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    #[test]
+    fn a_body_in_one_piece_is_not_copied() {
+        let whole = Bytes::from(vec![7; 1000]);
+        let body = http_body_util::Full::new(whole.clone());
+        let held = wait(Held::read(body, &limits(1 << 20))).expect("a body");
+        assert_eq!(held.bytes.as_ptr(), whole.as_ptr());
+        assert_eq!(held.reserved.bytes, 1000);
+    }
+
+    #[test]
+    fn who_waits_too_long_for_budget_is_told_to_come_again() {
+        wait(async {
+            let limits = limits(1000);
+            let others = limits.budget.take(1000).await;
+            let refused = Held::read(http_body_util::Full::new(Bytes::from_static(b"x")), &limits).await;
+            assert_eq!(refused.expect_err("no budget").http, StatusCode::SERVICE_UNAVAILABLE);
+            drop(others);
+            let taken = Held::read(http_body_util::Full::new(Bytes::from_static(b"x")), &limits).await;
+            assert!(taken.is_ok());
+        });
+    }
+
+    #[test]
+    fn a_sender_that_stops_in_the_middle_does_not_keep_its_budget() {
+        wait(async {
+            let limits = limits(1000);
+            let stuck = Pieces {
+                left: vec![vec![1; 10]].into_iter(),
+                stuck: true,
+            };
+            let refused = Held::read(stuck, &limits).await.expect_err("half a body");
+            assert!(refused.retryable());
+            timeout(PATIENCE, limits.budget.take(1000))
+                .await
+                .expect("all of the budget is back");
+        });
+    }
+
+    #[test]
+    fn bodies_of_unknown_length_that_outgrow_the_budget_do_not_wait_for_each_other() {
+        wait(async {
+            let limits = limits(200_000);
+            let large = || Held::read(pieces(vec![vec![1; 50_000]; 10]), &limits);
+            let (one, other) = tokio::join!(async { large().await.map(|held| held.bytes.len()) }, async {
+                large().await.map(|held| held.bytes.len())
+            });
+            assert_eq!((one, other), (Ok(500_000), Ok(500_000)));
+        });
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_the_same_however_it_is_cut(body in prop::collection::vec(any::<u8>(), 0..400), cut in 1_usize..50) {
+            let cut_up = pieces(body.chunks(cut).map(<[u8]>::to_vec).collect());
+            let held = wait(Held::read(cut_up, &limits(1 << 20))).expect("a body");
+            prop_assert_eq!(&held.bytes[..], &body[..]);
+        }
+
+        #[test]
+        fn a_message_is_the_same_however_it_is_cut(message in prop::collection::vec(any::<u8>(), 0..400), cut in 1_usize..50) {
+            let framed = [&[1][..], &(message.len() as u32).to_be_bytes(), &message].concat();
+            let cut_up = pieces(framed.chunks(cut).map(<[u8]>::to_vec).collect());
+            let read = wait(Message::read(cut_up, &limits(1 << 20))).expect("a message");
+            prop_assert_eq!(&read.held.bytes[..], &message[..]);
+            prop_assert!(read.compressed);
+        }
+    }
+}

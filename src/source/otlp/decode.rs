@@ -128,3 +128,89 @@ fn broken(encoding: Encoding) -> Refusal {
         Encoding::Zstd => "the request says that it is zstd, but is not",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use http::StatusCode;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::otlp::budget::Budget;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).expect("memory");
+        encoder.finish().expect("memory")
+    }
+
+    fn plain(compressed: Vec<u8>, encoding: Encoding, limit: usize) -> Result<Bytes, Refusal> {
+        let limits = Limits {
+            budget: Budget::new(1 << 20),
+            max_request_bytes: limit,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(async {
+            let body = http_body_util::Full::new(Bytes::from(compressed));
+            let held = Held::read(body, &limits).await?;
+            Ok(decode(held, encoding, &limits).await?.bytes)
+        })
+    }
+
+    #[test]
+    fn names_of_encodings_are_read_without_regard_to_case() {
+        for (name, encoding) in [
+            ("", Some(Encoding::Identity)),
+            ("identity", Some(Encoding::Identity)),
+            ("none", Some(Encoding::Identity)),
+            (" GZip ", Some(Encoding::Gzip)),
+            ("zstd", Some(Encoding::Zstd)),
+            ("deflate", None),
+            ("gzip, gzip", None),
+        ] {
+            assert_eq!(Encoding::parse(name.as_bytes()), encoding, "{name}");
+        }
+    }
+
+    #[test]
+    fn exactly_the_limit_fits_and_one_byte_more_does_not() {
+        for limit in [999, 1000] {
+            for (encoding, body) in [
+                (Encoding::Gzip, gzip(&[7; 1000])),
+                (Encoding::Zstd, zstd::encode_all(&[7; 1000][..], 1).expect("memory")),
+            ] {
+                let result = plain(body, encoding, limit);
+                let expected = (limit == 999).then_some(StatusCode::PAYLOAD_TOO_LARGE);
+                assert_eq!(
+                    result.err().map(|refusal| refusal.http),
+                    expected,
+                    "{encoding:?} {limit}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_that_is_understated_is_found_out_and_the_bytes_are_all_there() {
+        let mut two = gzip(&vec![7; 300_000]);
+        two.extend(gzip(b"the second member is what the trailer speaks of"));
+        let all = plain(two, Encoding::Gzip, 1 << 20).expect("two members");
+        assert_eq!(all.len(), 300_000 + 47);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_compressed_comes_back(body in prop::collection::vec(any::<u8>(), 1..2000)) {
+            prop_assert_eq!(&plain(gzip(&body), Encoding::Gzip, 4000).expect("gzip")[..], &body[..]);
+            let compressed = zstd::encode_all(&body[..], 1).expect("memory");
+            prop_assert_eq!(&plain(compressed, Encoding::Zstd, 4000).expect("zstd")[..], &body[..]);
+        }
+
+        #[test]
+        fn garbage_is_refused_and_never_panics(garbage in prop::collection::vec(any::<u8>(), 1..200)) {
+            let _ = plain(garbage.clone(), Encoding::Gzip, 4000);
+            let _ = plain(garbage, Encoding::Zstd, 4000);
+        }
+    }
+}
