@@ -217,3 +217,6 @@ impl Expiry {
         self.remaining(now) > self.margin()
     }
 }
+
+#[cfg(test)]
+mod tests;

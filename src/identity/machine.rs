@@ -215,7 +215,13 @@ impl Machine {
 
     /// The source gave what is held already.
     fn same_again(&mut self, admitted: Admitted, now: Now, unit: f64) {
-        let was_refused = matches!(self.state, State::Rejected | State::Denied);
+        if self.state == State::Rejected {
+            // There is nothing else to try, and upstream may have been wrong: an issuer's new key takes a while to arrive.
+            self.deny(
+                "upstream refuses the credential (401), and its source has no newer one",
+                now,
+            );
+        }
         let ends_later = match (&self.credential, admitted.expiry) {
             (Some(held), Some(expiry)) => held
                 .expiry
@@ -238,7 +244,7 @@ impl Machine {
             );
         }
         self.succeeded(now);
-        if !was_refused {
+        if self.state != State::Denied {
             self.state = State::Fresh;
         }
     }
@@ -258,7 +264,9 @@ impl Machine {
     fn failed(&mut self, error: &MintError, now: Now, unit: f64) {
         self.failures += 1;
         self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
-        self.trouble = Some(error.to_string());
+        if self.state != State::Denied {
+            self.trouble = Some(error.to_string());
+        }
         let usable = self.is_usable(now) && !matches!(self.state, State::Rejected | State::Denied);
         if !usable {
             self.starved_in_a_row = self.starved_in_a_row.saturating_add(1);

@@ -20,3 +20,21 @@ impl std::fmt::Debug for Secret {
         f.write_str("\"...\"")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_way_of_printing_shows_the_value() {
+        let secret = Secret::new("canary-77d2".into());
+        for shown in [
+            format!("{secret:?}"),
+            format!("{secret:#?}"),
+            format!("{:?}", Some(&secret)),
+        ] {
+            assert!(!shown.contains("canary"), "{shown}");
+        }
+        assert_eq!(secret.expose(), "canary-77d2");
+    }
+}

@@ -474,6 +474,39 @@ fn a_file_that_stays_the_same_is_no_failure_and_a_new_one_is_taken_within_ten_se
 }
 
 #[test]
+fn a_file_whose_token_is_refused_is_probed_until_it_changes_or_upstream_does() {
+    let mut world = World::with(Manner::Look, 0.5);
+    let mut never = |_: Now| (HOUR, Ok(HOUR));
+    let held = world.mint(HOUR);
+    let again = held.clone();
+    world.step(Event::Tick, &mut never);
+    world.step(Event::Minted(Ok(held)), &mut never);
+    world.verdict(1, Verdict::Unauthenticated, &mut never);
+    assert_eq!(world.machine.state, State::Rejected);
+    world.pass(Duration::from_secs(1));
+    world.attempt = None;
+    world.step(Event::Tick, &mut never);
+    assert!(world.attempt.take().is_some(), "the file was not looked at");
+    world.step(Event::Minted(Ok(again)), &mut never);
+    assert_eq!(world.machine.state, State::Denied);
+    world.pass(Duration::from_secs(4));
+    world.step(Event::Tick, &mut never);
+    assert!(world.takes_probe());
+    world.verdict(1, Verdict::Accepted, &mut never);
+    assert_eq!(world.machine.state, State::Fresh);
+}
+
+#[test]
+fn a_probe_that_got_no_answer_does_not_make_the_next_one_rarer() {
+    let mut world = denied();
+    for _ in 0..5 {
+        world.pass(Duration::from_secs(4));
+        world.step(Event::Tick, &mut healthy(HOUR));
+        assert!(world.takes_probe());
+    }
+}
+
+#[test]
 fn a_fixed_token_that_is_refused_or_ends_asks_for_a_person_and_mints_nothing() {
     let mut refused = World::with(Manner::Once, 0.5);
     refused.run(Duration::from_secs(10), healthy(Duration::from_secs(300)));

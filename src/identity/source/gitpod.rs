@@ -82,6 +82,11 @@ impl Gitpod {
                 "this is a prebuild: its token would name the wrong person, so none is asked for".to_owned(),
             ));
         }
+        if asking.audience.is_empty() {
+            return Err(MintError::Config(
+                "no audience: set identity.audience, or export.endpoint, whose origin is the default".to_owned(),
+            ));
+        }
         let by_command = match &self.gp {
             Some(gp) => self.ask_gp(gp, asking).await,
             None => Err("`gp` is not on the PATH".to_owned()),
