@@ -1,4 +1,7 @@
 //! One test binary. `support` holds a builder for each outside party; the other modules are stories.
+mod exporter;
+mod exporter_identity;
+mod exporter_rows;
 mod gitpod;
 mod identity;
 mod receiver;

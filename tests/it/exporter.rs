@@ -1,0 +1,453 @@
+//! The verdicts: what each answer of upstream's means for the data, over HTTP and over gRPC.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tagalong::export::{Config, Protocol, retry, status};
+
+use crate::support::{
+    exporting::{Rig, config, person, spans, token},
+    upstream::{Say, Upstream},
+};
+
+/// Each story once for each protocol.
+macro_rules! over_both {
+    ($($story:ident),* $(,)?) => {
+        mod over_http {
+            $(#[tokio::test] async fn $story() { super::stories::$story(super::Protocol::HttpProtobuf).await })*
+        }
+        mod over_grpc {
+            $(#[tokio::test] async fn $story() { super::stories::$story(super::Protocol::Grpc).await })*
+        }
+    };
+}
+
+over_both!(
+    success_is_answered_for,
+    a_partial_success_is_counted_and_not_resent,
+    one_poison_record_among_ten_thousand_is_set_aside_alone,
+    a_request_that_is_too_large_is_halved_until_it_fits,
+    a_single_item_that_is_too_large_is_set_aside,
+    an_unauthenticated_request_is_sent_again_with_the_next_credential,
+    a_refused_generation_is_not_tried_again,
+    a_stale_credential_is_just_replaced,
+    forbidden_pauses_and_loses_nothing,
+    a_signal_that_upstream_does_not_take_holds_up_no_other,
+    not_found_for_all_signals_is_the_path,
+    an_upstream_that_comes_back_gets_everything_within_five_seconds,
+    a_server_error_loses_nothing,
+    a_record_that_alone_breaks_upstream_is_set_aside,
+    a_web_page_is_no_upstream,
+    a_cut_connection_is_tried_again,
+    a_silent_upstream_is_tried_again,
+    throttling_is_honoured,
+    a_reason_is_shown_without_control_characters,
+);
+
+fn status(http: u16, code: i32) -> Say {
+    Say::Status {
+        http,
+        code,
+        message: "no",
+        retry: None,
+    }
+}
+
+fn page(status: u16) -> Say {
+    Say::Http {
+        status,
+        headers: vec![("content-type", "text/html; charset=utf-8".to_owned())],
+        body: Bytes::from_static(b"<html><body>Please log in</body></html>"),
+    }
+}
+
+fn quick(upstream: &Upstream, protocol: Protocol) -> Config {
+    config(&upstream.url(), protocol)
+}
+
+mod stories {
+    use super::*;
+
+    pub async fn success_is_answered_for(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| Say::Ok).await;
+        rig.append_spans(["a", "b"]).await;
+        rig.run(quick(&upstream, protocol)).drain().await;
+        assert_eq!(rig.books("traces").delivered, 2);
+        let seen = upstream.seen();
+        assert_eq!(seen.len(), 1, "both went in one request");
+        assert_eq!(seen[0].is_grpc(), protocol == Protocol::Grpc);
+        assert_eq!(seen[0].bearer(), Some("first"));
+        let stamped = seen[0].traces().resource_spans[0]
+            .resource
+            .clone()
+            .expect("a resource")
+            .attributes;
+        let users: Vec<_> = stamped.iter().filter(|attribute| attribute.key == "user.id").collect();
+        assert_eq!(users.len(), 1, "a sender's own claim is replaced, not added to");
+        assert!(format!("{:?}", users[0]).contains("ada"));
+    }
+
+    pub async fn a_partial_success_is_counted_and_not_resent(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| Say::Partial {
+            rejected: 3,
+            message: "too old",
+        })
+        .await;
+        rig.append("traces", 2, spans(["a", "b"])).await;
+        rig.append("traces", 2, spans(["c", "d"])).await;
+        let running = rig.run(quick(&upstream, protocol));
+        let status = running.status.clone();
+        running.drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.rejected, books.pending), (1, 3, 0));
+        assert_eq!(upstream.seen().len(), 1);
+        let lane = status.borrow().lanes[&tagalong::otlp::Signal::Traces].clone();
+        assert_eq!((lane.rejected, lane.last_refusal.as_deref()), (3, Some("too old")));
+    }
+
+    pub async fn one_poison_record_among_ten_thousand_is_set_aside_alone(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| {
+            if seen.has_span("poison") {
+                status(400, 3)
+            } else {
+                Say::Ok
+            }
+        })
+        .await;
+        let names = (0..10_000).map(|n| {
+            if n == 6_543 {
+                "poison".to_owned()
+            } else {
+                format!("span-{n}")
+            }
+        });
+        rig.append_spans(names).await;
+        let config = Config {
+            batch_bytes: 16 << 20,
+            ..quick(&upstream, protocol)
+        };
+        rig.run(config).drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside, books.pending), (9_999, 1, 0));
+        let aside = rig.spool.set_aside().expect("a list");
+        assert_eq!((aside.len(), aside[0].items), (1, 1));
+        assert!(aside[0].reason.contains("no"), "{}", aside[0].reason);
+        let requests = upstream.seen().len();
+        assert!(requests <= 30, "{requests} requests");
+    }
+
+    pub async fn a_request_that_is_too_large_is_halved_until_it_fits(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| {
+            if seen.span_names().len() > 3 {
+                status(413, 8)
+            } else {
+                Say::Ok
+            }
+        })
+        .await;
+        rig.append("traces", 10, spans((0..10).map(|n| format!("span-{n}"))))
+            .await;
+        rig.append_spans(["one", "two"]).await;
+        rig.run(quick(&upstream, protocol)).drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside, books.pending), (12, 0, 0));
+    }
+
+    pub async fn a_single_item_that_is_too_large_is_set_aside(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| if seen.has_span("huge") { status(413, 8) } else { Say::Ok }).await;
+        rig.append("traces", 4, spans(["a", "b", "huge", "c"])).await;
+        rig.run(quick(&upstream, protocol)).drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside, books.pending), (3, 1, 0));
+    }
+
+    pub async fn an_unauthenticated_request_is_sent_again_with_the_next_credential(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| {
+            if seen.bearer() == Some("second") {
+                Say::Ok
+            } else {
+                status(401, 16)
+            }
+        })
+        .await;
+        rig.append_spans(["a"]).await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        running.until(|status| status.unauthenticated_current == 1).await;
+        rig.store.rotate(person("ada"), token("second"), None);
+        running.until(|status| status.last_success.is_some()).await;
+        running.drain().await;
+        assert_eq!((rig.books("traces").delivered, upstream.seen().len()), (1, 2));
+    }
+
+    pub async fn a_refused_generation_is_not_tried_again(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| status(401, 16)).await;
+        rig.append_spans(["a"]).await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        running
+            .until(|status| status.unauthenticated_current == 1 && status.state == status::State::Waiting)
+            .await;
+        rig.append_spans(["b"]).await;
+        running.drain().await;
+        assert_eq!(upstream.seen().len(), 1, "nobody hammers with what was refused");
+        let books = rig.books("traces");
+        assert_eq!((books.pending, books.set_aside), (2, 0));
+    }
+
+    pub async fn a_stale_credential_is_just_replaced(protocol: Protocol) {
+        let rig = Rig::new();
+        // By the time of the answer, the credential that it is about has been renewed.
+        let renewing = rig.store.clone();
+        let upstream = Upstream::start(move |seen| {
+            if seen.bearer() == Some("first") {
+                renewing.rotate(person("ada"), token("second"), None);
+                status(401, 16)
+            } else {
+                Say::Ok
+            }
+        })
+        .await;
+        rig.append_spans(["a"]).await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        let found = running.until(|status| status.last_success.is_some()).await;
+        assert_eq!((found.unauthenticated_stale, found.unauthenticated_current), (1, 0));
+        running.drain().await;
+        assert_eq!((rig.books("traces").delivered, upstream.seen().len()), (1, 2));
+    }
+
+    pub async fn forbidden_pauses_and_loses_nothing(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| status(403, 7)).await;
+        rig.append_spans(["a"]).await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        running
+            .until(|status| matches!(status.state, status::State::Paused { .. }))
+            .await;
+        assert_eq!(rig.books("traces").pending, 1);
+        upstream.script(|_| Say::Ok);
+        running.until(|status| status.last_success.is_some()).await;
+        running.drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside), (1, 0));
+    }
+
+    pub async fn a_signal_that_upstream_does_not_take_holds_up_no_other(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| if seen.is_of("logs") { status(404, 12) } else { Say::Ok }).await;
+        rig.append("logs", 1, spans(["a log, as far as this upstream looks"]))
+            .await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        running.until(|status| status.refused > 0).await;
+        rig.append_spans(["a", "b"]).await;
+        let logs = tagalong::otlp::Signal::Logs;
+        let found = running
+            .until(|status| status.lanes[&logs].state != status::LaneState::Open && status.last_success.is_some())
+            .await;
+        assert!(
+            matches!(&found.lanes[&logs].state, status::LaneState::NotTaken { reason, .. } if reason.contains("no"))
+        );
+        rig.append_spans(["c"]).await;
+        running.drain().await;
+        assert_eq!(rig.books("traces").delivered, 3);
+        let books = rig.books("logs");
+        assert_eq!((books.delivered, books.set_aside), (0, 0));
+    }
+
+    pub async fn not_found_for_all_signals_is_the_path(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| Say::Ok).await;
+        rig.append_spans(["before"]).await;
+        rig.append("logs", 1, spans(["before"])).await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        upstream.wait(|seen| seen.len() == 2).await;
+        running.until(|status| status.requests == 2).await;
+        upstream.script(|_| status(404, 12));
+        rig.append_spans(["a"]).await;
+        rig.append("logs", 1, spans(["b"])).await;
+        running.until(|status| status.refused >= 3).await;
+        upstream.script(|_| Say::Ok);
+        let status = running.until(|status| status.requests - status.refused == 4).await;
+        assert!(status.lanes.values().all(|lane| lane.state == status::LaneState::Open));
+        running.drain().await;
+        assert_eq!((rig.books("traces").delivered, rig.books("logs").delivered), (2, 2));
+    }
+
+    pub async fn an_upstream_that_comes_back_gets_everything_within_five_seconds(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| Say::Ok).await;
+        upstream.kill();
+        rig.append_spans(["a", "b"]).await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        running.until(|status| status.requests >= 3).await;
+        upstream.recover().await;
+        let back = Instant::now();
+        running.until(|status| status.last_success.is_some()).await;
+        assert!(back.elapsed() < Duration::from_secs(5));
+        running.drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside), (2, 0));
+    }
+
+    pub async fn a_server_error_loses_nothing(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| status(500, 13)).await;
+        rig.append_spans((0..50).map(|n| format!("span-{n}"))).await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        running.until(|status| status.refused >= 3).await;
+        upstream.script(|_| Say::Ok);
+        running
+            .until(|status| status.lanes[&tagalong::otlp::Signal::Traces].delivered == 50)
+            .await;
+        running.drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside), (50, 0));
+    }
+
+    pub async fn a_record_that_alone_breaks_upstream_is_set_aside(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| {
+            if seen.has_span("crash") {
+                status(500, 13)
+            } else {
+                Say::Ok
+            }
+        })
+        .await;
+        rig.append_spans((0..100).map(|n| {
+            if n == 40 {
+                "crash".to_owned()
+            } else {
+                format!("span-{n}")
+            }
+        }))
+        .await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        let traces = tagalong::otlp::Signal::Traces;
+        running.until(|status| status.lanes[&traces].delivered == 99).await;
+        // Others pass, and it still does not.
+        for n in 0.. {
+            rig.append_spans([format!("other-{n}")]).await;
+            let delivered = 100 + n;
+            let status = running
+                .until(|status| status.lanes[&traces].delivered == delivered)
+                .await;
+            if status.lanes[&traces].set_aside == 1 || n == 10 {
+                break;
+            }
+            let refused = status.refused;
+            running
+                .until(|status| status.refused > refused || status.lanes[&traces].set_aside == 1)
+                .await;
+        }
+        running.until(|status| status.lanes[&traces].set_aside == 1).await;
+        running.drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.set_aside, books.pending), (1, 0));
+        let aside = rig.spool.set_aside().expect("a list");
+        assert!(aside[0].reason.contains("while others passed"));
+    }
+
+    pub async fn a_web_page_is_no_upstream(protocol: Protocol) {
+        for code in [200, 400, 502] {
+            let rig = Rig::new();
+            let upstream = Upstream::start(move |_| page(code)).await;
+            rig.append_spans(["a"]).await;
+            let mut running = rig.run(quick(&upstream, protocol));
+            running
+                .until(|status| matches!(status.state, status::State::Paused { .. }))
+                .await;
+            assert_eq!(rig.books("traces").pending, 1);
+            upstream.script(|_| Say::Ok);
+            running.until(|status| status.last_success.is_some()).await;
+            running.drain().await;
+            let books = rig.books("traces");
+            assert_eq!((books.delivered, books.set_aside), (1, 0), "{code}");
+        }
+    }
+
+    pub async fn a_cut_connection_is_tried_again(protocol: Protocol) {
+        let rig = Rig::new();
+        let mut cuts = 2;
+        let upstream = Upstream::start(move |_| {
+            cuts -= 1;
+            if cuts >= 0 { Say::Cut } else { Say::Ok }
+        })
+        .await;
+        rig.append_spans(["a"]).await;
+        let mut running = rig.run(quick(&upstream, protocol));
+        running.until(|status| status.last_success.is_some()).await;
+        running.drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside), (1, 0));
+    }
+
+    pub async fn a_silent_upstream_is_tried_again(protocol: Protocol) {
+        let rig = Rig::new();
+        let mut silent = true;
+        let upstream = Upstream::start(move |_| {
+            if std::mem::take(&mut silent) {
+                Say::Hang
+            } else {
+                Say::Ok
+            }
+        })
+        .await;
+        rig.append_spans(["a"]).await;
+        let config = Config {
+            timeout: Duration::from_millis(300),
+            ..quick(&upstream, protocol)
+        };
+        let mut running = rig.run(config);
+        running.until(|status| status.last_success.is_some()).await;
+        running.drain().await;
+        assert_eq!(rig.books("traces").delivered, 1);
+    }
+
+    pub async fn throttling_is_honoured(protocol: Protocol) {
+        let rig = Rig::new();
+        let mut first = true;
+        let upstream = Upstream::start(move |_| {
+            if std::mem::take(&mut first) {
+                Say::Status {
+                    http: 429,
+                    code: 8,
+                    message: "slowly",
+                    retry: Some(Duration::from_secs(2)),
+                }
+            } else {
+                Say::Ok
+            }
+        })
+        .await;
+        rig.append_spans(["a"]).await;
+        let start = Instant::now();
+        let mut running = rig.run(quick(&upstream, protocol));
+        running.until(|status| status.last_success.is_some()).await;
+        assert!(start.elapsed() >= Duration::from_secs(2));
+        running.drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside), (1, 0));
+    }
+
+    pub async fn a_reason_is_shown_without_control_characters(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| Say::Status {
+            http: 400,
+            code: 3,
+            message: "bad\ttrace",
+            retry: None,
+        })
+        .await;
+        rig.append_spans(["a"]).await;
+        rig.run(quick(&upstream, protocol)).drain().await;
+        let reason = rig.spool.set_aside().expect("a list")[0].reason.clone();
+        assert!(reason.ends_with("badtrace"), "{reason}");
+        assert_eq!(retry::printable(&reason), reason);
+    }
+}
