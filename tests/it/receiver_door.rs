@@ -201,6 +201,25 @@ async fn a_stopping_receiver_answers_what_is_in_flight_and_closes() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_is_given_up_closes_what_it_held() {
+    let receiver = Running::start();
+    let mut stream = tokio::net::TcpStream::connect(receiver.http)
+        .await
+        .expect("a connection");
+    stream
+        .write_all(b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+        .await
+        .expect("a head");
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).await.expect("an interim answer");
+    // As a caller does whose deadline is over.
+    receiver.served.abort();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.expect("the end");
+    assert!(rest.is_empty(), "no answer is made up for what was not taken");
+}
+
+#[tokio::test]
 async fn promise_1_an_accepted_batch_can_be_read_back_at_once() {
     let receiver = Running::start();
     let answer = export(receiver.http, Signal::Traces, &[PROTOBUF], traces(&[], spans(3))).await;

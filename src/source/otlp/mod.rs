@@ -21,9 +21,13 @@ use http_body::Body;
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::{self, JoinSet},
@@ -236,11 +240,11 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
 }
 
-/// One connection, from its first byte to its last.
+/// One connection, from the question whose it is to its last byte.
 async fn serve(
     server: auto::Builder<TokioExecutor>,
     door: Arc<Door>,
-    watcher: hyper_util::server::graceful::Watcher,
+    watcher: Watcher,
     stream: TcpStream,
     theirs: SocketAddr,
 ) {
@@ -249,6 +253,14 @@ async fn serve(
     };
     // Answers are small and each is waited for.
     let _ = stream.set_nodelay(true);
+    converse(server, door, watcher, stream, caller).await;
+}
+
+/// Answers request after request of one caller.
+async fn converse<S>(server: auto::Builder<TokioExecutor>, door: Arc<Door>, watcher: Watcher, stream: S, caller: Caller)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let asked = asked.clone();
@@ -320,3 +332,6 @@ impl Caller {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,100 @@
+//! How long a connection may take, on a clock that jumps. Everything else is told over real sockets, in the integration tests.
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    sync::watch,
+    time::Instant,
+};
+
+use super::*;
+use crate::{
+    spool::{self, Spool},
+    stamp::{Stamp, redact},
+};
+
+const REQUEST: &[u8] =
+    b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+
+fn door(dir: &tempfile::TempDir) -> Arc<Door> {
+    let spool = Spool::open(spool::Config {
+        dir: dir.path().to_owned(),
+        max_bytes: 1 << 20,
+        keep_bytes: 0,
+        max_age: Duration::from_secs(60),
+        session: "session".to_owned(),
+        place: "place".to_owned(),
+    })
+    .expect("a spool");
+    let redactor = redact::Redactor::build(&redact::Config::default()).expect("no rules");
+    let (_, owner) = watch::channel(spool.pending());
+    Arc::new(Door {
+        intake: Intake::new(redactor, Box::new(|| Arc::new(Stamp::default())), spool, owner),
+        limits: Limits {
+            budget: Budget::new(1 << 20),
+            max_request_bytes: 1 << 20,
+        },
+        origins: Origins::default(),
+        other_users: false,
+        retry_after: Duration::from_secs(1),
+        strangers: AtomicBool::new(false),
+    })
+}
+
+/// The far end of a connection that is served, and the graceful shutdown that it hangs on.
+fn connect(dir: &tempfile::TempDir, stranger: bool) -> (DuplexStream, GracefulShutdown) {
+    let (ours, theirs) = duplex(1 << 16);
+    let graceful = GracefulShutdown::new();
+    let caller = Caller {
+        stranger,
+        loopback: true,
+    };
+    tokio::spawn(converse(server(), door(dir), graceful.watcher(), ours, caller));
+    (theirs, graceful)
+}
+
+/// What comes until the connection is closed, and how long that took.
+async fn until_closed(mut stream: DuplexStream) -> (String, Duration) {
+    let start = Instant::now();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("an orderly end");
+    (String::from_utf8_lossy(&answer).into_owned(), start.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_a_request_is_closed() {
+    for start in [&b""[..], b"P", b"PRI * HT", b"POST /v1/traces HTTP/1.1\r\nHos"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut stream, _graceful) = connect(&dir, false);
+        stream.write_all(start).await.expect("room");
+        let (answer, took) = until_closed(stream).await;
+        assert_eq!(answer, "", "{start:?}");
+        assert!(
+            took.abs_diff(FIRST_REQUEST) < Duration::from_millis(50),
+            "{start:?}: {took:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_used_may_idle_longer_than_a_metric_readers_minute() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut stream, _graceful) = connect(&dir, false);
+    stream.write_all(REQUEST).await.expect("room");
+    let (answer, took) = until_closed(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(
+        took > Duration::from_secs(60) && took < IDLE + Duration::from_secs(1),
+        "{took:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stranger_is_told_why_and_does_not_keep_the_connection() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut stream, _graceful) = connect(&dir, true);
+    stream.write_all(REQUEST).await.expect("room");
+    let (answer, took) = until_closed(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    assert!(answer.contains("listen.other_users"));
+    assert!(took <= FIRST_REQUEST + Duration::from_millis(50), "{took:?}");
+}
