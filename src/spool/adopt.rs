@@ -13,7 +13,7 @@ use std::{io, sync::Arc};
 
 /// Gives `owner` this start's pending spool, if nobody has it yet, and earlier starts' of the same place.
 pub(super) fn adopt(core: &Core, owner: &Owner) -> io::Result<()> {
-    let mine = core.pending();
+    let mine = core.pending.clone();
     let mut sources = Vec::new();
     {
         let mut logs = lock(&core.logs);

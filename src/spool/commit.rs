@@ -8,7 +8,7 @@ use super::{
     core::Core,
     keep,
     log::{Log, Open, Segment, lock, segment_path},
-    segment::{self, Head, SEGMENT_BYTES, Tally},
+    segment::{self, Head, Tally},
 };
 use bytes::Bytes;
 use std::{
@@ -120,7 +120,7 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
         let used = lock(&log.open).as_ref().map_or(0, |open| open.tally.bytes);
         let mut size = used;
         let mut batch: Vec<Append> = Vec::new();
-        while let Some(append) = left.next_if(|append| size == 0 || size + append.head.size() <= SEGMENT_BYTES) {
+        while let Some(append) = left.next_if(|append| size == 0 || size + append.head.size() <= core.segment_bytes) {
             size += append.head.size();
             batch.push(append);
         }
@@ -142,7 +142,7 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
             };
             let _ = append.done.send(answer);
         }
-        if result.is_ok() && (left.peek().is_some() || size >= SEGMENT_BYTES) {
+        if result.is_ok() && (left.peek().is_some() || size >= core.segment_bytes) {
             sealed_one = true;
             if let Err(error) = seal(log) {
                 tracing::warn!(%error, log.lane, "a segment stays unsealed");
@@ -193,14 +193,13 @@ fn write(core: &Core, log: &Log, batch: &[Append]) -> io::Result<()> {
         return Err(error);
     }
     open.tally = tally;
-    log.publish(
-        open.number,
-        Segment {
-            tally,
-            open: true,
-            sealed: false,
-        },
-    );
+    let segment = Segment {
+        tally,
+        open: true,
+        sealed: false,
+    };
+    let records = batch.iter().map(|append| (append.head, append.bytes.clone()));
+    log.publish_records(open.number, segment, records);
     Ok(())
 }
 

@@ -25,6 +25,10 @@ pub(super) const PLACE: &str = "place";
 #[derive(Debug)]
 pub(super) struct Core {
     pub config: Config,
+    /// When a segment is sealed; smaller in tests.
+    pub segment_bytes: u64,
+    /// This start's pending spool.
+    pub pending: Owner,
     pub disk: Arc<dyn Disk>,
     pub logs: Mutex<Logs>,
     pub caps: Mutex<Caps>,
@@ -52,14 +56,14 @@ pub(super) struct Caps {
 }
 
 impl Core {
-    pub(super) fn pending(&self) -> Owner {
-        Owner(format!("{PENDING}{}", self.config.session))
-    }
-
     /// The log for appends and readers; makes it in memory if there is none.
     pub(super) fn log(&self, owner: &Owner, lane: &str) -> io::Result<Arc<Log>> {
         let mut logs = lock(&self.logs);
-        let adopted = logs.adopted.clone().filter(|_| *owner == self.pending());
+        let adopted = if *owner == self.pending {
+            logs.adopted.clone()
+        } else {
+            None
+        };
         let owner = adopted.as_ref().unwrap_or(owner);
         if let Some(log) = logs.by_owner.get(owner).and_then(|lanes| lanes.get(lane)) {
             return Ok(log.clone());
@@ -175,7 +179,7 @@ impl Core {
     pub(super) fn make_dirs(&self, owner: &Owner, log_dir: &Path) -> io::Result<()> {
         let owner_dir = self.config.dir.join(&owner.0);
         self.disk.create_dir(&owner_dir)?;
-        if *owner == self.pending() {
+        if *owner == self.pending {
             self.write_place(&owner_dir.join(PLACE))?;
         }
         self.disk.sync_dir(&self.config.dir)?;

@@ -45,11 +45,10 @@ pub(super) fn trim(core: &Core) {
 /// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago.
 pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
     let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
-    let pending = core.pending();
     let mut doomed = Vec::new();
     for log in core.all() {
         let state = log.state();
-        if Some(&state.owner) == present || state.owner == pending {
+        if Some(&state.owner) == present || state.owner == core.pending {
             continue;
         }
         let old = state

@@ -8,10 +8,11 @@ use super::{
     Outcome, Owner, Position,
     cursor::{Cursor, Settled},
     disk::{Disk, File},
-    segment::{FOOTER, HEADER, Tally},
+    segment::{FOOTER, HEADER, Head, Tally},
 };
+use bytes::Bytes;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -20,6 +21,8 @@ use tokio::sync::Notify;
 
 /// The name of a log's cursor file.
 pub(super) const CURSOR: &str = "cursor";
+/// How much of a log's newest is kept in memory for its reader.
+const RECENT_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Log {
@@ -70,6 +73,7 @@ pub(super) struct State {
     pub cursor_file: Option<File>,
     /// Whether the cursor was moved since its file was last written without an error.
     pub unwritten: bool,
+    pub recent: Recent,
     /// Records that were read and that the cursor has not passed.
     taken: BTreeMap<Position, Taken>,
     /// What the answers among `taken` say.
@@ -88,6 +92,43 @@ struct Taken {
     answer: Option<Settled>,
 }
 
+/// The newest records, for a reader that keeps up; without a gap up to what is synced, and never more than a little.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// Whether there is a reader at all.
+    pub wanted: bool,
+    records: VecDeque<(Position, Head, Bytes)>,
+    bytes: u64,
+}
+
+impl Recent {
+    fn push(&mut self, position: Position, head: Head, bytes: Bytes) {
+        if !self.wanted {
+            return;
+        }
+        self.bytes += head.size();
+        self.records.push_back((position, head, bytes));
+        while self.bytes > RECENT_BYTES {
+            self.pop();
+        }
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, head, _)) = self.records.pop_front() {
+            self.bytes -= head.size();
+        }
+    }
+
+    /// The record at a position. What is before it is let go: the reader does not come back.
+    fn at(&mut self, position: Position) -> Option<(Head, Bytes)> {
+        while self.records.front().is_some_and(|(first, ..)| *first < position) {
+            self.pop();
+        }
+        let (_, head, bytes) = self.records.front().filter(|(first, ..)| *first == position)?;
+        Some((*head, bytes.clone()))
+    }
+}
+
 /// What an answer changed.
 #[derive(Debug, Default)]
 pub(super) struct Advance {
@@ -102,13 +143,13 @@ pub(super) struct Advance {
 /// What the reader finds at a place.
 #[derive(Debug)]
 pub(super) enum Find {
-    /// Synced bytes of segment `number` from `offset` to `end`.
+    /// Synced bytes of segment `number` from `offset` to `end`; and the record there, if it is still in memory.
     Bytes {
         number: u64,
         offset: u64,
         before: u64,
         end: u64,
-        path: PathBuf,
+        recent: Option<(Head, Bytes)>,
     },
     Nothing,
 }
@@ -146,6 +187,27 @@ impl Log {
         self.state().segments.insert(number, segment);
         self.news.notify_one();
     }
+
+    /// The same for new records, which a reader that keeps up gets without reading the disk.
+    pub(super) fn publish_records(&self, number: u64, segment: Segment, records: impl Iterator<Item = (Head, Bytes)>) {
+        {
+            let mut state = self.state();
+            let mut offset = state.segments.get(&number).map_or(HEADER, |before| before.tally.end());
+            for (head, bytes) in records {
+                state.recent.push(
+                    Position {
+                        segment: number,
+                        offset,
+                    },
+                    head,
+                    bytes,
+                );
+                offset += head.size();
+            }
+            state.segments.insert(number, segment);
+        }
+        self.news.notify_one();
+    }
 }
 
 impl State {
@@ -158,6 +220,7 @@ impl State {
             cursor: Cursor::default(),
             cursor_file: None,
             unwritten: false,
+            recent: Recent::default(),
             taken: BTreeMap::new(),
             beyond: Settled::default(),
             taken_back: 0,
@@ -184,7 +247,7 @@ impl State {
     }
 
     /// The first synced bytes at or behind a position; `before` is how many of the segment's items were passed.
-    pub(super) fn find(&self, number: u64, offset: u64, before: u64) -> Find {
+    pub(super) fn find(&mut self, number: u64, offset: u64, before: u64) -> Find {
         for (&found, segment) in self.segments.range(number..) {
             let (offset, before) = if found == number {
                 (offset.max(HEADER), before)
@@ -193,12 +256,13 @@ impl State {
             };
             let end = segment.tally.end();
             if offset < end {
+                let recent = self.recent.at(Position { segment: found, offset });
                 return Find::Bytes {
                     number: found,
                     offset,
                     before,
                     end,
-                    path: segment_path(&self.dir, found),
+                    recent,
                 };
             }
         }

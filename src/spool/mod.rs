@@ -177,13 +177,15 @@ impl Spool {
             .mode(0o600)
             .open(config.dir.join("lock"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-        Spool::open_on(Arc::new(disk::System), config, Some(lock))
+        Spool::open_on(Arc::new(disk::System), config, Some(lock), segment::SEGMENT_BYTES)
     }
 
-    fn open_on(disk: Arc<dyn disk::Disk>, config: Config, lock: Option<File>) -> io::Result<Spool> {
+    fn open_on(disk: Arc<dyn disk::Disk>, config: Config, lock: Option<File>, segment_bytes: u64) -> io::Result<Spool> {
         let found = recover::recover(&*disk, &config.dir)?;
         let core = Arc::new(Core {
+            pending: Owner(format!("{}{}", core::PENDING, config.session)),
             config,
+            segment_bytes,
             disk,
             logs: Mutex::new(found.logs),
             caps: Mutex::new(found.caps),
@@ -211,7 +213,7 @@ impl Spool {
 
     /// This start's pending spool.
     pub fn pending(&self) -> Owner {
-        self.handle.core.pending()
+        self.handle.core.pending.clone()
     }
 
     /// Returns when the record is synced. `lane` is a directory's name: a signal's.

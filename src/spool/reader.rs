@@ -8,7 +8,7 @@ use super::{
     core::time,
     cursor::Settled,
     disk::File,
-    log::{Find, Log, settle},
+    log::{Find, Log, segment_path, settle},
     segment::{self, CHUNK, HEAD, Head},
 };
 use bytes::Bytes;
@@ -46,7 +46,11 @@ enum Step {
 
 impl Reader {
     pub(super) fn new(handle: Arc<Handle>, log: Arc<Log>) -> Reader {
-        let cursor = log.state().cursor;
+        let cursor = {
+            let mut state = log.state();
+            state.recent.wanted = true;
+            state.cursor
+        };
         let (number, offset, before) = (cursor.segment, cursor.offset, cursor.before);
         Reader {
             resolver: Resolver { handle, log },
@@ -104,7 +108,7 @@ impl Reader {
             offset,
             before,
             end,
-            path,
+            recent,
         } = found
         else {
             return Ok(Step::Wait);
@@ -113,14 +117,11 @@ impl Reader {
             self.chunk = Bytes::new();
             (self.number, self.offset, self.before) = (number, offset, before);
         }
-        let file = match &self.file {
-            Some((open, file)) if *open == number => file.clone(),
-            _ => match self.resolver.handle.core.disk.open(&path) {
-                Ok(file) => self.file.insert((number, file)).1.clone(),
-                // It was deleted just now, as a ring's oldest: the next look finds what is behind it.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has(number) => return Ok(Step::Again),
-                Err(error) => return Err(error),
-            },
+        if let Some((head, bytes)) = recent {
+            return Ok(self.take_recent(&head, bytes));
+        }
+        let Some(file) = self.open()? else {
+            return Ok(Step::Again);
         };
         if self.chunk.len() < HEAD {
             self.fill(&file, end, CHUNK)?;
@@ -136,8 +137,48 @@ impl Reader {
         self.take(&head, size)
     }
 
+    /// The segment's file; `None` if it was deleted just now, as a ring's oldest.
+    fn open(&mut self) -> io::Result<Option<File>> {
+        if let Some((number, file)) = &self.file
+            && *number == self.number
+        {
+            return Ok(Some(file.clone()));
+        }
+        let path = segment_path(&self.resolver.log.state().dir, self.number);
+        match self.resolver.handle.core.disk.open(&path) {
+            Ok(file) => Ok(Some(self.file.insert((self.number, file)).1.clone())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has(self.number) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn has(&self, number: u64) -> bool {
         self.resolver.log.state().segments.contains_key(&number)
+    }
+
+    /// Takes a record that did not leave memory since its checksum was made.
+    fn take_recent(&mut self, head: &Head, bytes: Bytes) -> Step {
+        let position = self.position();
+        self.chunk = Bytes::new();
+        self.offset += head.size();
+        self.before += head.items;
+        let mut state = self.resolver.log.state();
+        if !state.take(position, self.offset, head.items, head.received) {
+            return Step::Again;
+        }
+        Step::Record(Record {
+            position,
+            items: head.items,
+            received: time(head.received),
+            bytes,
+        })
+    }
+
+    fn position(&self) -> Position {
+        Position {
+            segment: self.number,
+            offset: self.offset,
+        }
     }
 
     fn fill(&mut self, file: &File, end: u64, len: usize) -> io::Result<()> {
@@ -148,10 +189,7 @@ impl Reader {
 
     /// Takes the record at the front of the chunk.
     fn take(&mut self, head: &Head, size: usize) -> io::Result<Step> {
-        let position = Position {
-            segment: self.number,
-            offset: self.offset,
-        };
+        let position = self.position();
         let bytes = self.chunk.slice(HEAD.min(self.chunk.len())..size.min(self.chunk.len()));
         let end = self.offset + size as u64;
         let wanted = self.resolver.log.state().take(position, end, head.items, head.received);
@@ -176,10 +214,7 @@ impl Reader {
     /// Sets aside bytes that are no record, up to the next record or the end of the segment. The items are what the
     /// segment's footer counted and nobody else in it has.
     fn pass_gap(&mut self, file: &File, end: u64) -> io::Result<Step> {
-        let position = Position {
-            segment: self.number,
-            offset: self.offset,
-        };
+        let position = self.position();
         let next = segment::find(file, self.offset + 1, end)?.unwrap_or(end);
         let behind = segment::survey(file, next, end)?.items;
         let (total, received) = {

@@ -260,3 +260,20 @@ async fn promise_2_a_start_reads_only_the_newest_segment_whatever_the_backlog() 
     assert_eq!(books(&spool).pending, 5);
     assert_eq!(spool.stats().bytes, 4 * (28 + (9 << 20)) + 28 + 6);
 }
+
+#[tokio::test]
+async fn a_reader_that_keeps_up_reads_no_disk_and_one_that_does_not_loses_nothing() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    world.disk.bytes_read();
+    put(&spool, &ada(), "at once").await;
+    assert_eq!(texts(&mut reader), ["at once"]);
+    assert_eq!(world.disk.bytes_read(), 0);
+    let many: Vec<String> = (0..40).map(|n| format!("{n:060000}")).collect();
+    for text in &many {
+        put(&spool, &ada(), text).await;
+    }
+    assert_eq!(texts(&mut reader), many);
+    assert!(world.disk.bytes_read() > 0);
+}

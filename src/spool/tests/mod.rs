@@ -3,6 +3,7 @@
 mod disk_faults;
 mod fault;
 mod keeping;
+mod model;
 
 use super::{segment::HEADER, *};
 use fault::Faulty;
@@ -41,7 +42,7 @@ impl World {
     }
 
     fn open_with(&self, config: Config) -> Spool {
-        Spool::open_on(self.disk.clone(), config, None).expect("opens")
+        Spool::open_on(self.disk.clone(), config, None, segment::SEGMENT_BYTES).expect("opens")
     }
 
     fn segments(&self) -> Vec<PathBuf> {
