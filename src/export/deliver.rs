@@ -83,12 +83,14 @@ impl Delivery {
     /// [`NoAnswer`]: what is not resolved stays in the spool.
     pub async fn run(self) -> Result<(), NoAnswer> {
         let size: usize = self.records.iter().map(|record| record.bytes.len() + STAMP_ROOM).sum();
-        let budget = tokio::select! {
+        let mut budget = tokio::select! {
             biased;
             () = self.place.stop.cancelled() => return Err(NoAnswer::Left),
             permit = self.sender.budget.take(size) => permit,
         };
         let (joined, refused) = join(self.records, &self.stamp, STAMP_ROOM);
+        // What was taken for a guess goes back.
+        drop(budget.split(budget.num_permits().saturating_sub(joined.bytes.len())));
         let underway = Underway {
             sender: self.sender,
             place: self.place,

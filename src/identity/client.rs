@@ -183,4 +183,50 @@ mod tests {
         let error = build_with(&broken, None, Duration::from_secs(1), false).expect_err("no URL");
         assert!(!error.to_string().contains("hunter2"));
     }
+
+    /// Takes one connection, answers nothing, and returns the first line of what came.
+    async fn first_line(listener: tokio::net::TcpListener) -> String {
+        use tokio::io::{AsyncBufReadExt, BufReader};
+        let (stream, _) = listener.accept().await.expect("a connection");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).await.expect("a line");
+        line
+    }
+
+    async fn listener() -> (tokio::net::TcpListener, String) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        (listener, url)
+    }
+
+    #[tokio::test]
+    async fn https_goes_through_the_proxy_of_the_environment() {
+        let (proxy, url) = listener().await;
+        let client = build_with(&env(&[("HTTPS_PROXY", &url)]), None, Duration::from_secs(5), false).expect("a client");
+        let request = tokio::spawn(client.get("https://gateway.example/v1/traces").send());
+        assert!(first_line(proxy).await.starts_with("CONNECT gateway.example:443 "));
+        assert!(request.await.expect("it ends").is_err(), "the proxy hung up");
+    }
+
+    #[tokio::test]
+    async fn what_no_proxy_names_is_reached_directly() {
+        let (proxy, url) = listener().await;
+        let exempt = env(&[("HTTPS_PROXY", &url), ("NO_PROXY", "gateway.invalid")]);
+        let client = build_with(&exempt, None, Duration::from_secs(5), false).expect("a client");
+        // The name does not exist, so the direct way ends at once; through the proxy it would hang.
+        assert!(client.get("https://gateway.invalid/").send().await.is_err());
+        let asked = tokio::time::timeout(Duration::ZERO, proxy.accept()).await;
+        assert!(asked.is_err(), "the proxy was not asked");
+    }
+
+    #[tokio::test]
+    async fn loopback_is_reached_directly_with_a_proxy_in_the_environment() {
+        let (_proxy, proxy_url) = listener().await;
+        let (server, url) = listener().await;
+        let proxied = env(&[("http_proxy", &proxy_url), ("ALL_PROXY", &proxy_url)]);
+        let client = build_with(&proxied, None, Duration::from_secs(5), false).expect("a client");
+        let request = tokio::spawn(client.get(format!("{url}/direct")).send());
+        assert!(first_line(server).await.starts_with("GET /direct "));
+        assert!(request.await.expect("it ends").is_err(), "the server hung up");
+    }
 }

@@ -2,6 +2,7 @@
 mod exporter;
 mod exporter_identity;
 mod exporter_rows;
+mod exporter_tls;
 mod gitpod;
 mod identity;
 mod receiver;
