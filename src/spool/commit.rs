@@ -26,6 +26,8 @@ pub(super) enum Job {
     Seal(Vec<(Arc<Log>, u64)>),
     /// Deletes what may go.
     Trim,
+    /// Deletes all history, for something that must be kept.
+    MakeRoom,
     Adopt(Owner, mpsc::Sender<io::Result<()>>),
     Expire {
         present: Option<Owner>,
@@ -62,7 +64,8 @@ pub(super) fn run(core: &Core, jobs: &mpsc::Receiver<Job>) {
             match job {
                 Job::Append(append) => commit_all(core, vec![append]),
                 Job::Seal(left) => seal_left(core, left),
-                Job::Trim => keep::trim(core),
+                Job::Trim => keep::trim(core, core.config.keep_bytes),
+                Job::MakeRoom => keep::trim(core, 0),
                 Job::Adopt(owner, reply) => drop(reply.send(super::adopt::adopt(core, &owner))),
                 Job::Expire { present, now, reply } => drop(reply.send(keep::expire(core, present.as_ref(), now))),
                 Job::Close => return close(core, jobs),
@@ -150,7 +153,7 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
         }
     }
     if sealed_one && lock(&core.caps).rings.contains(&log.lane) {
-        keep::trim(core);
+        keep::trim(core, core.config.keep_bytes);
     }
 }
 

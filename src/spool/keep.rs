@@ -11,8 +11,8 @@ use super::{
 };
 use std::{io, sync::Arc, time::SystemTime};
 
-/// Deletes the oldest of what was sent, and of rings, until no more than `keep_bytes` of it is left.
-pub(super) fn trim(core: &Core) {
+/// Deletes the oldest of what was sent, and of rings, until no more than `keep` bytes of it are left.
+pub(super) fn trim(core: &Core, keep: u64) {
     let rings = lock(&core.caps).rings.clone();
     let mut held = 0;
     let mut candidates = Vec::new();
@@ -31,7 +31,7 @@ pub(super) fn trim(core: &Core) {
     candidates.sort_by_key(|(last, number, ..)| (*last, *number));
     let mut doomed: Vec<(Arc<Log>, u64)> = Vec::new();
     for (_, number, size, log) in candidates {
-        if held <= core.config.keep_bytes {
+        if held <= keep {
             break;
         }
         held -= size;

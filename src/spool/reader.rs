@@ -26,6 +26,8 @@ pub struct Reader {
     file: Option<(u64, File)>,
     /// Bytes from that place on.
     chunk: Bytes,
+    /// How often reading that place failed, one time after the other.
+    failures: u32,
 }
 
 /// Books answers for one log, also while its reader waits. A cheap handle.
@@ -34,6 +36,9 @@ pub struct Resolver {
     handle: Arc<Handle>,
     log: Arc<Log>,
 }
+
+/// After this many failures in a row, a place is unreadable for good.
+const FAILURES: u32 = 3;
 
 /// What one step of the reader came to.
 enum Step {
@@ -59,6 +64,7 @@ impl Reader {
             before,
             file: None,
             chunk: Bytes::new(),
+            failures: 0,
         }
     }
 
@@ -123,8 +129,11 @@ impl Reader {
         let Some(file) = self.open()? else {
             return Ok(Step::Again);
         };
+        if self.failures >= FAILURES {
+            return self.pass_unreadable(&file, end);
+        }
         if self.chunk.len() < HEAD {
-            self.fill(&file, end, CHUNK)?;
+            self.fill(&file, end, HEAD)?;
         }
         let head = Head::decode(&self.chunk).filter(|head| offset + head.size() <= end);
         let Some(head) = head else {
@@ -132,7 +141,7 @@ impl Reader {
         };
         let size = head.size() as usize;
         if self.chunk.len() < size {
-            self.fill(&file, end, size.max(CHUNK))?;
+            self.fill(&file, end, size)?;
         }
         self.take(&head, size)
     }
@@ -181,10 +190,41 @@ impl Reader {
         }
     }
 
-    fn fill(&mut self, file: &File, end: u64, len: usize) -> io::Result<()> {
+    /// Reads ahead; after a failure no further than is needed, because only something behind that may be bad.
+    fn fill(&mut self, file: &File, end: u64, needed: usize) -> io::Result<()> {
+        let len = if self.failures == 0 { needed.max(CHUNK) } else { needed };
         let most = (end - self.offset).min(len as u64) as usize;
-        self.chunk = Bytes::from(file.read_at(self.offset, most)?);
+        let read = file.read_at(self.offset, most);
+        self.failures = if read.is_ok() { self.failures } else { self.failures + 1 };
+        self.chunk = Bytes::from(read?);
         Ok(())
+    }
+
+    /// Passes a record, or if its head is lost all that is left of the segment, because the disk does not give it back.
+    fn pass_unreadable(&mut self, file: &File, end: u64) -> io::Result<Step> {
+        let head = file
+            .read_at(self.offset, HEAD)
+            .ok()
+            .and_then(|bytes| Head::decode(&bytes));
+        let head = head.filter(|head| self.offset + head.size() <= end);
+        let position = self.position();
+        let (items, next, received) = {
+            let state = self.resolver.log.state();
+            let tally = state
+                .segments
+                .get(&self.number)
+                .map_or_else(Default::default, |segment| segment.tally);
+            let rest = (tally.items.saturating_sub(self.before), end, tally.first);
+            head.map_or(rest, |head| (head.items, self.offset + head.size(), head.received))
+        };
+        if self.resolver.log.state().take(position, next, items, received) {
+            self.resolver
+                .set_bad_aside(position, items, Bytes::new(), "unreadable")?;
+        }
+        self.chunk = Bytes::new();
+        (self.offset, self.failures) = (next, 0);
+        self.before += items;
+        Ok(Step::Again)
     }
 
     /// Takes the record at the front of the chunk.
@@ -195,10 +235,11 @@ impl Reader {
         let wanted = self.resolver.log.state().take(position, end, head.items, head.received);
         let good = bytes.len() == head.length as usize && crc32fast::hash(&bytes) == head.check;
         if wanted && !good {
-            self.resolver.set_corrupt_aside(position, head.items, bytes.clone())?;
+            self.resolver
+                .set_bad_aside(position, head.items, bytes.clone(), "corrupt")?;
         }
         self.chunk = self.chunk.slice(size.min(self.chunk.len())..);
-        self.offset = end;
+        (self.offset, self.failures) = (end, 0);
         self.before += head.items;
         if !wanted || !good {
             return Ok(Step::Again);
@@ -228,7 +269,7 @@ impl Reader {
         let items = total.saturating_sub(self.before).saturating_sub(behind);
         let bytes = Bytes::from(file.read_at(self.offset, (next - self.offset) as usize)?);
         if self.resolver.log.state().take(position, next, items, received) {
-            self.resolver.set_corrupt_aside(position, items, bytes)?;
+            self.resolver.set_bad_aside(position, items, bytes, "corrupt")?;
         }
         self.chunk = Bytes::new();
         self.offset = next;
@@ -250,12 +291,12 @@ impl Resolver {
         self.book(position, settle(items, &outcome))
     }
 
-    fn set_corrupt_aside(&self, position: Position, items: u64, bytes: Bytes) -> io::Result<()> {
-        tracing::warn!(lane = self.log.lane, items, "a corrupt record is set aside");
+    fn set_bad_aside(&self, position: Position, items: u64, bytes: Bytes, reason: &str) -> io::Result<()> {
+        tracing::warn!(lane = self.log.lane, items, reason, "a bad record is set aside");
         let part = Part {
             bytes,
             items,
-            reason: "corrupt".to_owned(),
+            reason: reason.to_owned(),
         };
         self.write_aside(position, &[part], false)?;
         self.book(
@@ -278,6 +319,13 @@ impl Resolver {
         let dir = self.log.state().dir.clone();
         let added = aside::write(&*core.disk, &dir, position, parts, whole, core.now());
         core.note_trouble(added.as_ref().err());
+        if added
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        {
+            // What was sent already is worth less than what was not: the next attempt finds more room.
+            let _ = self.handle.jobs.send(Job::MakeRoom);
+        }
         core.set_aside.fetch_add(added?, std::sync::atomic::Ordering::Relaxed);
         Ok(())
     }

@@ -277,3 +277,74 @@ async fn a_reader_that_keeps_up_reads_no_disk_and_one_that_does_not_loses_nothin
     assert_eq!(texts(&mut reader), many);
     assert!(world.disk.bytes_read() > 0);
 }
+
+#[tokio::test]
+async fn a_bad_sector_takes_only_its_own_record_and_that_is_counted() {
+    let world = World::new();
+    let spool = world.open("s1");
+    for text in ["first", "second", "third"] {
+        put(&spool, &ada(), text).await;
+    }
+    spool.close().await;
+    drop(spool);
+    let spool = world.open("s2");
+    let bad_sector = Some(HEADER + 28 + 5 + 28 + 3);
+    world.disk.set(Faults {
+        bad_sector,
+        ..Faults::default()
+    });
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    let mut read = Vec::new();
+    // A failed read is told, and the same place is tried again.
+    for _ in 0..10 {
+        while let Ok(Some(record)) = reader.try_next() {
+            read.push(record.bytes);
+        }
+    }
+    assert_eq!(read, [&b"first"[..], &b"third"[..]]);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 3,
+            set_aside: 1,
+            pending: 2,
+            ..Books::default()
+        }
+    );
+    world.disk.set(Faults::default());
+    assert_eq!(spool.set_aside().expect("a list")[0].reason, "unreadable");
+}
+
+#[tokio::test]
+async fn history_makes_room_for_what_must_be_set_aside() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "sent").await;
+    spool.close().await;
+    drop(spool);
+    let spool = world.open("s2");
+    put(&spool, &ada(), "poison").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    let sent = reader.next().await.expect("a record");
+    reader.resolve(sent.position, delivered(1)).expect("books");
+    let poison = reader.next().await.expect("a record");
+    let part = Part {
+        bytes: poison.bytes.clone(),
+        items: 1,
+        reason: "400".to_owned(),
+    };
+    let outcome = Outcome {
+        set_aside: vec![part],
+        ..Outcome::default()
+    };
+    let before = world.segments().len();
+    world.disk.set(Faults {
+        full: true,
+        ..Faults::default()
+    });
+    reader.resolve(poison.position, outcome).expect_err("no room");
+    spool
+        .expire(None, UNIX_EPOCH)
+        .expect("the committer has done what was asked before");
+    assert_eq!((before, world.segments().len()), (2, 1));
+}

@@ -37,6 +37,8 @@ pub(crate) struct Faults {
     pub sync: bool,
     /// Writes stop half-way.
     pub write: bool,
+    /// Reads of this byte of any file fail.
+    pub bad_sector: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -308,6 +310,13 @@ impl Blob for Opened {
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut image = self.image()?;
+        if image
+            .faults
+            .bad_sector
+            .is_some_and(|bad| (offset..offset + len as u64).contains(&bad))
+        {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let bytes = &image.inodes[self.inode].live;
         let from = bytes.len().min(offset as usize);
         let read = bytes[from..bytes.len().min(from + len)].to_vec();

@@ -280,7 +280,12 @@ impl Run {
                 });
                 self.start();
             }
-            Step::Fault { full, sync, write } => self.world.disk.set(Faults { full, sync, write }),
+            Step::Fault { full, sync, write } => self.world.disk.set(Faults {
+                full,
+                sync,
+                write,
+                ..Faults::default()
+            }),
             Step::Heal => self.world.disk.set(Faults::default()),
         }
         self.check();
