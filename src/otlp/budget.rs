@@ -15,6 +15,7 @@ impl Budget {
     /// 16 MiB: sixteen of the largest batches that SDKs send by default are a few hundred KiB each.
     pub const DEFAULT_BYTES: u32 = 16 * 1024 * 1024;
 
+    /// A budget of `total` bytes.
     pub fn new(total: u32) -> Budget {
         Budget {
             bytes: Arc::new(Semaphore::new(total as usize)),
@@ -30,5 +31,48 @@ impl Budget {
             .acquire_many_owned(wanted)
             .await
             .expect("the budget's semaphore is never closed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Who gets bytes at once, and who waits.
+
+    use std::task::Poll;
+
+    use super::*;
+
+    /// Polls once: whether the bytes were free.
+    async fn at_once(budget: &Budget, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let mut take = std::pin::pin!(budget.take(bytes));
+        std::future::poll_fn(|context| {
+            Poll::Ready(match take.as_mut().poll(context) {
+                Poll::Ready(permit) => Some(permit),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn bytes_are_free_again_when_the_permit_is_dropped() {
+        let budget = Budget::new(10);
+        let first = at_once(&budget, 6).await.expect("ten are free");
+        assert!(at_once(&budget, 5).await.is_none());
+        let second = at_once(&budget, 4).await.expect("four are free");
+        drop((first, second));
+        assert!(at_once(&budget, 10).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn one_request_larger_than_the_budget_goes_alone() {
+        let budget = Budget::new(10);
+        let small = at_once(&budget, 1).await.expect("all are free");
+        assert!(at_once(&budget, usize::MAX).await.is_none());
+        drop(small);
+        let large = at_once(&budget, usize::MAX).await.expect("all are free");
+        assert!(at_once(&budget, 1).await.is_none());
+        drop(large);
+        assert!(at_once(&budget, 1).await.is_some());
     }
 }

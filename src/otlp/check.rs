@@ -315,7 +315,12 @@ fn validate_in(message: &'static Message, number: u32, value: Value<'_>, depth: 
 #[inline(always)]
 fn validate(field: &Field, value: Value<'_>, depth: u32) -> Result<(), Box<Problem>> {
     match (field.kind, value) {
-        (Kind::Message(message), Value::Bytes(bytes)) => walk(message, bytes, depth + 1),
+        (Kind::Message(message), Value::Bytes(bytes)) => {
+            if message.is_key_value() && depth + 2 <= MAX_DEPTH && is_plain_attribute(bytes) {
+                return Ok(());
+            }
+            walk(message, bytes, depth + 1)
+        }
         (Kind::String, Value::Bytes(bytes)) => match is_utf8(bytes) {
             true => Ok(()),
             false => Err(Problem::new(What::Utf8)),
@@ -330,6 +335,24 @@ fn validate(field: &Field, value: Value<'_>, depth: u32) -> Result<(), Box<Probl
         (kind, Value::Bytes(packed)) if field.label == Label::Repeated => validate_packed(kind, packed),
         _ => Err(Problem::new(What::WireType)),
     }
+}
+
+/// Whether a `KeyValue` is written as nearly all are: a key, then a value with a string, short and in ASCII.
+/// Of a span most fields are in its attributes, and this settles four of them at once. `false` says nothing.
+#[inline(always)]
+fn is_plain_attribute(bytes: &[u8]) -> bool {
+    const KEY: u8 = 0x0a;
+    const VALUE: u8 = 0x12;
+    const STRING_VALUE: u8 = 0x0a;
+    let [KEY, key_length, rest @ ..] = bytes else {
+        return false;
+    };
+    let Some([VALUE, value_length, STRING_VALUE, string_length, string @ ..]) = rest.get(usize::from(*key_length)..)
+    else {
+        return false;
+    };
+    // A length of two bytes has its high bit set, and so is not ASCII.
+    usize::from(*value_length) == string.len() + 2 && usize::from(*string_length) == string.len() && bytes.is_ascii()
 }
 
 fn validate_packed(kind: Kind, mut packed: &[u8]) -> Result<(), Box<Problem>> {

@@ -84,6 +84,7 @@ impl Message {
     }
 
     /// Whether this is `KeyValue`, wherever it stands.
+    #[inline(always)]
     pub fn is_key_value(&self) -> bool {
         std::ptr::eq(self, &KEY_VALUE)
     }

@@ -245,7 +245,7 @@ fn data_points_of_a_metric_that_is_given_twice_are_those_of_the_last_kind() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
@@ -269,6 +269,36 @@ proptest! {
             prop_assert_eq!((again.items, again.rejected), (first.items, 0));
             prop_assert_eq!(again.batch.bytes, first.batch.bytes);
         }
+    }
+
+    #[test]
+    fn what_is_kept_can_be_decoded_upstream(
+        request in samples::traces(), spoil in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3)
+    ) {
+        let mut bytes = request.encode_to_vec();
+        for (at, byte) in spoil {
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+        }
+        if let Ok(checked) = check_bytes(Signal::Traces, bytes) {
+            prop_assert!(ExportTraceServiceRequest::decode(checked.batch.bytes).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_short_cut_for_attributes_says_what_the_walk_says(
+        key in "[a-zé]{1,3}", value in "[a-zé]{0,3}", spoil in any::<Option<(prop::sample::Index, u8)>>()
+    ) {
+        let mut bytes = samples::attribute(&key, &value).encode_to_vec();
+        if let Some((at, byte)) = spoil {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let walked = walk(Message::request(Signal::Traces).child(1).child(1).child(1), &bytes, 3).is_ok();
+        prop_assert!(walked || !is_plain_attribute(&bytes));
+        prop_assert_eq!(is_plain_attribute(&samples::attribute(&key, &value).encode_to_vec()), key.is_ascii() && value.is_ascii());
     }
 
     #[test]
