@@ -1,4 +1,8 @@
 //! One test binary. `support` holds a builder for each outside party; the other modules are stories.
+
+// Builders and stories unwrap: their panic is the report, outside of test functions too.
+#![allow(clippy::unwrap_used)]
+
 mod exporter;
 mod exporter_identity;
 mod exporter_rows;
@@ -9,4 +13,5 @@ mod receiver;
 mod receiver_door;
 mod receiver_grpc;
 mod support;
+mod tidy;
 mod workspace;

@@ -1,0 +1,27 @@
+# The only entry point: people and CI run the same lines.
+
+# What must pass before a merge.
+pre:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    cargo test
+
+test:
+    cargo test
+
+# The promises against real parts; installs what it needs below target/e2e.
+e2e:
+    tests/e2e/run.sh
+
+bench:
+    cargo bench
+
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# The release binary, stripped, with its completions.
+dist:
+    cargo build --release
+    mkdir -p target/dist
+    cp target/release/tagalong LICENSE README.md target/dist/
+    for shell in bash zsh fish; do target/release/tagalong completions $shell > target/dist/tagalong.$shell; done
