@@ -18,8 +18,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("intake", &["otlp", "stamp", "spool"]),
     ("source", &["otlp", "intake"]),
     ("export", &["otlp", "stamp", "spool", "identity"]),
-    // Its status type speaks of states and platforms in the words of those who have them.
-    ("view", &["export", "identity", "workspace"]),
+    // Its status type carries states, platforms and books as those who have them define them.
+    ("view", &["export", "identity", "spool", "workspace"]),
     (
         "config",
         &[
