@@ -87,13 +87,20 @@ impl Prefilter {
 
     /// Whether a rule may have something to replace in `bytes`, a whole request or a single string.
     pub(super) fn hits(&self, bytes: &[u8]) -> bool {
-        self.always
-            || self.users.as_ref().is_some_and(|users| users.find(bytes, 0).is_some())
-            || self.hits_built_in(bytes)
-            || hits_userinfo(bytes)
+        self.hits_users(bytes) || self.hits_built_in(bytes)
     }
 
-    fn hits_built_in(&self, bytes: &[u8]) -> bool {
+    /// Whether one of the user's rules may.
+    pub(super) fn hits_users(&self, bytes: &[u8]) -> bool {
+        self.always || self.users.as_ref().is_some_and(|users| users.find(bytes, 0).is_some())
+    }
+
+    /// Whether one of the built-in rules may.
+    pub(super) fn hits_built_in(&self, bytes: &[u8]) -> bool {
+        self.hits_literal(bytes) || hits_userinfo(bytes)
+    }
+
+    fn hits_literal(&self, bytes: &[u8]) -> bool {
         let mut at = 0;
         while let Some((index, start, end)) = self.built_in.find(bytes, at) {
             if LITERALS[index].1.counts(bytes, start, end) {

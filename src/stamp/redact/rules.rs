@@ -129,54 +129,32 @@ const KEYS: &[(&str, Secret)] = &[
 const HEADER_KEYS: &[&str] = &["header.cookie", "header.set_cookie"];
 
 /// A [`Pattern`] or one of the user's, with what says whether a match is a secret.
-type Compiled = (Regex, fn(&[u8]) -> bool);
+pub(super) type Compiled = (Regex, fn(&[u8]) -> bool);
 
 /// All rules, compiled.
 #[derive(Debug)]
 pub(super) struct Rules {
-    patterns: Vec<Compiled>,
+    pub(super) built_in: Vec<Compiled>,
+    /// The user's patterns.
+    pub(super) users: Vec<Compiled>,
     /// The user's keys, as expressions that match the whole key.
     keys: Vec<Regex>,
 }
 
 impl Rules {
     pub(super) fn new(patterns: &[String], keys: &[String]) -> Result<Rules, BadRule> {
-        let mut compiled: Vec<Compiled> = Vec::new();
-        for pattern in PATTERNS {
+        let built_in = PATTERNS.iter().map(|pattern| {
             let regex = Regex::new(pattern.expression).expect("every built-in pattern compiles, which a test shows");
-            compiled.push((regex, pattern.is_secret));
-        }
-        for pattern in patterns {
-            // The one for text is only asked whether it agrees: it refuses what could cut a character in two.
-            let regex = regex::Regex::new(pattern).and_then(|_| Regex::new(pattern));
-            let regex =
-                regex.map_err(|error| BadRule(format!("the redaction pattern `{pattern}` cannot be used: {error}")))?;
-            compiled.push((regex, |secret| !secret.is_empty()));
-        }
-        let keys = keys.iter().map(|key| glob(key)).collect::<Result<_, _>>()?;
+            (regex, pattern.is_secret)
+        });
         Ok(Rules {
-            patterns: compiled,
-            keys,
+            built_in: built_in.collect(),
+            users: patterns
+                .iter()
+                .map(|pattern| users(pattern))
+                .collect::<Result<_, _>>()?,
+            keys: keys.iter().map(|key| glob(key)).collect::<Result<_, _>>()?,
         })
-    }
-
-    /// `text` with everything that a pattern calls a secret replaced, and how many that were.
-    pub(super) fn replace<'t>(&self, text: &'t [u8]) -> (Cow<'t, [u8]>, u64) {
-        let mut text = Cow::Borrowed(text);
-        let mut count = 0;
-        for (regex, is_secret) in &self.patterns {
-            let mut found = 0;
-            let replaced = regex.replace_all(&text, |captures: &Captures| {
-                let replaced = replacement(captures, *is_secret);
-                found += u64::from(replaced.is_some());
-                replaced.unwrap_or_else(|| captures[0].to_vec())
-            });
-            if found > 0 {
-                text = Cow::Owned(replaced.into_owned());
-                count += found;
-            }
-        }
-        (text, count)
     }
 
     /// What the attribute key says about its value.
@@ -195,6 +173,25 @@ impl Rules {
         };
         KEYS.iter().find(|(name, _)| named(name)).map(|(_, secret)| *secret)
     }
+}
+
+/// `text` with everything that one of the patterns calls a secret replaced, and how many that were.
+pub(super) fn replace<'t>(patterns: &[Compiled], text: &'t [u8]) -> (Cow<'t, [u8]>, u64) {
+    let mut text = Cow::Borrowed(text);
+    let mut count = 0;
+    for (regex, is_secret) in patterns {
+        let mut found = 0;
+        let replaced = regex.replace_all(&text, |captures: &Captures| {
+            let replaced = replacement(captures, *is_secret);
+            found += u64::from(replaced.is_some());
+            replaced.unwrap_or_else(|| captures[0].to_vec())
+        });
+        if found > 0 {
+            text = Cow::Owned(replaced.into_owned());
+            count += found;
+        }
+    }
+    (text, count)
 }
 
 /// What to write for one match, `None` if it is no secret or has been replaced already.
@@ -221,6 +218,14 @@ fn snake_case(key: &[u8]) -> Vec<u8> {
         previous = byte;
     }
     snake
+}
+
+/// A user's pattern.
+fn users(pattern: &str) -> Result<Compiled, BadRule> {
+    // The one for text is only asked whether it agrees: it refuses what could cut a character in two.
+    let regex = regex::Regex::new(pattern).and_then(|_| Regex::new(pattern));
+    let regex = regex.map_err(|error| BadRule(format!("the redaction pattern `{pattern}` cannot be used: {error}")))?;
+    Ok((regex, |secret| !secret.is_empty()))
 }
 
 /// A user's key as an expression for the whole of a key.

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use super::REDACTED;
 use super::prefilter::Prefilter;
-use super::rules::{Rules, Secret};
+use super::rules::{self, Compiled, Rules, Secret};
 use crate::otlp::Signal;
 use crate::otlp::schema::{Kind, Message};
 use crate::otlp::wire::{Field, Fields, put_len_delimited};
@@ -87,13 +87,24 @@ impl Walk<'_> {
         }
     }
 
+    /// The built-in patterns, which are many, run only where one may match; a text that one of the user's patterns
+    /// makes us look at is looked at for that one.
     fn text<'a>(&mut self, text: &'a [u8]) -> Cow<'a, [u8]> {
-        if !self.prefilter.hits(text) {
-            return Cow::Borrowed(text);
+        let mut text = Cow::Borrowed(text);
+        if self.prefilter.hits_built_in(&text) {
+            self.replace(&self.rules.built_in, &mut text);
         }
-        let (text, count) = self.rules.replace(text);
-        self.replaced += count;
+        if self.prefilter.hits_users(&text) {
+            self.replace(&self.rules.users, &mut text);
+        }
         text
+    }
+
+    fn replace(&mut self, patterns: &[Compiled], text: &mut Cow<[u8]>) {
+        if let (Cow::Owned(replaced), count) = rules::replace(patterns, text) {
+            *text = Cow::Owned(replaced);
+            self.replaced += count;
+        }
     }
 
     fn attribute<'a>(&mut self, key_value: &'a [u8], schema: &'static Message, depth: u32) -> Cow<'a, [u8]> {
