@@ -3,6 +3,7 @@
 // Builders and stories unwrap: their panic is the report, outside of test functions too.
 #![allow(clippy::unwrap_used)]
 
+mod agent;
 mod exporter;
 mod exporter_identity;
 mod exporter_rows;

@@ -1,5 +1,6 @@
 //! A double of each outside party, as a builder.
 
+pub mod agent;
 pub mod exporting;
 pub mod gitpod;
 pub mod receiver;

@@ -1,0 +1,296 @@
+//! The real executable, from `up` to `down`, and what is left of its promises when it is killed.
+
+use std::{
+    io::Read,
+    net::TcpListener,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use tagalong::demo::{
+    issuer::{self, Issuer},
+    upstream::{self, Upstream},
+};
+
+use crate::support::{
+    agent::{Home, is_zombie, signal},
+    telemetry,
+};
+
+/// How often the agent is killed under load.
+const KILLS: usize = 10;
+
+async fn parties(lifetime: Duration) -> (Issuer, Upstream) {
+    let issuer = Issuer::start(issuer::Config {
+        lifetime,
+        ..issuer::Config::default()
+    })
+    .await
+    .expect("an issuer");
+    let config = upstream::Config {
+        issuer: Some(issuer.url()),
+        ..upstream::Config::default()
+    };
+    (issuer, Upstream::start(config).await.expect("an upstream"))
+}
+
+/// Posts one request; whether it was accepted.
+async fn post(client: &reqwest::Client, url: &str, body: Vec<u8>) -> bool {
+    let sent = client
+        .post(url)
+        .header("content-type", "application/x-protobuf")
+        .body(body)
+        .send()
+        .await;
+    sent.is_ok_and(|answer| answer.status().is_success())
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .build()
+        .expect("a client")
+}
+
+#[test]
+fn up_is_idempotent_and_down_says_what_is_left() {
+    let home = Home::new();
+    let first = home.up();
+    let again = home.text(&["up"]);
+    assert!(again.starts_with("already running"), "{again}");
+    assert_eq!(home.pid().map(i64::from), first["agent"]["pid"].as_i64());
+    assert!(
+        home.text(&["down"])
+            .contains("everything that was accepted has been sent")
+    );
+    assert!(home.status()["agent"].is_null());
+    assert!(home.text(&["down"]).contains("no agent runs"));
+}
+
+#[test]
+fn up_lets_go_of_the_pipes_and_the_session_that_it_was_started_in() {
+    let home = Home::new();
+    let mut up = home
+        .command(&["up"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // Reading to the end returns only if the agent does not hold the pipes.
+    let mut text = String::new();
+    up.stdout
+        .take()
+        .expect("piped")
+        .read_to_string(&mut text)
+        .expect("text");
+    up.stderr
+        .take()
+        .expect("piped")
+        .read_to_string(&mut text)
+        .expect("text");
+    assert!(up.wait().expect("it ends").success());
+    let pid = home.pid().expect("an agent runs");
+    let own = rustix::process::getsid(None).expect("a session");
+    let its = rustix::process::getsid(rustix::process::Pid::from_raw(pid)).expect("a session");
+    assert_ne!(own, its);
+}
+
+#[test]
+fn other_settings_drain_and_replace_the_running_agent() {
+    let home = Home::new();
+    let first = home.up();
+    let text = home.text(&["--set", "spool.max_bytes=128MiB", "up"]);
+    assert!(
+        text.contains("replacing the running agent: it runs with other settings"),
+        "{text}"
+    );
+    let second = home.status();
+    assert_ne!(first["agent"]["pid"], second["agent"]["pid"]);
+    assert_eq!(second["spool"]["max_bytes"], 128 * 1024 * 1024);
+    assert_eq!(
+        first["agent"]["endpoints"], second["agent"]["endpoints"],
+        "the ports are taken again"
+    );
+}
+
+#[test]
+fn thirty_that_start_at_once_make_one_agent() {
+    let home = Home::new();
+    let starting: Vec<_> = (0..30)
+        .map(|_| {
+            home.command(&["up", "--strict"])
+                .stdout(Stdio::null())
+                .spawn()
+                .expect("it starts")
+        })
+        .collect();
+    for mut up in starting {
+        assert!(up.wait().expect("it ends").success());
+    }
+    let pid = home.pid();
+    assert!(pid.is_some());
+    assert!(home.text(&["up"]).starts_with("already running"));
+    assert_eq!(home.pid(), pid);
+}
+
+#[test]
+fn a_taken_port_is_said_with_its_holder_and_another_is_taken() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("an address").to_string();
+    let home = Home::new().set("TAGALONG_LISTEN_HTTP", taken.clone());
+    let status = home.up();
+    let got = status["agent"]["endpoints"]["http"]
+        .as_str()
+        .expect("an address")
+        .to_owned();
+    assert_ne!(got, taken);
+    let moved = status["agent"]["moved"][0].as_str().expect("it is said").to_owned();
+    assert!(
+        moved.contains(&taken) && moved.contains(&got) && moved.contains(&std::process::id().to_string()),
+        "{moved}"
+    );
+    assert!(home.text(&["env"]).contains(&got));
+}
+
+#[test]
+fn promise_9_in_a_prebuild_up_says_nothing_and_leaves_nothing() {
+    let home = Home::new()
+        .set("GITPOD_WORKSPACE_ID", "acme-app-1")
+        .set("GITPOD_HEADLESS", "true");
+    let home = {
+        let path = home.path().join("tagalong").display().to_string();
+        home.set("TAGALONG_HOME", path)
+    };
+    for command in [&["up"][..], &["up", "--foreground"], &["env"]] {
+        let output = home.run(command);
+        assert!(
+            output.status.success() && output.stdout.is_empty() && output.stderr.is_empty(),
+            "{output:?}"
+        );
+    }
+    assert_eq!(std::fs::read_dir(home.path()).expect("a directory").count(), 0);
+}
+
+#[test]
+fn promise_9_a_start_that_fails_fails_no_hook() {
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_TIMEOUT", "soon")
+        .set("TAGALONG_SPOOL_MAX_BYTES", "plenty");
+    let output = home.run(&["up"]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("export.timeout") && text.contains("spool.max_bytes"),
+        "all at once: {text}"
+    );
+    assert_eq!(home.run(&["up", "--strict"]).status.code(), Some(2));
+}
+
+#[test]
+fn sigterm_and_sighup_end_it_within_five_seconds() {
+    for kind in [Signal::TERM, Signal::HUP] {
+        let home = Home::new();
+        home.up();
+        let pid = home.pid().expect("an agent runs");
+        let began = Instant::now();
+        signal(pid, kind);
+        while std::path::Path::new(&format!("/proc/{pid}")).exists() && !is_zombie(pid) {
+            std::thread::yield_now();
+        }
+        assert!(began.elapsed() < Duration::from_secs(5));
+        assert!(home.status()["agent"].is_null());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_main_job_spans_arrive_under_the_person_and_the_workspace() {
+    let (issuer, upstream) = parties(Duration::from_secs(20)).await;
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    let body = telemetry::traces(&[("service.name", "shop"), ("user.id", "mallory")], telemetry::spans(5));
+    assert!(post(&client(), &home.http("v1/traces"), body).await);
+    upstream.wait(|record| record.delivered() >= 5).await;
+    let status = home.status();
+    assert_eq!(status["principal"]["trust"], "verified");
+    assert!(home.text(&["whoami"]).contains("verified"));
+    let doctor = home.run(&["doctor", "--send"]);
+    assert!(doctor.status.success(), "{}", String::from_utf8_lossy(&doctor.stdout));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_7_no_output_but_tokens_holds_the_token() {
+    let (issuer, upstream) = parties(Duration::from_secs(600)).await;
+    let home = Home::new()
+        .sending(&upstream.url(), &issuer.url())
+        .set("TAGALONG_LOG", "trace");
+    home.up();
+    assert!(
+        post(
+            &client(),
+            &home.http("v1/traces"),
+            telemetry::traces(&[], telemetry::spans(1))
+        )
+        .await
+    );
+    upstream.wait(|record| record.delivered() >= 1).await;
+    let token = home.text(&["token"]).trim().to_owned();
+    assert_eq!(token.split('.').count(), 3, "a JWT");
+    let signature = token.rsplit('.').next().expect("a signature");
+    for command in [
+        &["status"][..],
+        &["status", "--json"],
+        &["doctor"],
+        &["whoami"],
+        &["config"],
+        &["env"],
+        &["logs"],
+        &["spool", "list"],
+    ] {
+        let output = home.run(command);
+        let text = [output.stdout, output.stderr].concat();
+        assert!(
+            !String::from_utf8_lossy(&text).contains(signature),
+            "{command:?} holds the token"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_1_kill_9_under_load_loses_nothing_that_was_accepted() {
+    let (issuer, upstream) = parties(Duration::from_secs(10)).await;
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    let url = home.http("v1/traces");
+    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let load = tokio::spawn(async move {
+        let (client, mut accepted, mut sent) = (client(), 0, 0);
+        while !*stopped.borrow_and_update() {
+            let mut spans = telemetry::spans(20);
+            for span in &mut spans {
+                sent += 1;
+                span.span_id = u64::to_be_bytes(sent).to_vec();
+            }
+            if post(&client, &url, telemetry::traces(&[], spans)).await {
+                accepted += 20;
+            }
+        }
+        accepted
+    });
+    for kill in 0..KILLS {
+        // Something arrived since the last kill: the agent is in the middle of its work.
+        let before = upstream.record().delivered();
+        upstream.wait(|record| record.delivered() > before + 20).await;
+        home.kill_9();
+        let status = home.up();
+        assert!(status["agent"]["pid"].is_number(), "kill {kill}");
+    }
+    stop.send_replace(true);
+    let accepted: u64 = load.await.expect("the load ends");
+    upstream.wait(|record| record.delivered() >= accepted).await;
+    assert!(
+        home.text(&["down"])
+            .contains("everything that was accepted has been sent")
+    );
+}

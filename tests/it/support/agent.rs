@@ -1,0 +1,140 @@
+//! The real executable, with directories and an environment of its own.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A user on a plain machine, with settings in the environment.
+pub struct Home {
+    dir: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Home {
+    /// Any free ports, no upstream, no credential.
+    pub fn new() -> Home {
+        let home = Home {
+            dir: tempfile::tempdir().expect("a directory"),
+            environment: Vec::new(),
+        };
+        home.set("TAGALONG_LISTEN_GRPC", "127.0.0.1:0")
+            .set("TAGALONG_LISTEN_HTTP", "127.0.0.1:0")
+    }
+
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Home {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sends to `upstream`, with tokens that the issuer mints for each asking.
+    pub fn sending(self, upstream: &str, issuer: &str) -> Home {
+        let exec = serde_json::json!([executable(), "demo-token", "--issuer", issuer, "--audience", upstream]);
+        self.set("TAGALONG_EXPORT_ENDPOINT", upstream)
+            .set("TAGALONG_IDENTITY_CREDENTIAL", "exec")
+            .set("TAGALONG_IDENTITY_EXEC", exec.to_string())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(executable());
+        command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin");
+        for (name, below) in [
+            ("HOME", "home"),
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_RUNTIME_DIR", "run"),
+        ] {
+            command.env(name, self.path().join(below));
+        }
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the executable runs")
+    }
+
+    /// Standard output of a command that succeeds.
+    pub fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    pub fn up(&self) -> Value {
+        let output = self.run(&["up", "--strict"]);
+        assert!(
+            output.status.success(),
+            "up: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        self.status()
+    }
+
+    pub fn status(&self) -> Value {
+        serde_json::from_str(&self.text(&["status", "--json"])).expect("status is JSON")
+    }
+
+    pub fn pid(&self) -> Option<i32> {
+        self.status()["agent"]["pid"]
+            .as_i64()
+            .map(|pid| i32::try_from(pid).expect("a pid"))
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub fn kill_9(&self) {
+        let pid = self.pid().expect("an agent runs");
+        signal(pid, Signal::KILL);
+        while Path::new(&format!("/proc/{pid}")).exists() && !is_zombie(pid) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Where OTLP/HTTP is listened for, as a URL for a signal's path.
+    pub fn http(&self, path: &str) -> String {
+        let status = self.status();
+        format!(
+            "http://{}/{path}",
+            status["agent"]["endpoints"]["http"].as_str().expect("an agent runs")
+        )
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Without an agent, or with settings that are wrong on purpose, there is nothing to end.
+        let status: Value = serde_json::from_slice(&self.run(&["status", "--json"]).stdout).unwrap_or_default();
+        if let Some(pid) = status["agent"]["pid"].as_i64() {
+            signal(i32::try_from(pid).expect("a pid"), Signal::KILL);
+        }
+    }
+}
+
+pub fn signal(pid: i32, signal: Signal) {
+    let pid = Pid::from_raw(pid).expect("a pid is not 0");
+    kill_process(pid, signal).expect("our own child may be signalled");
+}
+
+/// Nobody may be there to reap a detached process; it is gone all the same.
+pub fn is_zombie(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_none_or(|rest| rest.trim_start().starts_with('Z'))
+}
+
+pub fn executable() -> &'static str {
+    env!("CARGO_BIN_EXE_tagalong")
+}
