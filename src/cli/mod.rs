@@ -233,11 +233,12 @@ impl Context {
     ) -> Result<crate::agent::control::Answer, Failure> {
         use std::io::ErrorKind;
         crate::agent::control::ask(&self.socket(), question, patience).map_err(|error| match error.kind() {
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            // Reset: it was killed between the question and the answer.
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
                 Failure::new(Kind::NotRunning, "no agent runs for this workspace").hint("start it with `tagalong up`")
             }
             _ => Failure::new(Kind::Failed, format!("the agent does not answer: {error}"))
-                .hint("see `tagalong logs`; `tagalong up` replaces an agent that is stuck"),
+                .hint("see `tagalong logs`; an agent that is stuck is safe to end with `kill -9`"),
         })
     }
 }
