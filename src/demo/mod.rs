@@ -34,7 +34,7 @@ pub struct Options {
 pub struct Report {
     /// Spans for which the agent answered with success.
     pub accepted: u64,
-    /// Distinct spans that reached upstream.
+    /// Accepted spans that reached upstream, each counted once; the agent's own spans are not among them.
     pub delivered: u64,
     /// Accepted spans that did not reach upstream. Anything but 0 is a broken promise.
     pub lost: u64,

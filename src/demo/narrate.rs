@@ -32,7 +32,7 @@ impl Narrator {
         }
         let rows = [
             ("spans accepted from the application", report.accepted),
-            ("of these delivered upstream", report.accepted - report.lost),
+            ("of these delivered upstream", report.delivered),
             ("lost", report.lost),
             ("delivered more than once", report.duplicates),
             ("tokens seen upstream", report.tokens),

@@ -42,6 +42,7 @@ pub(super) enum Protocol {
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     pub(super) spans: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) services: BTreeMap<String, u64>,
     pub(super) points: u64,
     pub(super) logs: u64,
     pub(super) resources: BTreeSet<BTreeMap<String, String>>,
@@ -136,9 +137,13 @@ pub(super) fn count(signal: Signal, payload: &Bytes) -> Result<Counted, String> 
                 .map_err(malformed)?
                 .resource_spans
             {
-                counted.resources.insert(strings(part.resource));
+                let resource = strings(part.resource);
+                let service = resource.get("service.name").cloned().unwrap_or_default();
                 let spans = part.scope_spans.into_iter().flat_map(|scope| scope.spans);
+                let before = counted.spans.len();
                 counted.spans.extend(spans.map(|span| (span.trace_id, span.span_id)));
+                *counted.services.entry(service).or_default() += (counted.spans.len() - before) as u64;
+                counted.resources.insert(resource);
             }
         }
         Signal::Metrics => {

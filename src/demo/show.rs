@@ -221,9 +221,13 @@ impl Show<'_> {
         self.narrator.say(&line);
     }
 
-    /// Accepted and delivered.
+    /// Accepted, and of these delivered. The agent's own spans are none of the application's.
     fn counts(&self) -> (u64, u64) {
-        (self.sample.accepted(), self.upstream.look(upstream::Record::delivered))
+        let accepted = self.sample.accepted();
+        let missing = self
+            .upstream
+            .look(|record| self.sample.missing(|key| record.spans.contains_key(key)));
+        (accepted, accepted.saturating_sub(missing))
     }
 
     /// Stops the application, waits for what is on its way, stops the agent, and reports.
@@ -250,10 +254,14 @@ impl Show<'_> {
             agent.stop().await?;
             self.narrator.say("agent     stopped");
         }
+        let accepted = sample.accepted();
+        let lost = self
+            .upstream
+            .look(|record| sample.missing(|key| record.spans.contains_key(key)));
         let report = self.upstream.look(|record| Report {
-            accepted: sample.accepted(),
-            delivered: record.delivered(),
-            lost: sample.missing(|key| record.spans.contains_key(key)),
+            accepted,
+            delivered: accepted - lost,
+            lost,
             tokens: record.tokens.len() as u64,
             rotations: self.issuer.minted().saturating_sub(self.starts),
             refused: record.refused,

@@ -80,6 +80,8 @@ pub struct Record {
     pub faulted: u64,
     /// How often each span came, by trace id and span id.
     pub spans: HashMap<(Vec<u8>, Vec<u8>), u64>,
+    /// How many spans came of each `service.name`; the agent's own are among them.
+    pub services: BTreeMap<String, u64>,
     /// Data points that came.
     pub points: u64,
     /// Log records that came.
@@ -273,6 +275,9 @@ impl Shared {
         }
         for span in counted.spans {
             *record.spans.entry(span).or_default() += 1;
+        }
+        for (service, spans) in counted.services {
+            *record.services.entry(service).or_default() += spans;
         }
         record.points += counted.points;
         record.logs += counted.logs;
