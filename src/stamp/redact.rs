@@ -30,7 +30,7 @@ pub struct Config {
     ///
     /// They are matched against each string by itself. One whose matches all start with one of a few texts of four
     /// bytes or more (`ACME-\d+`, `(?i)ticket-\d+`) costs next to nothing; with any other one, such as `\d{16}`, every
-    /// string of every batch is searched, in the order of half a microsecond per span.
+    /// string of every batch is searched, which was measured at three microseconds per span.
     pub patterns: Vec<String>,
     /// Further attribute keys (`*` stands for any run of characters), case-sensitive; their values are replaced.
     ///
