@@ -1,12 +1,23 @@
 //! From the resolved settings to each part's own `Config`, and to the stamp of the moment.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use super::Error;
 use crate::{
     config::{self, Config},
     export,
-    identity::{self, Principal, claims::Attributes, source},
+    identity::{
+        self, Principal,
+        claims::{Attributes, random_key},
+        secret::Secret,
+        source,
+    },
     intake::Stamps,
     stamp::{Stamp, redact},
     workspace::{Env, Platform, Workspace, vcs::Vcs},
@@ -94,12 +105,41 @@ pub(super) fn identity(env: &Env, config: &Config, workspace: &Workspace) -> Res
             config::Attributes::Pseudonym => Attributes::Pseudonym,
             config::Attributes::None => Attributes::None,
         },
-        pseudonym_key: settings.pseudonym_key.clone(),
+        pseudonym_key: match (&settings.pseudonym_key, settings.attributes) {
+            (None, config::Attributes::Pseudonym) => Some(kept_key(&config.dirs.state)?),
+            (key, _) => key.clone(),
+        },
         fallback: fallback(env, workspace),
         issuer: settings.issuer.clone(),
         ca_file: config.export.as_ref().and_then(|export| export.ca_file.clone()),
         clock: identity::clock::Clock::System,
     })
+}
+
+/// The key of this machine's pseudonyms, made at the first asking: with a new one a person would get a new pseudonym.
+fn kept_key(state: &Path) -> io::Result<Secret> {
+    let path = state.join("pseudonym-key");
+    if !path.exists() {
+        super::private_dir(state)?;
+        // Whole or not at all: half a key would be a key that can be guessed. The first of two that start at once wins.
+        let whole = state.join(format!("pseudonym-key.{}", std::process::id()));
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&whole)?;
+        file.write_all(random_key().expose().as_bytes())?;
+        file.sync_all()?;
+        let linked = fs::hard_link(&whole, &path);
+        fs::remove_file(&whole)?;
+        if let Err(error) = linked
+            && error.kind() != io::ErrorKind::AlreadyExists
+        {
+            return Err(error);
+        }
+    }
+    Ok(Secret::new(fs::read_to_string(&path)?))
 }
 
 /// Who sends where no token says so: the platform's word, or the OS user on a plain machine.
@@ -115,5 +155,18 @@ fn fallback(env: &Env, workspace: &Workspace) -> Principal {
                 .map_or_else(uid, str::to_owned);
             Principal::os_user(&hostname, &user)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_start_has_the_same_pseudonyms() {
+        let state = tempfile::tempdir().expect("a directory");
+        let first = kept_key(state.path()).expect("a key");
+        assert!(first.expose().len() >= 32);
+        assert_eq!(kept_key(state.path()).expect("a key").expose(), first.expose());
     }
 }
