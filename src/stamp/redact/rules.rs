@@ -175,20 +175,29 @@ impl Rules {
     }
 }
 
+/// Matches may overlap, and what one of them covered is seen again only in the next pass.
+const PASSES: usize = 8;
+
 /// `text` with everything that one of the patterns calls a secret replaced, and how many that were.
 pub(super) fn replace<'t>(patterns: &[Compiled], text: &'t [u8]) -> (Cow<'t, [u8]>, u64) {
     let mut text = Cow::Borrowed(text);
     let mut count = 0;
-    for (regex, is_secret) in patterns {
-        let mut found = 0;
-        let replaced = regex.replace_all(&text, |captures: &Captures| {
-            let replaced = replacement(captures, *is_secret);
-            found += u64::from(replaced.is_some());
-            replaced.unwrap_or_else(|| captures[0].to_vec())
-        });
-        if found > 0 {
-            text = Cow::Owned(replaced.into_owned());
-            count += found;
+    for _ in 0..PASSES {
+        let before = count;
+        for (regex, is_secret) in patterns {
+            let mut found = 0;
+            let replaced = regex.replace_all(&text, |captures: &Captures| {
+                let replaced = replacement(captures, *is_secret);
+                found += u64::from(replaced.is_some());
+                replaced.unwrap_or_else(|| captures[0].to_vec())
+            });
+            if found > 0 {
+                text = Cow::Owned(replaced.into_owned());
+                count += found;
+            }
+        }
+        if count == before {
+            break;
         }
     }
     (text, count)
