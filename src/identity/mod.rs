@@ -7,12 +7,14 @@ mod admit;
 pub mod claims;
 pub mod client;
 pub mod clock;
+pub mod discovery;
 mod machine;
 mod receiver;
 pub mod rotate;
 mod run;
 pub mod secret;
 pub mod source;
+pub mod web;
 
 use std::sync::Arc;
 

@@ -1,0 +1,177 @@
+//! One request to an issuer, one bounded answer. It refuses to repeat what a body says, and to send a secret in the
+//! clear to anywhere but this machine.
+
+use std::time::{Duration, SystemTime};
+
+use http::header;
+use url::{Host, Url};
+use zeroize::Zeroizing;
+
+/// Longer than an issuer takes that is going to answer.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
+/// Of the connection alone: a host that is not there is known to be so earlier.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Three tokens of the largest size, and what stands around them.
+const MAX_BODY: usize = 256 * 1024;
+
+/// What came back, whatever the status.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// The answer's `Date`.
+    pub date: Option<SystemTime>,
+    /// `Retry-After` in seconds.
+    pub retry_after: Option<Duration>,
+    /// It may hold tokens.
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Answer {
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The same question may have another answer in a while: 408, 429, 5xx.
+    pub fn is_transient(&self) -> bool {
+        matches!(self.status, 408 | 429 | 500..)
+    }
+
+    /// The body, if it is a JSON object; a captive portal's page is none, whatever its status says.
+    pub fn object(&self) -> Option<Object> {
+        serde_json::from_slice(&self.body).ok().map(Object)
+    }
+}
+
+/// A JSON object whose `Debug` prints `"..."`: tokens stand in it. Its texts are zeroed on drop.
+pub struct Object(serde_json::Map<String, serde_json::Value>);
+
+impl Object {
+    pub fn get(&self, name: &str) -> Option<&serde_json::Value> {
+        self.0.get(name)
+    }
+
+    /// A text that is not empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// The texts of a list; nothing for anything else.
+    pub fn texts(&self, name: &str) -> Vec<String> {
+        let items = self.0.get(name).and_then(serde_json::Value::as_array);
+        let texts = items.into_iter().flatten().filter_map(serde_json::Value::as_str);
+        texts.map(str::to_owned).collect()
+    }
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"...\"")
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        use zeroize::Zeroize;
+        for value in self.0.values_mut() {
+            if let serde_json::Value::String(text) = value {
+                text.zeroize();
+            }
+        }
+    }
+}
+
+/// Sends and reads to the end, within the limit.
+///
+/// # Errors
+/// No answer, or none of a size that an issuer gives: in words for people, without the URL. Worth another try.
+pub async fn ask(request: reqwest::RequestBuilder, whom: &str) -> Result<Answer, String> {
+    let mut response = request
+        .timeout(TIMEOUT)
+        .send()
+        .await
+        .map_err(|error| format!("{whom} cannot be reached ({})", kind(&error)))?;
+    let header = |name: header::HeaderName| response.headers().get(name)?.to_str().ok();
+    let mut answer = Answer {
+        status: response.status().as_u16(),
+        date: header(header::DATE).and_then(|value| httpdate::parse_http_date(value).ok()),
+        retry_after: header(header::RETRY_AFTER)
+            .and_then(|value| value.parse().ok())
+            .map(Duration::from_secs),
+        body: Zeroizing::new(Vec::with_capacity(16 * 1024)),
+    };
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if answer.body.len() + chunk.len() <= MAX_BODY => answer.body.extend_from_slice(&chunk),
+            Ok(Some(_)) => return Err(format!("{whom} answered with more than 256 KiB")),
+            Ok(None) => return Ok(answer),
+            Err(error) => return Err(format!("{whom} broke off ({})", kind(&error))),
+        }
+    }
+}
+
+/// Whether a secret may be sent to this address: over TLS, or to this machine.
+pub fn may_carry_secret(url: &Url) -> bool {
+    match url.scheme() {
+        "https" => url.host().is_some(),
+        "http" => is_loopback(url),
+        _ => false,
+    }
+}
+
+/// 127.0.0.0/8, `::1`, and the names that never leave the machine (RFC 6761 section 6.3).
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
+/// What went wrong, without the URL: it may hold what is nobody's business.
+fn kind(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "timeout"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "connection lost"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_goes_over_tls_or_stays_on_this_machine() {
+        let may = |url: &str| may_carry_secret(&Url::parse(url).expect("a URL"));
+        for fine in [
+            "https://id.example",
+            "http://127.0.0.1:8080/token",
+            "http://[::1]/",
+            "http://localhost:1/",
+            "http://issuer.localhost/",
+        ] {
+            assert!(may(fine), "{fine}");
+        }
+        for not in [
+            "http://id.example/token",
+            "http://localhost.example/",
+            "http://10.0.0.1/",
+            "ftp://127.0.0.1/",
+            "file:///etc/passwd",
+        ] {
+            assert!(!may(not), "{not}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_holds_tokens_prints_none() {
+        let object = Object(serde_json::Map::from_iter([(
+            "access_token".to_owned(),
+            "canary-1b".into(),
+        )]));
+        assert!(!format!("{object:?}").contains("canary"));
+    }
+}
