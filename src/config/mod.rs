@@ -10,6 +10,7 @@
 //! Everything that is wrong is said at once. Nothing in a repository is read, and nothing reads the environment later.
 
 mod dirs;
+mod identity;
 mod resolve;
 mod settings;
 #[cfg(test)]
@@ -122,6 +123,12 @@ pub struct Identity {
     pub audience: Option<String>,
     /// The only issuer to accept.
     pub issuer: Option<String>,
+    /// Who the agent is to the issuer.
+    pub client_id: Option<String>,
+    /// What to ask the issuer for.
+    pub scopes: Vec<String>,
+    /// Where the issuer gives tokens, if that is not to be discovered.
+    pub token_endpoint: Option<Url>,
     /// How much of the person is stamped.
     pub attributes: Attributes,
     /// The key of pseudonyms; none: a random one that stays here.

@@ -1,16 +1,17 @@
 //! From checked settings to the configuration: what is derived, and what only makes sense together.
 
 use super::{
-    Attributes, Compression, Config, ConfigError, Credential, DEFAULT_LOG, Dirs, Entry, Export, Identity, KEYS, Listen,
-    Loaded, Locations, Origin, Platform, Protocol, Redact, Secret, Settings, Spool, is_loopback, leads_to,
+    Compression, Config, ConfigError, DEFAULT_LOG, Dirs, Entry, Export, KEYS, Listen, Loaded, Locations, Origin,
+    Platform, Protocol, Redact, Settings, Spool, leads_to,
     settings::Written,
     value::{self, Value},
 };
 use crate::workspace::{self, Env};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use url::Url;
 
-const ENDPOINT: &str = "export.endpoint";
-const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+pub(super) const ENDPOINT: &str = "export.endpoint";
+pub(super) const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const OTEL_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 
 /// The last step of [`Config::load`].
@@ -139,107 +140,6 @@ impl Settings {
         true
     }
 
-    fn identity(&mut self, platform: Platform, export: Option<&Export>) -> Identity {
-        let (credential, reason) = self.credential(platform, export);
-        if let Some(export) = export {
-            self.derive(
-                "identity.audience",
-                &export.endpoint.origin().ascii_serialization(),
-                "export.endpoint",
-            );
-        }
-        Identity {
-            credential,
-            reason,
-            audience: self.text("identity.audience"),
-            issuer: self.text("identity.issuer"),
-            attributes: match self.text("identity.attributes").as_deref() {
-                Some("pseudonym") => Attributes::Pseudonym,
-                Some("none") => Attributes::None,
-                _ => Attributes::Full,
-            },
-            pseudonym_key: self.text("identity.pseudonym_key").map(Secret::new),
-        }
-    }
-
-    fn credential(&mut self, platform: Platform, export: Option<&Export>) -> (Credential, Option<String>) {
-        let setting = "identity.credential";
-        if export.is_some_and(|export| export.from_otel) {
-            self.set(setting, Value::Text("none".to_owned()), Origin::Derived(OTEL_ENDPOINT));
-            let reason = format!("The upstream is the one of {OTEL_ENDPOINT}, which never gets a credential.");
-            return (Credential::None, Some(reason));
-        }
-        let choice = self.text(setting).unwrap_or_default();
-        let by_kind = |settings: &Settings, kind: &str| match kind {
-            "file" => settings.text("identity.file").map(|path| Credential::File(path.into())),
-            "env" => settings.text("identity.env").map(Credential::Env),
-            "exec" => Some(Credential::Exec(settings.list("identity.exec"))).filter(|exec| {
-                // An empty list is "not set".
-                *exec != Credential::Exec(Vec::new())
-            }),
-            _ => None,
-        };
-        let origin = self.get(setting).origin.clone();
-        match choice.as_str() {
-            "gitpod" => (Credential::Gitpod, None),
-            "none" => (Credential::None, None),
-            "auto" => {
-                let set: Vec<Credential> = ["file", "env", "exec"]
-                    .iter()
-                    .filter_map(|k| by_kind(self, k))
-                    .collect();
-                let (credential, from, reason) = match (set.as_slice(), platform) {
-                    ([one], _) => (one.clone(), "what is set beside it", None),
-                    ([], Platform::Gitpod) => (Credential::Gitpod, "the platform", None),
-                    ([], Platform::Local) => {
-                        let reason = "A plain machine has no credential of its own, and none of identity.file, \
-                                      identity.env and identity.exec is set.";
-                        (Credential::None, "the platform", Some(reason.to_owned()))
-                    }
-                    _ => {
-                        let names: Vec<&str> = set.iter().map(Credential::as_str).collect();
-                        let problem = format!("\"auto\" cannot choose; expected one of {}", names.join(", "));
-                        self.refuse(setting, &origin, problem);
-                        (Credential::None, "the platform", None)
-                    }
-                };
-                self.set(
-                    setting,
-                    Value::Text(credential.as_str().to_owned()),
-                    Origin::Derived(from),
-                );
-                (credential, reason)
-            }
-            kind => match by_kind(self, kind) {
-                Some(credential) => (credential, None),
-                None => {
-                    self.refuse(
-                        setting,
-                        &origin,
-                        format!("\"{kind}\" needs identity.{kind}, which is not set"),
-                    );
-                    (Credential::None, None)
-                }
-            },
-        }
-    }
-
-    /// A token goes over plain HTTP to this machine only; better said here than at the first export.
-    fn refuse_bearer_in_the_clear(&mut self, identity: &Identity, export: Option<&Export>) {
-        let Some(export) = export else { return };
-        let is_clear = export.endpoint.scheme() == "http" && !is_loopback(&export.endpoint);
-        if is_clear && identity.credential != Credential::None {
-            let origin = self.get(ENDPOINT).origin.clone();
-            let credential = identity.credential.as_str();
-            let problem = format!(
-                "{} would carry a token in the clear; expected https, or identity.credential = \"none\" instead of \
-                 \"{credential}\"",
-                export.endpoint
-            );
-            self.refuse(ENDPOINT, &origin, problem);
-        }
-    }
-
     fn spool(&self, default: PathBuf) -> Spool {
         Spool {
             dir: self.text("spool.dir").map_or(default, PathBuf::from),
@@ -249,12 +149,12 @@ impl Settings {
         }
     }
 
-    fn set(&mut self, key: &'static str, value: Value, origin: Origin) {
+    pub(super) fn set(&mut self, key: &'static str, value: Value, origin: Origin) {
         self.values.insert(key, Written { value, origin });
     }
 
     /// Sets a text that nobody set.
-    fn derive(&mut self, key: &'static str, text: &str, from: &'static str) {
+    pub(super) fn derive(&mut self, key: &'static str, text: &str, from: &'static str) {
         if self.get(key).value.is_unset() {
             self.set(key, Value::Text(text.to_owned()), Origin::Derived(from));
         }
@@ -296,21 +196,28 @@ impl Settings {
 
     // A value of another kind than its key's does not get here; `Kind` sees to it.
 
-    fn text(&self, key: &str) -> Option<String> {
+    pub(super) fn text(&self, key: &str) -> Option<String> {
         match &self.get(key).value {
             Value::Text(text) if !text.is_empty() => Some(text.clone()),
             _ => None,
         }
     }
 
-    fn list(&self, key: &str) -> Vec<String> {
+    pub(super) fn url(&self, key: &str) -> Option<Url> {
+        match &self.get(key).value {
+            Value::Endpoint(url) => Some(url.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
         match &self.get(key).value {
             Value::List(items) => items.clone(),
             _ => Vec::new(),
         }
     }
 
-    fn headers(&self, key: &str) -> BTreeMap<String, String> {
+    pub(super) fn headers(&self, key: &str) -> BTreeMap<String, String> {
         match &self.get(key).value {
             Value::Headers(headers) => headers.clone(),
             _ => BTreeMap::new(),

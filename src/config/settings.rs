@@ -42,7 +42,7 @@ const fn secret(name: &'static str, kind: Kind) -> Key {
 }
 
 /// All keys, in the order of `default.toml`.
-pub(super) const KEYS: [Key; 32] = [
+pub(super) const KEYS: [Key; 35] = [
     key("listen.grpc", Kind::Address),
     key("listen.http", Kind::Address),
     key("listen.allowed_origins", Kind::Origins),
@@ -63,6 +63,9 @@ pub(super) const KEYS: [Key; 32] = [
     ),
     key("identity.audience", Kind::Text),
     key("identity.issuer", Kind::Text),
+    key("identity.client_id", Kind::Text),
+    key("identity.scopes", Kind::List),
+    key("identity.token_endpoint", Kind::SecretUrl),
     key("identity.attributes", Kind::Choice(&["full", "pseudonym", "none"])),
     key("identity.file", Kind::Path),
     key("identity.env", Kind::Variable),

@@ -194,6 +194,14 @@ fn every_key_has_a_variable() {
         ("TAGALONG_IDENTITY_CREDENTIAL", "none", "identity.credential", "none"),
         ("TAGALONG_IDENTITY_AUDIENCE", "aud", "identity.audience", "aud"),
         ("TAGALONG_IDENTITY_ISSUER", "https://i", "identity.issuer", "https://i"),
+        ("TAGALONG_IDENTITY_CLIENT_ID", "app", "identity.client_id", "app"),
+        ("TAGALONG_IDENTITY_SCOPES", "a,b", "identity.scopes", r#"["a", "b"]"#),
+        (
+            "TAGALONG_IDENTITY_TOKEN_ENDPOINT",
+            "https://i/token?a=b",
+            "identity.token_endpoint",
+            "https://i/token?a=b",
+        ),
         (
             "TAGALONG_IDENTITY_ATTRIBUTES",
             "pseudonym",

@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Address,
     /// An OTLP endpoint.
     Endpoint,
+    /// A URL that a secret may be sent to or come from.
+    SecretUrl,
     /// One of these; the empty one stands for "not set" where it is among them.
     Choice(&'static [&'static str]),
     /// Separated by commas in plain strings.
@@ -170,6 +172,9 @@ impl Kind {
             }
             Kind::Address => "an IP address and a port, such as 127.0.0.1:4317".into(),
             Kind::Endpoint => "an http or https URL without user, password, query and fragment".into(),
+            Kind::SecretUrl => {
+                "an https URL without user, password and fragment; http to this machine or link only".into()
+            }
             Kind::Choice(choices) => {
                 let named: Vec<&str> = choices.iter().copied().filter(|choice| !choice.is_empty()).collect();
                 format!("one of {}", named.join(", "))
@@ -189,7 +194,9 @@ impl Kind {
         let set = || Value::Text(text.to_owned());
         let value = match self {
             Kind::Text => Some(set()),
-            Kind::LongText(_) | Kind::Variable | Kind::Path | Kind::Endpoint if text.is_empty() => Some(unset()),
+            Kind::LongText(_) | Kind::Variable | Kind::Path | Kind::Endpoint | Kind::SecretUrl if text.is_empty() => {
+                Some(unset())
+            }
             Kind::LongText(least) => (text.chars().count() >= least).then(set),
             Kind::Variable => (!text.contains('=') && !text.chars().any(char::is_whitespace)).then(set),
             Kind::Path => Path::new(text).is_absolute().then(set),
@@ -201,6 +208,7 @@ impl Kind {
                 .map(|millis| Value::Duration(Duration::from_millis(millis))),
             Kind::Address => text.parse().ok().map(Value::Address),
             Kind::Endpoint => endpoint(text).map(Value::Endpoint),
+            Kind::SecretUrl => secret_url(text).map(Value::Endpoint),
             Kind::Choice(choices) => choices.contains(&text).then(set),
             _ => None,
         };
@@ -288,6 +296,22 @@ pub(super) fn endpoint(text: &str) -> Option<Url> {
         && url.query().is_none()
         && url.fragment().is_none();
     is_plain.then_some(url)
+}
+
+/// TLS, or an address that no packet leaves this machine or link for: there platforms serve tokens over plain HTTP.
+fn secret_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_near = super::is_loopback(&url)
+        || match url.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_link_local(),
+            Some(url::Host::Ipv6(ip)) => ip.is_unicast_link_local(),
+            _ => false,
+        };
+    let is_plain = url.host_str().is_some_and(|host| !host.is_empty())
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.fragment().is_none();
+    (is_plain && (url.scheme() == "https" || url.scheme() == "http" && is_near)).then_some(url)
 }
 
 fn is_origin(text: &str) -> bool {
