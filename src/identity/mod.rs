@@ -8,6 +8,7 @@ pub mod claims;
 pub mod client;
 pub mod clock;
 pub mod discovery;
+pub mod grant;
 mod machine;
 mod receiver;
 pub mod rotate;
