@@ -24,7 +24,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use super::serve::{Body, answer, body};
+use super::{
+    serve::{Body, answer, body},
+    upstream::Items,
+};
 use crate::otlp::Signal;
 
 pub(super) const INVALID_ARGUMENT: i32 = 3;
@@ -42,9 +45,7 @@ pub(super) enum Protocol {
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     pub(super) spans: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) services: BTreeMap<String, u64>,
-    pub(super) points: u64,
-    pub(super) logs: u64,
+    pub(super) services: BTreeMap<String, Items>,
     pub(super) resources: BTreeSet<BTreeMap<String, String>>,
 }
 
@@ -82,6 +83,15 @@ struct ProtoDuration {
     seconds: i64,
     #[prost(int32, tag = "2")]
     nanos: i32,
+}
+
+impl Counted {
+    fn note(&mut self, resource: Option<Resource>, items: Items) {
+        let resource = strings(resource);
+        let service = resource.get("service.name").cloned().unwrap_or_default();
+        self.services.entry(service).or_default().add(items);
+        self.resources.insert(resource);
+    }
 }
 
 impl Protocol {
@@ -137,13 +147,14 @@ pub(super) fn count(signal: Signal, payload: &Bytes) -> Result<Counted, String> 
                 .map_err(malformed)?
                 .resource_spans
             {
-                let resource = strings(part.resource);
-                let service = resource.get("service.name").cloned().unwrap_or_default();
                 let spans = part.scope_spans.into_iter().flat_map(|scope| scope.spans);
                 let before = counted.spans.len();
                 counted.spans.extend(spans.map(|span| (span.trace_id, span.span_id)));
-                *counted.services.entry(service).or_default() += (counted.spans.len() - before) as u64;
-                counted.resources.insert(resource);
+                let items = Items {
+                    spans: (counted.spans.len() - before) as u64,
+                    ..Items::default()
+                };
+                counted.note(part.resource, items);
             }
         }
         Signal::Metrics => {
@@ -151,9 +162,12 @@ pub(super) fn count(signal: Signal, payload: &Bytes) -> Result<Counted, String> 
                 .map_err(malformed)?
                 .resource_metrics
             {
-                counted.resources.insert(strings(part.resource));
                 let metrics = part.scope_metrics.iter().flat_map(|scope| &scope.metrics);
-                counted.points += metrics.map(|metric| points(metric.data.as_ref())).sum::<u64>();
+                let items = Items {
+                    points: metrics.map(|metric| points(metric.data.as_ref())).sum(),
+                    ..Items::default()
+                };
+                counted.note(part.resource, items);
             }
         }
         Signal::Logs => {
@@ -161,12 +175,12 @@ pub(super) fn count(signal: Signal, payload: &Bytes) -> Result<Counted, String> 
                 .map_err(malformed)?
                 .resource_logs
             {
-                counted.resources.insert(strings(part.resource));
-                counted.logs += part
-                    .scope_logs
-                    .iter()
-                    .map(|scope| scope.log_records.len() as u64)
-                    .sum::<u64>();
+                let records = part.scope_logs.iter().map(|scope| scope.log_records.len() as u64);
+                let items = Items {
+                    logs: records.sum(),
+                    ..Items::default()
+                };
+                counted.note(part.resource, items);
             }
         }
     }

@@ -69,6 +69,14 @@ pub enum Fault {
     Partial { rejected: i64, message: &'static str },
 }
 
+/// How much came of one service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Items {
+    pub spans: u64,
+    pub points: u64,
+    pub logs: u64,
+}
+
 /// What came in, as counts and identifiers.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
@@ -80,8 +88,8 @@ pub struct Record {
     pub faulted: u64,
     /// How often each span came, by trace id and span id.
     pub spans: HashMap<(Vec<u8>, Vec<u8>), u64>,
-    /// How many spans came of each `service.name`; the agent's own are among them.
-    pub services: BTreeMap<String, u64>,
+    /// How much came of each `service.name`; the agent's own is among them.
+    pub services: BTreeMap<String, Items>,
     /// Data points that came.
     pub points: u64,
     /// Log records that came.
@@ -110,6 +118,14 @@ struct Faults {
     // Each answers one request, before `standing` is looked at.
     once: VecDeque<Fault>,
     standing: Fault,
+}
+
+impl Items {
+    pub(super) fn add(&mut self, more: Items) {
+        self.spans += more.spans;
+        self.points += more.points;
+        self.logs += more.logs;
+    }
 }
 
 impl Record {
@@ -276,11 +292,11 @@ impl Shared {
         for span in counted.spans {
             *record.spans.entry(span).or_default() += 1;
         }
-        for (service, spans) in counted.services {
-            *record.services.entry(service).or_default() += spans;
+        for (service, items) in counted.services {
+            record.points += items.points;
+            record.logs += items.logs;
+            record.services.entry(service).or_default().add(items);
         }
-        record.points += counted.points;
-        record.logs += counted.logs;
         record.resources.extend(counted.resources);
         if matches!(fault, Fault::TakeThenReset) {
             record.faulted += 1;

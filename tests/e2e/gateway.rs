@@ -1,0 +1,141 @@
+//! Every program to an OpenTelemetry Collector that verifies tokens and writes what they say over what senders say.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use tagalong::{demo::issuer, otlp::Signal};
+
+use super::{
+    collector::Collector,
+    output::{self, Arrived},
+    sender::{COUNT, Sender},
+    workspace::{self, Workspace},
+};
+
+const AUDIENCE: &str = "https://gateway.example.com";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_item_arrives_once_under_the_name_that_the_gateway_verified() {
+    let issuer = workspace::issuer().await;
+    let collector = Collector::start(&issuer.url(), AUDIENCE);
+    let workspace = Workspace::new(
+        &issuer.url(),
+        &[
+            (
+                "TAGALONG_EXPORT_ENDPOINT",
+                &format!("http://{}", collector.endpoints.http),
+            ),
+            ("TAGALONG_IDENTITY_AUDIENCE", AUDIENCE),
+        ],
+    );
+    let endpoints = workspace.up();
+    let senders = Sender::all();
+    let running: Vec<_> = senders
+        .iter()
+        .map(|sender| sender.start(&workspace, &endpoints))
+        .collect();
+    for program in running {
+        program.finish();
+    }
+    // Past the agent, with the developer's own token: the gateway does not believe what it is told either.
+    let bearer = format!("Bearer {}", workspace.tagalong(&["token"]).trim());
+    assert_eq!(forge(&collector, Some(&bearer)).await, 200);
+    assert_eq!(forge(&collector, Some("Bearer forged")).await, 401);
+    assert_eq!(forge(&collector, None).await, 401);
+
+    let status = workspace.status();
+    // It drains before it stops, or says that it could not.
+    workspace.tagalong(&["down", "--timeout", "20s"]);
+    let written = collector.stop();
+
+    assert!(!written.contains("forged"));
+    let services = output::read(&written);
+    for sender in &senders {
+        let arrived = services.get(&sender.service).expect(&sender.service);
+        arrived_once(sender, arrived);
+    }
+    assert_eq!(services["direct"].spans.len(), 1);
+    assert!(
+        services.contains_key("tagalong"),
+        "the agent's own telemetry is there too"
+    );
+    named(&services);
+    assert!(issuer.minted() >= 3, "{} tokens were minted", issuer.minted());
+    balanced(&status, &senders);
+}
+
+fn arrived_once(sender: &Sender, arrived: &Arrived) {
+    let service = &sender.service;
+    assert_eq!(arrived.spans.len() as u64, sender.spans(), "{service}");
+    assert_eq!(arrived.logs, sender.logs(), "{service}");
+    let mut spans = arrived.spans.clone();
+    spans.sort_unstable();
+    spans.dedup();
+    assert_eq!(spans.len(), arrived.spans.len(), "{service}: spans came twice");
+    if sender.counts() {
+        let all: Vec<u64> = (0..COUNT).collect();
+        for numbers in [&arrived.span_numbers, &arrived.log_numbers] {
+            let mut numbers = numbers.clone();
+            numbers.sort_unstable();
+            assert_eq!(numbers, all, "{service}");
+        }
+        assert_eq!(arrived.steps, COUNT as f64, "{service}");
+    } else if sender.sends(Signal::Metrics) {
+        assert_eq!(arrived.points, COUNT, "{service}");
+    }
+}
+
+fn named(services: &BTreeMap<String, Arrived>) {
+    let person = issuer::Config::default();
+    let resources = services.values().flat_map(|arrived| &arrived.resources);
+    for resource in resources {
+        assert_eq!(resource["user.id"], person.user_id);
+        assert_eq!(resource["user.email"], person.email);
+        assert_eq!(resource["user.full_name"], person.name);
+        assert_eq!(resource["workspace.id"], workspace::ID);
+        assert!(resource["gateway.issuer"].starts_with("http://127.0.0.1:"));
+    }
+}
+
+/// Nothing was refused on either side, and what senders were told to be accepted is what they sent.
+fn balanced(status: &serde_json::Value, senders: &[Sender]) {
+    for (signal, sent) in [
+        ("traces", senders.iter().map(Sender::spans).sum::<u64>()),
+        ("logs", senders.iter().map(Sender::logs).sum()),
+    ] {
+        let books = &status["spool"]["books"][signal];
+        let accepted = books["accepted"].as_u64().unwrap();
+        // The agent's own spans are in the books too.
+        assert!((sent..sent + 50).contains(&accepted), "{signal}: {sent} sent, {books}");
+        assert_eq!(
+            (&books["rejected"], &books["set_aside"]),
+            (&0.into(), &0.into()),
+            "{signal}"
+        );
+    }
+    assert_eq!(status["export"]["unauthenticated_current"], 0);
+}
+
+/// One span in another's name; returns the HTTP status.
+async fn forge(collector: &Collector, bearer: Option<&str>) -> u16 {
+    let attribute = |key: &str, value: &str| json!({ "key": key, "value": { "stringValue": value } });
+    let request = json!({ "resourceSpans": [{
+        "resource": { "attributes": [
+            attribute("service.name", "direct"),
+            attribute("user.id", "forged"),
+            attribute("user.email", "forged@example.com"),
+            attribute("user.full_name", "forged"),
+            attribute("workspace.id", "forged"),
+        ]},
+        "scopeSpans": [{ "spans": [{ "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174" }] }],
+    }]});
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut post = client
+        .post(format!("http://{}/v1/traces", collector.endpoints.http))
+        .header("content-type", "application/json")
+        .body(request.to_string());
+    if let Some(bearer) = bearer {
+        post = post.header("authorization", bearer);
+    }
+    post.send().await.unwrap().status().as_u16()
+}
