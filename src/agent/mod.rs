@@ -169,6 +169,7 @@ impl Agent {
             spool_dir: config.spool.dir.clone(),
             spool_max_bytes: config.spool.max_bytes,
             endpoint: config.export.as_ref().map(|export| export.endpoint.to_string()),
+            wanted_audience: config.identity.audience.clone(),
             grpc: receiver.grpc_addr(),
             http: receiver.http_addr(),
             moved: receiver.moved().iter().map(ports::moved_text).collect(),

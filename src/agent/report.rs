@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{control::Answer, telemetry::Telemetry};
 use crate::{
     export::status::{LaneState, State as ExportState, Status as ExportStatus},
-    identity::{Current, Receiver, State},
+    identity::{Current, Receiver, State, claims::Claims},
     spool::Spool,
     view::status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Workspace},
     workspace,
@@ -28,6 +28,7 @@ pub(super) struct Facts {
     pub(super) spool_dir: PathBuf,
     pub(super) spool_max_bytes: u64,
     pub(super) endpoint: Option<String>,
+    pub(super) wanted_audience: Option<String>,
     pub(super) grpc: SocketAddr,
     pub(super) http: SocketAddr,
     pub(super) moved: Vec<String>,
@@ -61,7 +62,10 @@ impl Facts {
                 attributes: principal.attributes.iter().cloned().collect(),
                 trust: principal.trust,
             }),
-            credential: credential_status(&current),
+            credential: Credential {
+                wanted_audience: self.wanted_audience.clone(),
+                ..credential_status(&current)
+            },
             export: self.export_status(&spool),
             spool,
         }
@@ -123,6 +127,7 @@ impl Facts {
             unauthenticated_current: export.unauthenticated_current,
             unauthenticated_stale: export.unauthenticated_stale,
             not_taken,
+            last_error: export.last_error.clone(),
             ..books
         }
     }
@@ -146,6 +151,11 @@ pub fn workspace_status(workspace: &workspace::Workspace) -> Workspace {
 }
 
 fn credential_status(current: &Current) -> Credential {
+    let token = current
+        .credential
+        .as_ref()
+        .and_then(|credential| credential.token.as_ref());
+    let claims = token.and_then(|token| Claims::decode(token.expose()));
     Credential {
         source: current.source.to_owned(),
         state: current.state,
@@ -157,6 +167,12 @@ fn credential_status(current: &Current) -> Credential {
         rotations: current.rotations,
         failures: current.failures,
         trouble: current.trouble.clone(),
+        issuer: claims.as_ref().and_then(|claims| claims.text("iss")),
+        audiences: claims.as_ref().map_or_else(Vec::new, |claims| {
+            claims.audiences().into_iter().map(str::to_owned).collect()
+        }),
+        wanted_audience: None,
+        clock_skew: current.clock_skew(),
     }
 }
 

@@ -64,7 +64,10 @@ pub fn run(context: &Context, json: bool, send: bool) -> Result<(), Failure> {
     if json {
         say!("{}", serde_json::to_string(&links).map_err(std::io::Error::from)?);
     } else {
-        super::print(format_args!("{}", render(&links, super::colours(&context.env))));
+        super::print(format_args!(
+            "{}",
+            render(&links, super::screen::Screen::of(&context.env).colours)
+        ));
     }
     match links.iter().filter(|link| link.verdict == Verdict::Failed).count() {
         0 => Ok(()),

@@ -28,9 +28,6 @@ pub fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
             format!("stopped; {bytes} bytes are left in the spool"),
         )
         .hint("the next `tagalong up` in this workspace sends them")),
-        _ => Err(Failure::new(
-            Kind::Failed,
-            "the agent gave an answer that this version does not know",
-        )),
+        _ => Err(super::unknown_answer()),
     }
 }

@@ -3,7 +3,7 @@
 //! One file a command. No command prints a token but `token`, and none reads the environment but through [`Env`].
 #![expect(clippy::print_stderr, reason = "printing is what a command line does")]
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -17,11 +17,14 @@ macro_rules! say {
     ($($text:tt)*) => { $crate::cli::print(format_args!("{}\n", format_args!($($text)*))) };
 }
 
+mod completions;
+mod config;
 mod doctor;
 mod down;
 mod env;
 pub mod failure;
 mod logs;
+mod screen;
 mod spool;
 mod status;
 mod token;
@@ -70,11 +73,13 @@ enum Command {
     },
     /// Identity, credential, spool and export on one screen
     Status {
+        /// One JSON object on standard output
         #[arg(long)]
         json: bool,
     },
     /// Check every link from the platform to upstream, and say what to do about each that fails
     Doctor {
+        /// One JSON object on standard output
         #[arg(long)]
         json: bool,
         /// Send one marked span and wait until upstream has answered for it
@@ -85,11 +90,13 @@ enum Command {
     Whoami,
     /// Print the current credential, for other tools
     Token {
+        /// Who is to read it
         #[arg(long, value_enum, default_value_t = token::Format::Raw)]
         format: token::Format,
     },
     /// Print the environment that makes any OpenTelemetry SDK report here
     Env {
+        /// Who is to evaluate it
         #[arg(long, value_enum, default_value_t = env::Shell::Sh)]
         shell: env::Shell,
     },
@@ -107,7 +114,10 @@ enum Command {
     /// Every setting, its value, and where the value came from
     Config,
     /// Print a completion script
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell that is to complete
+        shell: clap_complete::Shell,
+    },
     #[command(name = "demo-token", hide = true)]
     DemoToken {
         #[arg(long)]
@@ -142,8 +152,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     let env = Env::from_process();
     match cli.command {
         Command::Completions { shell } => {
-            use clap::CommandFactory;
-            clap_complete::generate(shell, &mut Cli::command(), "tagalong", &mut std::io::stdout());
+            completions::run(shell);
             Ok(())
         }
         Command::Demo { duration, json } => demo(&duration, json),
@@ -168,7 +177,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Env { shell } => env::run(&Context::load(env, cli.set)?, shell),
         Command::Spool { command } => spool::run(&Context::load(env, cli.set)?, command),
         Command::Logs { follow } => logs::run(&Context::load(env, cli.set)?, follow),
-        Command::Config => config(&Context::load(env, cli.set)?),
+        Command::Config => config::run(&Context::load(env, cli.set)?),
     }
 }
 
@@ -237,25 +246,11 @@ impl Context {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
                 Failure::new(Kind::NotRunning, "no agent runs for this workspace").hint("start it with `tagalong up`")
             }
-            _ => Failure::new(Kind::Failed, format!("the agent does not answer: {error}"))
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => stuck(&self.socket(), patience),
+            _ => Failure::new(Kind::Failed, format!("the agent cannot be asked: {error}"))
                 .hint("see `tagalong logs`; an agent that is stuck is safe to end with `kill -9`"),
         })
     }
-}
-
-fn config(context: &Context) -> Result<(), Failure> {
-    let entries = context.loaded.entries();
-    let key_width = entries.iter().map(|entry| entry.key.len()).max().unwrap_or(0);
-    let value_width = entries.iter().map(|entry| entry.value.len()).max().unwrap_or(0).min(48);
-    for entry in entries {
-        say!(
-            "{:key_width$}  {:value_width$}  {}",
-            entry.key,
-            entry.value,
-            entry.origin
-        );
-    }
-    Ok(())
 }
 
 fn demo(duration: &str, json: bool) -> Result<(), Failure> {
@@ -281,6 +276,24 @@ fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Somebody holds the socket and says nothing.
+fn stuck(socket: &std::path::Path, patience: std::time::Duration) -> Failure {
+    let kill = match crate::agent::control::pid(socket) {
+        Some(pid) => format!("`kill -9 {pid}`"),
+        None => "`kill -9`".to_owned(),
+    };
+    let message = format!("the agent did not answer within {} s", patience.as_secs_f64());
+    Failure::new(Kind::Failed, message).hint(format!(
+        "see `tagalong logs`; an agent that is stuck is safe to end with {kill}: nothing that it accepted is lost"
+    ))
+}
+
+/// The running agent is of another version than this command line.
+fn unknown_answer() -> Failure {
+    Failure::new(Kind::Failed, "the agent gave an answer that this version does not know")
+        .hint("run `tagalong up`: it replaces an agent of another version")
+}
+
 /// Writes to standard output; a broken pipe ends the process with success.
 fn print(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
@@ -303,7 +316,5 @@ fn parse_duration(text: &str) -> Result<std::time::Duration, Failure> {
         .ok_or_else(|| Failure::new(Kind::Usage, format!("{text} is no duration")).hint("write it as 200ms, 10s or 1h"))
 }
 
-/// Whether standard output is a terminal that wants colours.
-fn colours(env: &Env) -> bool {
-    std::io::stdout().is_terminal() && env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb")
-}
+#[cfg(test)]
+mod tests;

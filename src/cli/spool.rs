@@ -17,9 +17,15 @@ pub enum Command {
     /// List what was set aside, with the reasons
     List,
     /// Send an entry (or `all`) again
-    Retry { id: String },
+    Retry {
+        /// As `list` names it, or `all`
+        id: String,
+    },
     /// Give an entry (or `all`) up for good
-    Drop { id: String },
+    Drop {
+        /// As `list` names it, or `all`
+        id: String,
+    },
 }
 
 pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
@@ -32,7 +38,7 @@ pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
 
 fn list(context: &Context) -> Result<(), Failure> {
     let Answer::SetAside(entries) = context.ask(&Ask::SetAside, PATIENCE)? else {
-        return Err(unknown());
+        return Err(super::unknown_answer());
     };
     if entries.is_empty() {
         say!("nothing is set aside");
@@ -54,7 +60,7 @@ fn list(context: &Context) -> Result<(), Failure> {
 fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) -> Result<(), Failure> {
     let ids = if id == "all" {
         let Answer::SetAside(entries) = context.ask(&Ask::SetAside, PATIENCE)? else {
-            return Err(unknown());
+            return Err(super::unknown_answer());
         };
         entries.into_iter().map(|entry| entry.id).collect()
     } else {
@@ -67,13 +73,8 @@ fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) ->
                 return Err(Failure::new(Kind::Failed, format!("{id}: {reason}"))
                     .hint("`tagalong spool list` names the entries"));
             }
-            _ => return Err(unknown()),
+            _ => return Err(super::unknown_answer()),
         }
     }
     Ok(())
-}
-
-fn unknown() -> Failure {
-    Failure::new(Kind::Failed, "the agent gave an answer that this version does not know")
-        .hint("run `tagalong up`: it replaces an agent of another version")
 }

@@ -8,9 +8,14 @@ use super::{
     Context,
     failure::{Failure, Kind},
 };
-use crate::agent::control::{Answer, Ask};
+use crate::{
+    agent::control::{Answer, Ask},
+    view::status::{Credential, Principal},
+};
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Seconds since 1970 at which the year 10000 begins.
+const YEAR_10000: u64 = 253_402_300_800;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Format {
@@ -31,10 +36,7 @@ pub fn run(context: &Context, format: Format) -> Result<(), Failure> {
         principal: _,
     } = context.ask(&Ask::Token, PATIENCE)?
     else {
-        return Err(Failure::new(
-            Kind::Failed,
-            "the agent gave an answer that this version does not know",
-        ));
+        return Err(super::unknown_answer());
     };
     let Some(token) = token else {
         return Err(
@@ -47,7 +49,7 @@ pub fn run(context: &Context, format: Format) -> Result<(), Failure> {
 }
 
 fn render(token: &str, expires_in: Option<f64>, format: Format, now: SystemTime) -> String {
-    let expiry = expires_in.map(|seconds| rfc3339(now + Duration::from_secs_f64(seconds.max(0.0))));
+    let expiry = expires_in.and_then(|seconds| rfc3339(now, seconds));
     match format {
         Format::Raw => token.to_owned(),
         Format::Json => serde_json::json!({"token": token, "expires_at": expiry}).to_string(),
@@ -61,38 +63,17 @@ fn render(token: &str, expires_in: Option<f64>, format: Format, now: SystemTime)
     }
 }
 
-/// UTC, to the second (RFC 3339). The days are counted as Howard Hinnant's `civil_from_days` does.
-fn rfc3339(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 {
-        month_shifted + 3
-    } else {
-        month_shifted - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        rest / 3600,
-        rest / 60 % 60,
-        rest % 60
-    )
+/// UTC, to the second (RFC 3339); none for what no calendar of four digits holds.
+fn rfc3339(now: SystemTime, seconds: f64) -> Option<String> {
+    let remaining = Duration::try_from_secs_f64(seconds.max(0.0)).ok()?;
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(YEAR_10000);
+    let end = now.checked_add(remaining).filter(|end| *end < last)?;
+    Some(humantime::format_rfc3339_seconds(end).to_string())
 }
 
 pub fn whoami(context: &Context) -> Result<(), Failure> {
     let Answer::Status(status) = context.ask(&Ask::Status, PATIENCE)? else {
-        return Err(Failure::new(
-            Kind::Failed,
-            "the agent gave an answer that this version does not know",
-        ));
+        return Err(super::unknown_answer());
     };
     let Some(principal) = status.principal else {
         return Err(
@@ -100,18 +81,33 @@ pub fn whoami(context: &Context) -> Result<(), Failure> {
                 .hint("`tagalong doctor` says which link is broken"),
         );
     };
-    say!("{}", super::status::principal_line(&principal));
-    say!("issuer   {}", principal.issuer);
-    say!("subject  {}", principal.subject);
-    for (key, value) in &principal.attributes {
-        say!("{key}  {value}");
-    }
-    say!(
-        "source   {}, {}",
-        status.credential.source,
-        super::status::expiry_text(&status.credential)
-    );
+    super::print(format_args!("{}", person(&principal, &status.credential)));
     Ok(())
+}
+
+/// Who, by what is stamped, and what says so.
+fn person(principal: &Principal, credential: &Credential) -> String {
+    let mut rows = vec![
+        ("issuer", principal.issuer.clone()),
+        ("subject", principal.subject.clone()),
+    ];
+    rows.extend(
+        principal
+            .attributes
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.clone())),
+    );
+    let source = match credential.source.as_str() {
+        "none" => "none".to_owned(),
+        source => format!("{source}, {}", super::status::expiry_text(credential)),
+    };
+    rows.push(("source", source));
+    let labels = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    let mut text = format!("{}\n", super::status::principal_line(principal));
+    for (label, value) in rows {
+        text.push_str(&format!("{label:labels$}  {value}\n"));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -119,12 +115,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_written_as_rfc_3339() {
-        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00Z");
-        assert_eq!(at(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(at(1_795_262_461), "2026-11-21T12:01:01Z");
+    fn an_end_is_written_as_rfc_3339_if_a_calendar_holds_it() {
+        let at = |seconds| rfc3339(SystemTime::UNIX_EPOCH, seconds);
+        assert_eq!(at(-1.0).as_deref(), Some("1970-01-01T00:00:00Z"));
+        assert_eq!(at(951_782_400.9).as_deref(), Some("2000-02-29T00:00:00Z"));
+        for endless in [1e12, 1e300, f64::INFINITY, f64::NAN] {
+            assert!(at(endless).is_none_or(|end| end.starts_with("1970")), "{endless}");
+        }
     }
 
     #[test]

@@ -48,6 +48,10 @@ fn start(context: &Context, options: Options) -> Result<(), Failure> {
     if context.workspace.prebuild {
         return Ok(());
     }
+    // A detached agent's starter has said them.
+    for notice in context.loaded.notices.iter().filter(|_| !options.detached) {
+        eprintln!("tagalong: {notice}");
+    }
     if options.foreground {
         return foreground(context, options.detached);
     }

@@ -166,7 +166,7 @@ impl Settings {
             let value = if key.secret {
                 value.render_masked()
             } else {
-                value.render()
+                key.kind.render(value)
             };
             Entry {
                 key: key.name,

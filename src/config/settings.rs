@@ -274,8 +274,10 @@ impl Settings {
             }
             Err(expected) => {
                 let shown = shown();
-                // In a URL, a user and password stand before an @, and a token after a question mark.
-                let found = if key.secret || shown.contains(['@', '?']) {
+                // In a URL, a user and password stand before an @, and a token after a question mark. A command's
+                // arguments may be anything.
+                let hides = key.secret || matches!(key.kind, Kind::Command);
+                let found = if hides || shown.contains(['@', '?']) {
                     "its value".to_owned()
                 } else {
                     shown

@@ -189,6 +189,14 @@ impl Kind {
         }
     }
 
+    /// As `tagalong config` shows it: of a command the program alone, because its arguments may hold what is secret.
+    pub(super) fn render(self, value: &Value) -> String {
+        match (self, value) {
+            (Kind::Command, Value::List(items)) if items.len() > 1 => format!("[{:?}, …]", items[0]),
+            _ => value.render(),
+        }
+    }
+
     fn scalar(self, text: &str) -> Result<Value, Expected> {
         let unset = || Value::Text(String::new());
         let set = || Value::Text(text.to_owned());

@@ -109,43 +109,12 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let mut stats = Stats {
-            set_aside: self.set_aside.load(Ordering::Relaxed),
-            ..Stats::default()
-        };
         let rings = lock(&self.caps).rings.clone();
-        let mut oldest: Option<u64> = None;
-        for log in self.all() {
-            let state = log.state();
-            if state.moved.is_some() {
-                continue;
-            }
-            let books = stats.books.entry(log.lane.clone()).or_default();
-            let settled = state.settled();
-            books.delivered += settled.delivered;
-            books.rejected += settled.rejected;
-            books.set_aside += settled.set_aside;
-            books.expired += settled.expired;
-            books.pending += state.pending_items();
-            if !rings.contains(&log.lane) {
-                stats.bytes += state.unsent_bytes();
-                oldest = [oldest, state.oldest()].into_iter().flatten().min();
-            }
+        Stats {
+            set_aside: self.set_aside.load(Ordering::Relaxed),
+            trouble: lock(&self.trouble).clone(),
+            ..stats(&self.all(), &rings)
         }
-        for books in stats.books.values_mut() {
-            let Books {
-                delivered,
-                rejected,
-                set_aside,
-                expired,
-                pending,
-                ..
-            } = *books;
-            books.accepted = delivered + rejected + set_aside + expired + pending;
-        }
-        stats.oldest = oldest.map(time);
-        stats.trouble = lock(&self.trouble).clone();
-        stats
     }
 
     /// Takes room for a record, if its lane and the spool have it.
@@ -211,6 +180,42 @@ impl Core {
     pub(super) fn now(&self) -> u64 {
         millis(SystemTime::now())
     }
+}
+
+/// What logs hold, `rings` by lane left out of what is unsent. What only the disk or its keeper knows stays empty.
+pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeSet<String>) -> Stats {
+    let mut stats = Stats::default();
+    let mut oldest: Option<u64> = None;
+    for log in logs {
+        let state = log.state();
+        if state.moved.is_some() {
+            continue;
+        }
+        let books = stats.books.entry(log.lane.clone()).or_default();
+        let settled = state.settled();
+        books.delivered += settled.delivered;
+        books.rejected += settled.rejected;
+        books.set_aside += settled.set_aside;
+        books.expired += settled.expired;
+        books.pending += state.pending_items();
+        if !rings.contains(&log.lane) {
+            stats.bytes += state.unsent_bytes();
+            oldest = [oldest, state.oldest()].into_iter().flatten().min();
+        }
+    }
+    for books in stats.books.values_mut() {
+        let Books {
+            delivered,
+            rejected,
+            set_aside,
+            expired,
+            pending,
+            ..
+        } = *books;
+        books.accepted = delivered + rejected + set_aside + expired + pending;
+    }
+    stats.oldest = oldest.map(time);
+    stats
 }
 
 /// Whether a name may be a directory's.

@@ -102,6 +102,44 @@ impl Disk for System {
     }
 }
 
+/// The operating system's file system for somebody who only looks: what would change anything is refused.
+#[derive(Debug)]
+pub(super) struct ReadOnly;
+
+impl Disk for ReadOnly {
+    fn create(&self, _: &Path) -> io::Result<File> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn open(&self, path: &Path) -> io::Result<File> {
+        Ok(Arc::new(SystemFile(fs::File::open(path)?)))
+    }
+
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn unlink(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
+        System.list(path)
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
 #[derive(Debug)]
 struct SystemFile(fs::File);
 

@@ -25,6 +25,7 @@ mod commit;
 mod core;
 mod cursor;
 mod disk;
+mod glance;
 mod keep;
 mod log;
 mod reader;

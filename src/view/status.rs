@@ -1,6 +1,7 @@
 //! The contract of `status --json`: plain values that the agent fills and that anyone may read.
 //!
-//! Fields are added, never renamed. Nothing secret has a place in here: there is no field for a token.
+//! Fields are added with a default, never renamed: a new command line must still understand an old agent.
+//! Nothing secret has a place in here: there is no field for a token.
 
 use std::collections::BTreeMap;
 
@@ -73,6 +74,17 @@ pub struct Credential {
     pub rotations: u64,
     pub failures: u64,
     pub trouble: Option<String>,
+    /// Who the token says that it is from (`iss`), and for (`aud`), where it is a JWT; read, not verified.
+    #[serde(default)]
+    pub issuer: Option<String>,
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// The audience that tokens are asked for.
+    #[serde(default)]
+    pub wanted_audience: Option<String>,
+    /// Seconds that the issuer's clock is ahead of this machine's, where a token or an answer told.
+    #[serde(default)]
+    pub clock_skew: Option<f64>,
 }
 
 /// What rests on the disk.
@@ -107,4 +119,7 @@ pub struct Export {
     pub unauthenticated_stale: u64,
     /// Signals that upstream does not take.
     pub not_taken: Vec<String>,
+    /// What upstream (or the way there) said against the last request that it did not take.
+    #[serde(default)]
+    pub last_error: Option<String>,
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod cli;
 mod exporter;
 mod exporter_identity;
 mod exporter_rows;

@@ -1,0 +1,116 @@
+//! How text is laid out for whoever looks: colours and the terminal's width on a terminal, plain long lines elsewhere.
+//!
+//! Words are wrapped, never cut: ids and URLs are there to be copied.
+
+use std::io::IsTerminal;
+
+use crate::workspace::Env;
+
+/// Narrower than this, a label gets a line of its own.
+const NARROW: usize = 60;
+
+/// What standard output is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Screen {
+    /// Whether ANSI colours are understood and wanted.
+    pub(super) colours: bool,
+    /// In columns; none where lines may be as long as they are.
+    pub(super) width: Option<usize>,
+}
+
+/// What a colour stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Label,
+    #[expect(dead_code, reason = "doctor is next")]
+    Good,
+    Notable,
+    Bad,
+}
+
+impl Screen {
+    /// Standard output as it is now. `NO_COLOR` (no-color.org) and `TERM=dumb` switch colours off.
+    pub(super) fn of(env: &Env) -> Screen {
+        let stdout = std::io::stdout();
+        if !stdout.is_terminal() {
+            return Screen::default();
+        }
+        let size = rustix::termios::tcgetwinsize(&stdout).ok();
+        Screen {
+            colours: env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb"),
+            // A terminal that does not know its size says 0.
+            width: size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0),
+        }
+    }
+
+    /// The text in a tone's colour.
+    pub(super) fn paint(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Label => "1",
+            Tone::Good => "32",
+            Tone::Notable => "33",
+            Tone::Bad => "31",
+        };
+        if self.colours {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    pub(super) fn is_narrow(self) -> bool {
+        self.width.is_some_and(|width| width < NARROW)
+    }
+
+    /// The text's words in lines that leave `indent` columns free; each line but the first begins with them.
+    pub(super) fn wrap(self, indent: usize, text: &str) -> String {
+        let room = self
+            .width
+            .map_or(usize::MAX, |width| width.saturating_sub(indent).max(1));
+        let mut wrapped = String::new();
+        let mut column = 0;
+        for word in text.split(' ') {
+            let length = word.chars().count();
+            if column > 0 && column + 1 + length > room {
+                wrapped.push('\n');
+                wrapped.extend(std::iter::repeat_n(' ', indent));
+                column = 0;
+            } else if column > 0 {
+                wrapped.push(' ');
+                column += 1;
+            }
+            wrapped.push_str(word);
+            column += length;
+        }
+        wrapped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn columns(width: usize) -> Screen {
+        Screen {
+            width: Some(width),
+            colours: false,
+        }
+    }
+
+    #[test]
+    fn words_are_wrapped_below_the_indent_and_never_cut() {
+        assert_eq!(
+            columns(16).wrap(4, "see `tagalong logs` of acme-app-0123456789"),
+            "see\n    `tagalong\n    logs` of\n    acme-app-0123456789"
+        );
+        assert_eq!(columns(3).wrap(4, "a b"), "a\n    b");
+    }
+
+    #[test]
+    fn without_a_terminal_lines_are_whole_and_plain() {
+        let screen = Screen::default();
+        let long = "word ".repeat(100);
+        assert_eq!(screen.wrap(4, &long), long);
+        assert_eq!(screen.paint(Tone::Bad, "FAIL"), "FAIL");
+    }
+}

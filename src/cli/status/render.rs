@@ -1,0 +1,278 @@
+//! The status as text. Pure: a status and a screen in, lines out.
+
+use crate::{
+    cli::screen::{Screen, Tone},
+    identity::State,
+    spool::Books,
+    view::status::{Credential, Principal, Spool, Status, Workspace},
+    workspace::Trust,
+};
+
+/// Columns that labels take.
+const LABELS: usize = 11;
+/// On a narrow screen, what stands below a label is indented by this.
+const BELOW: usize = 2;
+
+/// Lines, each with its label or below the last one.
+struct Lines {
+    screen: Screen,
+    text: String,
+}
+
+impl Lines {
+    fn add(&mut self, label: &str, text: &str) {
+        self.toned(label, None, text);
+    }
+
+    fn toned(&mut self, label: &str, tone: Option<Tone>, text: &str) {
+        let screen = self.screen;
+        let indent = if screen.is_narrow() { BELOW } else { LABELS };
+        let wrapped = screen.wrap(indent, text);
+        let wrapped = tone.map_or(wrapped.clone(), |tone| screen.paint(tone, &wrapped));
+        match (label, screen.is_narrow()) {
+            ("", _) => self.text.extend(std::iter::repeat_n(' ', indent)),
+            (label, false) => self
+                .text
+                .push_str(&screen.paint(Tone::Label, &format!("{label:<LABELS$}"))),
+            (label, true) => {
+                self.text.push_str(&screen.paint(Tone::Label, label));
+                self.text.push('\n');
+                self.text.extend(std::iter::repeat_n(' ', indent));
+            }
+        }
+        self.text.push_str(&wrapped);
+        self.text.push('\n');
+    }
+
+    /// A trouble, below the last label.
+    fn trouble(&mut self, text: &str) {
+        self.toned("", Some(Tone::Bad), text);
+    }
+}
+
+/// The whole screen.
+pub(super) fn render(status: &Status, screen: Screen) -> String {
+    let mut lines = Lines {
+        screen,
+        text: String::new(),
+    };
+    agent(status, &mut lines);
+    workspace(&status.workspace, &mut lines);
+    match &status.principal {
+        Some(principal) => lines.add("principal", &principal_line(principal)),
+        None if status.agent.is_none() => lines.add("principal", "the agent finds out who you are"),
+        None => lines.toned(
+            "principal",
+            Some(Tone::Notable),
+            "nobody yet: nothing leaves without a name",
+        ),
+    }
+    credential(status, &mut lines);
+    spool(status, &mut lines);
+    export(status, &mut lines);
+    lines.text
+}
+
+fn agent(status: &Status, lines: &mut Lines) {
+    let Some(agent) = &status.agent else {
+        return lines.toned("agent", Some(Tone::Notable), "not running; start it with `tagalong up`");
+    };
+    let uptime = duration_text(agent.uptime);
+    lines.add("agent", &format!("{}, pid {}, up {uptime}", agent.version, agent.pid));
+    lines.add(
+        "listening",
+        &format!("gRPC {}, HTTP {}", agent.endpoints.grpc, agent.endpoints.http),
+    );
+    for moved in &agent.moved {
+        lines.toned("", Some(Tone::Notable), moved);
+    }
+}
+
+fn workspace(workspace: &Workspace, lines: &mut Lines) {
+    let trust = workspace.trust.get("id").map_or("", |trust| trust_text(*trust));
+    let prebuild = if workspace.prebuild { ", a prebuild" } else { "" };
+    lines.add(
+        "workspace",
+        &format!("{} on {}{prebuild} ({trust})", workspace.id, workspace.platform),
+    );
+}
+
+fn credential(status: &Status, lines: &mut Lines) {
+    let credential = &status.credential;
+    let source = &credential.source;
+    if status.agent.is_none() {
+        let text = match source.as_str() {
+            "none" => "none: upstream gets no token".to_owned(),
+            source => format!("{source}; the agent asks for it"),
+        };
+        return lines.add("credential", &text);
+    }
+    if source == "none" {
+        lines.add("credential", "none: upstream gets no token");
+    } else {
+        let text = format!(
+            "{source}, {}, {}",
+            state_text(credential.state),
+            expiry_text(credential)
+        );
+        lines.toned("credential", state_tone(credential.state), &text);
+    }
+    if let Some(trouble) = &credential.trouble {
+        lines.trouble(trouble);
+    }
+}
+
+fn spool(status: &Status, lines: &mut Lines) {
+    let Spool {
+        bytes,
+        max_bytes,
+        oldest_age,
+        set_aside,
+        books,
+        trouble,
+        dir: _,
+    } = &status.spool;
+    let age = oldest_age.map_or(String::new(), |age| format!(", the oldest {} old", duration_text(age)));
+    let is_nearly_full = *max_bytes > 0 && bytes.saturating_mul(10) >= max_bytes.saturating_mul(9);
+    let text = format!("{} of {} unsent{age}", bytes_text(*bytes), bytes_text(*max_bytes));
+    lines.toned("spool", is_nearly_full.then_some(Tone::Bad), &text);
+    for (signal, books) in books {
+        lines.add("", &books_line(signal, books));
+    }
+    if *set_aside > 0 {
+        let entries = if *set_aside == 1 { "entry" } else { "entries" };
+        let text = format!("{set_aside} {entries} set aside: see `tagalong spool list`");
+        lines.toned("", Some(Tone::Notable), &text);
+    }
+    match trouble {
+        Some(trouble) if status.agent.is_some() => lines.trouble(&format!("{trouble}: senders are told to come again")),
+        Some(trouble) => lines.trouble(trouble),
+        None if is_nearly_full => lines.trouble("full: senders are told to come again"),
+        None => {}
+    }
+}
+
+fn export(status: &Status, lines: &mut Lines) {
+    let export = &status.export;
+    let Some(endpoint) = &export.endpoint else {
+        return lines.toned(
+            "export",
+            Some(Tone::Notable),
+            "no export.endpoint is set: telemetry is kept here as a ring and sent nowhere",
+        );
+    };
+    if status.agent.is_none() {
+        let waiting: u64 = status.spool.books.values().map(|books| books.pending).sum();
+        let text = match waiting {
+            _ if status.spool.trouble.is_some() => format!("to {endpoint}"),
+            0 => format!("to {endpoint}; nothing waits"),
+            1 => format!("to {endpoint}; 1 item waits for the next `tagalong up`"),
+            items => format!("to {endpoint}; {items} items wait for the next `tagalong up`"),
+        };
+        return lines.add("export", &text);
+    }
+    let tone = match export.state.as_str() {
+        "sending" => None,
+        "paused" => Some(Tone::Bad),
+        _ => Some(Tone::Notable),
+    };
+    lines.toned("export", tone, &export_text(&export.state, endpoint));
+    if let Some(trouble) = &export.trouble {
+        lines.trouble(trouble);
+    }
+    for signal in &export.not_taken {
+        let text = format!("upstream does not take {signal}; they are kept here as a ring");
+        lines.toned("", Some(Tone::Notable), &text);
+    }
+}
+
+fn export_text(state: &str, endpoint: &str) -> String {
+    match state {
+        "sending" => format!("sending to {endpoint}"),
+        "waiting" => format!("waiting for a credential, to send to {endpoint}"),
+        state => format!("{state}; upstream is {endpoint}"),
+    }
+}
+
+/// `traces: 12 accepted = 10 delivered + 2 pending`: what is zero is left out, unless all is.
+fn books_line(signal: &str, books: &Books) -> String {
+    let terms = [
+        (books.delivered, "delivered"),
+        (books.rejected, "rejected"),
+        (books.set_aside, "set aside"),
+        (books.expired, "expired"),
+        (books.pending, "pending"),
+    ];
+    let sum: Vec<String> = terms
+        .iter()
+        .filter(|(items, _)| *items > 0)
+        .map(|(items, what)| format!("{items} {what}"))
+        .collect();
+    if sum.is_empty() {
+        return format!("{signal}: {} accepted", books.accepted);
+    }
+    format!("{signal}: {} accepted = {}", books.accepted, sum.join(" + "))
+}
+
+/// Who, in one line, with how far that can be believed.
+pub(in crate::cli) fn principal_line(principal: &Principal) -> String {
+    let name = ["user.email", "user.name", "user.id", "user.hash"]
+        .iter()
+        .find_map(|key| principal.attributes.get(*key))
+        .unwrap_or(&principal.subject);
+    format!("{name} ({})", trust_text(principal.trust))
+}
+
+/// When the credential ends, in words.
+pub(in crate::cli) fn expiry_text(credential: &Credential) -> String {
+    let generation = credential.generation;
+    match credential.expires_in {
+        Some(seconds) if seconds > 0.0 => format!("generation {generation}, ends in {}", duration_text(seconds as u64)),
+        Some(_) => format!("generation {generation}, ended"),
+        None if generation > 0 => format!("generation {generation}, without an end"),
+        None => "none yet".to_owned(),
+    }
+}
+
+fn trust_text(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Verified => "verified",
+        Trust::Platform => "the platform's word",
+        Trust::Asserted => "asserted, not verified",
+    }
+}
+
+fn state_text(state: State) -> String {
+    serde_json::to_value(state)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+fn state_tone(state: State) -> Option<Tone> {
+    match state {
+        State::Fresh | State::Refreshing => None,
+        State::Boot | State::Acquiring | State::Degraded | State::Rejected => Some(Tone::Notable),
+        State::Starved | State::Denied | State::NeedsUser | State::Stopped => Some(Tone::Bad),
+    }
+}
+
+/// Seconds in words, as roughly as people say it.
+pub(in crate::cli) fn duration_text(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Bytes in words.
+pub(in crate::cli) fn bytes_text(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes / 1024),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}

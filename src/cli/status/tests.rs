@@ -1,0 +1,406 @@
+//! What a person reads, for each state.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::{
+    spool::Books,
+    view::status::{Agent, Endpoints, Principal, Workspace},
+    workspace::Trust,
+};
+
+/// An agent at work, with everything as it should be.
+pub(in crate::cli) fn at_work() -> Status {
+    let books = Books {
+        accepted: 1234,
+        delivered: 1200,
+        pending: 34,
+        ..Books::default()
+    };
+    Status {
+        agent: Some(Agent {
+            version: "0.1.0".to_owned(),
+            pid: 4711,
+            uptime: 3725,
+            session_id: "00ff".to_owned(),
+            endpoints: Endpoints {
+                grpc: "127.0.0.1:4317".to_owned(),
+                http: "127.0.0.1:4318".to_owned(),
+            },
+            moved: Vec::new(),
+            config: "c0ffee".to_owned(),
+        }),
+        workspace: Workspace {
+            platform: "gitpod".to_owned(),
+            id: "acme-shop-x1y2z3".to_owned(),
+            name: None,
+            instance_id: None,
+            url: None,
+            prebuild: false,
+            trust: BTreeMap::from([("id".to_owned(), Trust::Platform)]),
+        },
+        principal: Some(Principal {
+            issuer: "https://api.gitpod.io/idp".to_owned(),
+            subject: "1c9a".to_owned(),
+            attributes: BTreeMap::from([
+                ("user.id".to_owned(), "1c9a".to_owned()),
+                ("user.email".to_owned(), "ada@example.com".to_owned()),
+            ]),
+            trust: Trust::Verified,
+        }),
+        credential: Credential {
+            source: "gitpod".to_owned(),
+            state: State::Fresh,
+            expires_in: Some(2500.0),
+            generation: 3,
+            rotations: 2,
+            failures: 0,
+            trouble: None,
+            issuer: Some("https://api.gitpod.io/idp".to_owned()),
+            audiences: vec!["https://otel.example.com".to_owned()],
+            wanted_audience: Some("https://otel.example.com".to_owned()),
+            clock_skew: Some(0.0),
+        },
+        spool: Spool {
+            dir: "/workspace/.tagalong/spool".to_owned(),
+            bytes: 5000,
+            max_bytes: 1 << 30,
+            oldest_age: Some(2),
+            set_aside: 0,
+            books: BTreeMap::from([("traces".to_owned(), books)]),
+            trouble: None,
+        },
+        export: Export {
+            endpoint: Some("https://otel.example.com/".to_owned()),
+            state: "sending".to_owned(),
+            accepted: 1234,
+            delivered: 1200,
+            ..Export::default()
+        },
+    }
+}
+
+/// The same machine while no agent runs.
+pub(in crate::cli) fn at_rest() -> Status {
+    let mut status = at_work();
+    status.agent = None;
+    status.principal = None;
+    status.credential = Credential {
+        state: State::Stopped,
+        expires_in: None,
+        generation: 0,
+        issuer: None,
+        audiences: Vec::new(),
+        clock_skew: None,
+        ..status.credential
+    };
+    status.export.state = "off".to_owned();
+    status
+}
+
+fn plain(status: &Status) -> String {
+    render(status, Screen::default())
+}
+
+fn columns(status: &Status, width: usize) -> String {
+    let screen = Screen {
+        colours: false,
+        width: Some(width),
+    };
+    let text = render(status, screen);
+    let longest_word = text.split_whitespace().map(|word| word.chars().count()).max();
+    let longest_line = text.lines().map(|line| line.trim_end().chars().count()).max();
+    assert!(
+        longest_line <= Some(width).max(longest_word.map(|word| word + 11)),
+        "{text}"
+    );
+    text
+}
+
+#[test]
+fn an_agent_at_work() {
+    insta::assert_snapshot!(plain(&at_work()), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, fresh, generation 3, ends in 41 min
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+    export     sending to https://otel.example.com/
+    ");
+}
+
+#[test]
+fn no_agent_shows_what_waits_on_disk() {
+    insta::assert_snapshot!(plain(&at_rest()), @"
+    agent      not running; start it with `tagalong up`
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  the agent finds out who you are
+    credential gitpod; the agent asks for it
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+    export     to https://otel.example.com/; 34 items wait for the next `tagalong up`
+    ");
+}
+
+#[test]
+fn no_agent_and_nothing_set_up() {
+    let mut status = at_rest();
+    status.workspace.platform = "local".to_owned();
+    status.workspace.trust = BTreeMap::from([("id".to_owned(), Trust::Asserted)]);
+    status.credential.source = "none".to_owned();
+    status.spool = Spool {
+        max_bytes: 1 << 30,
+        ..Spool::default()
+    };
+    status.export = Export::default();
+    insta::assert_snapshot!(plain(&status), @"
+    agent      not running; start it with `tagalong up`
+    workspace  acme-shop-x1y2z3 on local (asserted, not verified)
+    principal  the agent finds out who you are
+    credential none: upstream gets no token
+    spool      0 B of 1.0 GiB unsent
+    export     no export.endpoint is set: telemetry is kept here as a ring and sent nowhere
+    ");
+}
+
+#[test]
+fn no_agent_and_a_spool_that_cannot_be_read() {
+    let mut status = at_rest();
+    status.spool.books.clear();
+    status.spool.trouble = Some("/srv/spool cannot be read: Permission denied (os error 13)".to_owned());
+    insta::assert_snapshot!(plain(&status), @"
+    agent      not running; start it with `tagalong up`
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  the agent finds out who you are
+    credential gitpod; the agent asks for it
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               /srv/spool cannot be read: Permission denied (os error 13)
+    export     to https://otel.example.com/
+    ");
+}
+
+#[test]
+fn a_credential_that_ran_out() {
+    let mut status = at_work();
+    status.credential.state = State::Starved;
+    status.credential.expires_in = Some(-3.0);
+    status.credential.trouble = Some("the credential command failed (exit status: 1)".to_owned());
+    status.export.state = "waiting".to_owned();
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, starved, generation 3, ended
+               the credential command failed (exit status: 1)
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+    export     waiting for a credential, to send to https://otel.example.com/
+    ");
+}
+
+#[test]
+fn nobody_is_known_yet() {
+    let mut status = at_work();
+    status.principal = None;
+    status.credential.state = State::Acquiring;
+    status.credential.expires_in = None;
+    status.credential.generation = 0;
+    status.export.state = "waiting".to_owned();
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  nobody yet: nothing leaves without a name
+    credential gitpod, acquiring, none yet
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+    export     waiting for a credential, to send to https://otel.example.com/
+    ");
+}
+
+#[test]
+fn upstream_denies() {
+    let mut status = at_work();
+    status.credential.state = State::Denied;
+    status.credential.trouble = Some("upstream knows the credential and forbids sending (403)".to_owned());
+    status.export.state = "paused".to_owned();
+    status.export.trouble = Some("HTTP 403: not in the group tracing".to_owned());
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, denied, generation 3, ends in 41 min
+               upstream knows the credential and forbids sending (403)
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+    export     paused; upstream is https://otel.example.com/
+               HTTP 403: not in the group tracing
+    ");
+}
+
+#[test]
+fn a_spool_that_is_full() {
+    let mut status = at_work();
+    status.spool.bytes = status.spool.max_bytes;
+    status.spool.oldest_age = Some(7200);
+    status.export.state = "paused".to_owned();
+    status.export.trouble = Some("connection refused".to_owned());
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, fresh, generation 3, ends in 41 min
+    spool      1.0 GiB of 1.0 GiB unsent, the oldest 2 h 0 min old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+               full: senders are told to come again
+    export     paused; upstream is https://otel.example.com/
+               connection refused
+    ");
+}
+
+#[test]
+fn a_disk_that_refuses() {
+    let mut status = at_work();
+    status.spool.trouble = Some("No space left on device (os error 28)".to_owned());
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, fresh, generation 3, ends in 41 min
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+               No space left on device (os error 28): senders are told to come again
+    export     sending to https://otel.example.com/
+    ");
+}
+
+#[test]
+fn something_was_set_aside_and_a_signal_is_not_taken() {
+    let mut status = at_work();
+    let books = status.spool.books.entry("traces".to_owned()).or_default();
+    (books.delivered, books.set_aside, books.rejected) = (1195, 3, 2);
+    status.spool.books.insert("metrics".to_owned(), Books::default());
+    status.spool.set_aside = 2;
+    status.export.not_taken = vec!["metrics".to_owned()];
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, fresh, generation 3, ends in 41 min
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               metrics: 0 accepted
+               traces: 1234 accepted = 1195 delivered + 2 rejected + 3 set aside + 34 pending
+               2 entries set aside: see `tagalong spool list`
+    export     sending to https://otel.example.com/
+               upstream does not take metrics; they are kept here as a ring
+    ");
+}
+
+#[test]
+fn ports_that_were_taken_and_no_upstream() {
+    let mut status = at_work();
+    if let Some(agent) = &mut status.agent {
+        agent.moved = vec![
+            "127.0.0.1:4318 is held by otelcol (pid 99); listening on 127.0.0.1:40001 instead (`tagalong env` tells programs)"
+                .to_owned(),
+        ];
+        agent.endpoints.http = "127.0.0.1:40001".to_owned();
+    }
+    status.credential.source = "none".to_owned();
+    status.export = Export {
+        state: "off".to_owned(),
+        ..Export::default()
+    };
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:40001
+               127.0.0.1:4318 is held by otelcol (pid 99); listening on 127.0.0.1:40001 instead (`tagalong env` tells programs)
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential none: upstream gets no token
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+    export     no export.endpoint is set: telemetry is kept here as a ring and sent nowhere
+    ");
+}
+
+#[test]
+fn eighty_columns() {
+    let mut status = at_work();
+    status.spool.books.entry("traces".to_owned()).or_default().rejected = 7;
+    status.credential.trouble = Some(
+        "no token from Gitpod: `gp` is not on the PATH; and over HTTP: the supervisor cannot be reached (no connection)"
+            .to_owned(),
+    );
+    insta::assert_snapshot!(columns(&status, 80), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, fresh, generation 3, ends in 41 min
+               no token from Gitpod: `gp` is not on the PATH; and over HTTP: the
+               supervisor cannot be reached (no connection)
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 7 rejected + 34 pending
+    export     sending to https://otel.example.com/
+    ");
+}
+
+#[test]
+fn forty_columns() {
+    let mut status = at_work();
+    status.credential.trouble = Some("the credential command failed (exit status: 1)".to_owned());
+    insta::assert_snapshot!(columns(&status, 40), @"
+    agent
+      0.1.0, pid 4711, up 1 h 2 min
+    listening
+      gRPC 127.0.0.1:4317, HTTP
+      127.0.0.1:4318
+    workspace
+      acme-shop-x1y2z3 on gitpod (the
+      platform's word)
+    principal
+      ada@example.com (verified)
+    credential
+      gitpod, fresh, generation 3, ends in
+      41 min
+      the credential command failed (exit
+      status: 1)
+    spool
+      4 KiB of 1.0 GiB unsent, the oldest 2
+      s old
+      traces: 1234 accepted = 1200 delivered
+      + 34 pending
+    export
+      sending to https://otel.example.com/
+    ");
+}
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    assert!(!plain(&at_work()).contains('\x1b'));
+    let mut status = at_work();
+    status.credential.state = State::Denied;
+    status.export.state = "waiting".to_owned();
+    let screen = Screen {
+        colours: true,
+        width: None,
+    };
+    insta::assert_snapshot!(render(&status, screen).replace('\x1b', "ESC"), @"
+    ESC[1magent      ESC[0m0.1.0, pid 4711, up 1 h 2 min
+    ESC[1mlistening  ESC[0mgRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    ESC[1mworkspace  ESC[0macme-shop-x1y2z3 on gitpod (the platform's word)
+    ESC[1mprincipal  ESC[0mada@example.com (verified)
+    ESC[1mcredential ESC[0mESC[31mgitpod, denied, generation 3, ends in 41 minESC[0m
+    ESC[1mspool      ESC[0m4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+    ESC[1mexport     ESC[0mESC[33mwaiting for a credential, to send to https://otel.example.com/ESC[0m
+    ");
+}

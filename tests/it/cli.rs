@@ -1,0 +1,286 @@
+//! The command line as its user meets it: the real executable, its words, its exit codes.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    os::unix::{net::UnixListener, process::ExitStatusExt},
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use rustix::process::Signal;
+
+use crate::support::{
+    agent::{Home, signal},
+    telemetry,
+};
+
+/// Nothing listens there: the port is reserved (RFC 6335) and none of ours.
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+/// Exit code and what was said on standard error, with what varies replaced.
+fn failure(home: &Home, arguments: &[&str]) -> String {
+    let output = home.run(arguments);
+    assert!(output.stdout.is_empty(), "{arguments:?} said something on stdout");
+    said(home, &output)
+}
+
+fn said(home: &Home, output: &Output) -> String {
+    let code = output.status.code().expect("it was not killed");
+    let text = String::from_utf8_lossy(&output.stderr).replace(&home.path().display().to_string(), "HOME");
+    format!("{}\nexit code {code}", text.trim_end())
+}
+
+#[test]
+fn no_command_is_a_question_for_help() {
+    let output = Home::new().run(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Usage: tagalong"));
+}
+
+#[test]
+fn wrong_words_are_said_with_the_right_ones() {
+    let home = Home::new();
+    insta::assert_snapshot!(failure(&home, &["upp"]), @"
+    error: unrecognized subcommand 'upp'
+
+      tip: a similar subcommand exists: 'up'
+
+    Usage: tagalong [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    exit code 2
+    ");
+    insta::assert_snapshot!(failure(&home, &["env", "--shell", "tcsh"]), @"
+    error: invalid value 'tcsh' for '--shell <SHELL>'
+      [possible values: sh, fish, json, dotenv]
+
+    For more information, try '--help'.
+    exit code 2
+    ");
+    insta::assert_snapshot!(failure(&home, &["down", "--timeout", "soon"]), @"
+    tagalong: soon is no duration
+      write it as 200ms, 10s or 1h
+    exit code 2
+    ");
+    insta::assert_snapshot!(failure(&home, &["--set", "export.endpoint", "status"]), @"
+    tagalong: --set export.endpoint is no setting
+      write it as --set section.key=value; `tagalong config` lists the keys
+    exit code 2
+    ");
+}
+
+#[test]
+fn wrong_settings_are_said_all_at_once() {
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_TIMEOUT", "soon")
+        .set("TAGALONG_EXPORT_ENDPONT", "https://otel.example.com");
+    insta::assert_snapshot!(failure(&home, &["status"]), @r#"
+    tagalong: 2 settings are wrong
+      export.endpont (TAGALONG_EXPORT_ENDPONT): there is no such setting; did you mean export.endpoint?
+      export.timeout (TAGALONG_EXPORT_TIMEOUT): "soon" is not accepted; expected a duration from 100ms to 10m, such as 200ms, 10s or 1h
+    exit code 2
+    "#);
+}
+
+#[test]
+fn without_an_agent_each_command_says_so() {
+    let home = Home::new();
+    insta::assert_snapshot!(failure(&home, &["whoami"]), @"
+    tagalong: no agent runs for this workspace
+      start it with `tagalong up`
+    exit code 3
+    ");
+    insta::assert_snapshot!(failure(&home, &["logs"]), @"
+    tagalong: there is no log to read at HOME/state/tagalong/agent.log: No such file or directory (os error 2)
+      an agent that was started with `tagalong up` writes one
+    exit code 1
+    ");
+    for command in [&["token"][..], &["env"], &["spool", "list"], &["spool", "retry", "all"]] {
+        assert_eq!(home.run(command).status.code(), Some(3), "{command:?}");
+    }
+    assert_eq!(home.text(&["down"]), "no agent runs for this workspace\n");
+}
+
+#[test]
+fn without_a_credential_there_is_no_token_to_print() {
+    let home = Home::new();
+    home.up();
+    insta::assert_snapshot!(failure(&home, &["token"]), @"
+    tagalong: there is no usable credential right now
+      `tagalong doctor` says which link is broken
+    exit code 4
+    ");
+    insta::assert_snapshot!(failure(&home, &["spool", "retry", "nonsense"]), @"
+    tagalong: nonsense: nothing of this id is set aside
+      `tagalong spool list` names the entries
+    exit code 1
+    ");
+    assert_eq!(home.text(&["spool", "list"]), "nothing is set aside\n");
+    assert!(home.text(&["whoami"]).contains("asserted, not verified"));
+}
+
+#[test]
+fn an_agent_that_hangs_is_named_with_the_way_to_end_it() {
+    let home = Home::new();
+    home.up();
+    home.text(&["down"]);
+    // Whoever holds the socket and never answers looks just like an agent that hangs.
+    let spool: PathBuf = home.path().join("state/tagalong/spool");
+    let path = tagalong::agent::control::socket_path(&home.path().join("run/tagalong"), &spool);
+    assert!(!path.exists(), "an agent that stops takes its socket along");
+    let _mute = UnixListener::bind(path).expect("a socket");
+    let text = failure(&home, &["status"]).replace(&std::process::id().to_string(), "PID");
+    insta::assert_snapshot!(text, @"
+    tagalong: the agent did not answer within 2 s
+      see `tagalong logs`; an agent that is stuck is safe to end with `kill -9 PID`: nothing that it accepted is lost
+    exit code 1
+    ");
+}
+
+#[test]
+fn what_waits_on_disk_is_shown_without_an_agent_and_sent_by_the_next() {
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", NOWHERE);
+    home.up();
+    let body = telemetry::traces(&[], telemetry::spans(7));
+    let posted = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client")
+        .post(home.http("v1/traces"))
+        .header("content-type", "application/x-protobuf")
+        .body(body)
+        .send();
+    assert!(posted.is_ok_and(|answer| answer.status().is_success()));
+    let before = home.status();
+    home.kill_9();
+    let after = home.status();
+    assert!(after["agent"].is_null());
+    for key in ["set_aside", "max_bytes", "dir"] {
+        assert_eq!(before["spool"][key], after["spool"][key], "{key}");
+    }
+    let pending = after["spool"]["books"]["traces"]["pending"].as_u64().expect("a number");
+    assert!(pending >= 7, "{after}");
+    assert!(after["spool"]["bytes"].as_u64() > Some(0));
+    assert!(after["spool"]["oldest_age"].is_number());
+    let text = home.text(&["status"]);
+    assert!(text.contains("wait for the next `tagalong up`"), "{text}");
+    let output = {
+        home.up();
+        home.run(&["down", "--timeout", "0ms"])
+    };
+    let text = said(&home, &output);
+    assert!(text.contains("bytes are left in the spool"), "{text}");
+    assert!(text.ends_with("exit code 5"), "{text}");
+}
+
+#[test]
+fn what_is_left_out_of_account_is_said_by_up_and_by_config() {
+    let home = Home::new().set("TAGALONG_ENDPOINT", "https://otel.example.com");
+    let notice = "TAGALONG_ENDPOINT is no setting and is not looked at.";
+    assert!(home.text(&["config"]).contains(notice));
+    let output = home.run(&["up"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains(notice));
+}
+
+#[test]
+fn promise_7_config_shows_no_argument_of_the_credential_command() {
+    let home = Home::new().set("TAGALONG_IDENTITY_EXEC", r#"["/bin/mint", "--key", "canary-1"]"#);
+    let text = home.text(&["config"]);
+    assert!(text.contains(r#"["/bin/mint", …]"#), "{text}");
+    assert!(!text.contains("canary"), "{text}");
+    let wrong = Home::new().set("TAGALONG_IDENTITY_EXEC", r#"["mint", "--key", "canary-2"]"#);
+    assert!(!failure(&wrong, &["config"]).contains("canary"));
+}
+
+#[test]
+fn env_speaks_each_shell_and_sh_understands_it() {
+    let home = Home::new();
+    home.up();
+    let port = home.http("").trim_end_matches('/').to_owned();
+    let form = |shell| {
+        home.text(&["env", "--shell", shell])
+            .replace(&port, "http://127.0.0.1:PORT")
+    };
+    insta::assert_snapshot!(form("sh"), @"
+    export OTEL_EXPORTER_OTLP_ENDPOINT='http://127.0.0.1:PORT'
+    export OTEL_EXPORTER_OTLP_PROTOCOL='http/protobuf'
+    export OTEL_TRACES_EXPORTER='otlp'
+    export OTEL_METRICS_EXPORTER='otlp'
+    export OTEL_LOGS_EXPORTER='otlp'
+    ");
+    insta::assert_snapshot!(form("fish"), @"
+    set -gx OTEL_EXPORTER_OTLP_ENDPOINT 'http://127.0.0.1:PORT'
+    set -gx OTEL_EXPORTER_OTLP_PROTOCOL 'http/protobuf'
+    set -gx OTEL_TRACES_EXPORTER 'otlp'
+    set -gx OTEL_METRICS_EXPORTER 'otlp'
+    set -gx OTEL_LOGS_EXPORTER 'otlp'
+    ");
+    insta::assert_snapshot!(form("dotenv"), @"
+    OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:PORT
+    OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+    OTEL_TRACES_EXPORTER=otlp
+    OTEL_METRICS_EXPORTER=otlp
+    OTEL_LOGS_EXPORTER=otlp
+    ");
+    insta::assert_snapshot!(form("json"), @r#"{"OTEL_EXPORTER_OTLP_ENDPOINT":"http://127.0.0.1:PORT","OTEL_EXPORTER_OTLP_PROTOCOL":"http/protobuf","OTEL_LOGS_EXPORTER":"otlp","OTEL_METRICS_EXPORTER":"otlp","OTEL_TRACES_EXPORTER":"otlp"}"#);
+    let script = format!("{}printf %s \"$OTEL_EXPORTER_OTLP_ENDPOINT\"", home.text(&["env"]));
+    let output = Command::new("sh").args(["-c", &script]).output().expect("a shell");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), port);
+}
+
+#[test]
+fn completions_are_scripts_of_their_shells() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = home.text(&["completions", shell]);
+        for command in ["status", "doctor", "completions"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+        assert!(
+            !script.contains("demo-token"),
+            "{shell}: what is hidden is not completed"
+        );
+        if ["bash", "zsh", "fish"].contains(&shell) {
+            parses(shell, &script);
+        }
+    }
+}
+
+/// The shell reads the script without running it, where the machine has the shell.
+fn parses(shell: &str, script: &str) {
+    let child = Command::new(shell).arg("-n").stdin(Stdio::piped()).spawn();
+    let Ok(mut child) = child else { return };
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(script.as_bytes()).expect("it reads");
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success(), "{shell}");
+}
+
+#[test]
+fn followed_logs_grow_and_end_at_sigint() {
+    let home = Home::new();
+    home.up();
+    let mut follower = home
+        .command(&["logs", "--follow"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(follower.stdout.take().expect("piped")).lines();
+    let mut wait_for = |text: &str| {
+        lines
+            .by_ref()
+            .map(|line| line.expect("a line"))
+            .find(|line| line.contains(text))
+            .expect("the log goes on")
+    };
+    wait_for("accepting telemetry");
+    home.text(&["down"]);
+    wait_for("stopped");
+    // The next start goes on in the same log.
+    home.up();
+    wait_for("accepting telemetry");
+    signal(i32::try_from(follower.id()).expect("a pid"), Signal::INT);
+    let status = follower.wait().expect("it ends");
+    assert_eq!(status.signal(), Some(2), "{status}");
+}
