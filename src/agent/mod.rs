@@ -29,6 +29,7 @@ use crate::{
     workspace::{Env, Workspace},
 };
 
+pub mod claim;
 pub mod control;
 pub mod detach;
 mod parts;
@@ -303,7 +304,8 @@ fn open_spool(config: &Config, workspace: &Workspace, session: &str) -> Result<S
         session: session.to_owned(),
         place: format!("{}\n{}", workspace.id, rustix::process::getuid().as_raw()),
     };
-    Spool::open(config).map_err(|error| match error.kind() {
+    let opened = Spool::open(config).and_then(|spool| claim::mark(&dir, &workspace.place).map(|()| spool));
+    opened.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Error::AnotherAgent(dir),
         _ => Error::Spool(dir, error),
     })

@@ -20,7 +20,7 @@ use crate::{
     },
     intake::Stamps,
     stamp::{Stamp, redact},
-    workspace::{Env, Platform, Workspace, vcs::Vcs},
+    workspace::{Env, Trust, Workspace, vcs::Vcs},
 };
 
 /// 32 hex digits that no other start has.
@@ -47,7 +47,8 @@ pub(super) fn redact(config: &Config) -> redact::Config {
 pub(super) fn stamps(workspace: &Workspace, session: &str) -> Stamps {
     let mut set = workspace.attributes();
     set.push(("workspace.session.id".to_owned(), session.to_owned()));
-    let vcs = Vcs::new(workspace.repository.clone());
+    let vcs = Vcs::new(workspace.checkout.clone());
+    let background = workspace.background();
     let newest: Mutex<Option<(u64, Arc<Stamp>)>> = Mutex::new(None);
     Box::new(move || {
         let (number, mut absent) = vcs.attributes();
@@ -57,7 +58,10 @@ pub(super) fn stamps(workspace: &Workspace, session: &str) -> Stamps {
         {
             return stamp.clone();
         }
-        absent.push(("deployment.environment.name".to_owned(), "development".to_owned()));
+        // Git has the word on what it knows; the platform says the rest.
+        let known: Vec<String> = absent.iter().map(|(key, _)| key.clone()).collect();
+        let rest = background.iter().filter(|(key, _)| !known.contains(key));
+        absent.extend(rest.cloned());
         let stamp = Arc::new(Stamp::new(vec!["user.", "workspace."], set.clone(), absent));
         *newest = Some((number, stamp.clone()));
         stamp
@@ -144,8 +148,9 @@ fn kept_key(state: &Path) -> io::Result<Secret> {
 
 /// Who sends where no token says so: the platform's word, or the OS user on a plain machine.
 fn fallback(env: &Env, workspace: &Workspace) -> Principal {
-    match (&workspace.owner, workspace.platform) {
-        (Some(owner), platform @ Platform::Gitpod) => Principal::platform(platform.as_str(), owner),
+    let is_told = workspace.trust.get("owner") == Some(&Trust::Platform);
+    match &workspace.owner {
+        Some(owner) if is_told => Principal::platform(workspace.platform.as_str(), owner),
         _ => {
             let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
             let uid = || format!("uid-{}", rustix::process::getuid().as_raw());

@@ -142,6 +142,9 @@ pub fn workspace_status(workspace: &workspace::Workspace) -> Workspace {
         instance_id: workspace.instance_id.clone(),
         url: workspace.url.clone(),
         prebuild: workspace.prebuild,
+        repository: workspace.repository.as_ref().and_then(|remote| remote.url.clone()),
+        reference: workspace.reference.clone(),
+        owner: workspace.owner.clone(),
         trust: workspace
             .trust
             .iter()

@@ -16,10 +16,6 @@ pub enum Shell {
 }
 
 pub fn run(context: &Context, shell: Shell) -> Result<(), Failure> {
-    // In a prebuild there is no agent to report to, and a hook that evaluates this must go on.
-    if context.workspace.prebuild {
-        return Ok(());
-    }
     if context.env.get("OTEL_CONFIG_FILE").is_some() {
         eprintln!("tagalong: OTEL_CONFIG_FILE is set: SDKs that honour it ignore these variables");
     }

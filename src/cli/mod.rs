@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{Config, Loaded, Locations},
-    workspace::{self, Env, Workspace},
+    workspace::{self, Env, Files, Workspace},
 };
 
 /// Prints a line; whoever closed the pipe has seen enough, and that is a success.
@@ -31,6 +31,9 @@ mod token;
 mod up;
 
 use failure::{Failure, Kind};
+
+/// Set to 1 or true, it makes every command a silent no-op that succeeds.
+const DISABLED: &str = "TAGALONG_DISABLED";
 
 /// Telemetry of this workspace, tagged with who and where, never lost, under a credential that rotates by itself.
 #[derive(Debug, Parser)]
@@ -139,8 +142,18 @@ pub struct Context {
 
 /// Parses the process's arguments, runs the command, and decides the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let failure = match run(cli) {
+    let env = Env::from_process();
+    let parsed = Cli::try_parse();
+    // Help and the version are for whoever asks, also then.
+    let asks = parsed.as_ref().is_err_and(|error| !error.use_stderr());
+    if env.says_yes(DISABLED) && !asks {
+        return ExitCode::SUCCESS;
+    }
+    let result = match parsed {
+        Ok(cli) => run(cli, env),
+        Err(error) => error.exit(),
+    };
+    let failure = match result {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
@@ -148,8 +161,12 @@ pub fn main() -> ExitCode {
     failure.exit_code()
 }
 
-fn run(cli: Cli) -> Result<(), Failure> {
-    let env = Env::from_process();
+fn run(cli: Cli, env: Env) -> Result<(), Failure> {
+    // Before any setting is read: a prebuild is not even told what is wrong with them.
+    let is_hook = matches!(cli.command, Command::Up { .. } | Command::Env { .. });
+    if is_hook && workspace::is_prebuild(&env, &Files::system()) {
+        return Ok(());
+    }
     match cli.command {
         Command::Completions { shell } => {
             completions::run(shell);
@@ -211,16 +228,19 @@ impl Context {
         };
         let mut files = Locations::of(&env);
         let mut loaded = load(&files)?;
-        // The ports of the last start are the agent's own too: an OTEL_* endpoint there is no upstream.
-        files.own = crate::agent::ports::remembered(&loaded.config.spool.dir);
-        if !files.own.is_empty() {
-            loaded = load(&files)?;
-        }
         let state = &loaded.config.dirs.state;
-        let workspace = workspace::detect(&env, &loaded.config.workspace, state).map_err(|error| {
+        let detected = workspace::detect(&env, &files.machine, &loaded.config.workspace, state);
+        let workspace = detected.map_err(|error| {
             Failure::new(Kind::Failed, format!("the workspace's id cannot be kept: {error}"))
                 .hint(format!("make {} writable, or set workspace.id", state.display()))
         })?;
+        let spool = crate::agent::claim::spool_of(&loaded.config.spool.dir, &workspace.place);
+        // The ports of the last start are the agent's own too: an OTEL_* endpoint there is no upstream.
+        files.own = crate::agent::ports::remembered(&spool);
+        if !files.own.is_empty() {
+            loaded = load(&files)?;
+        }
+        loaded.config.spool.dir = spool;
         Ok(Context {
             env,
             loaded,

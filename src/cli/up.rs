@@ -45,9 +45,6 @@ pub fn run(context: Result<Context, Failure>, options: Options) -> Result<(), Fa
 }
 
 fn start(context: &Context, options: Options) -> Result<(), Failure> {
-    if context.workspace.prebuild {
-        return Ok(());
-    }
     // A detached agent's starter has said them.
     for notice in context.loaded.notices.iter().filter(|_| !options.detached) {
         eprintln!("tagalong: {notice}");

@@ -2,7 +2,7 @@
 //!
 //! Nothing is made here: a prebuild must find no directory of ours afterwards.
 
-use crate::workspace::{Env, Platform};
+use crate::workspace::{Env, Files, Platform};
 use std::path::PathBuf;
 
 /// All that outlives a stop of a Gitpod Classic workspace is below `/workspace`.
@@ -32,19 +32,24 @@ pub struct Locations {
     /// Addresses that are known to be the agent's own besides those of `listen`: the ports that it really got, now or
     /// at its last start. An `OTEL_EXPORTER_OTLP_ENDPOINT` that leads there is no upstream.
     pub own: Vec<std::net::SocketAddr>,
+    /// What detection may look at of this machine.
+    pub machine: Files,
 }
 
 impl Dirs {
     /// The XDG directories (XDG Base Directory Specification 0.8: a relative path in a variable is ignored), and
-    /// `/workspace/.tagalong` for what lasts in a Gitpod workspace. `TAGALONG_HOME` replaces the directory of what
-    /// lasts. None if there is neither a home directory nor a replacement for it.
+    /// a directory for what lasts where the platform keeps another one than the home: `/workspace/.tagalong` on Gitpod
+    /// Classic, and `.tagalong` in `PROJECTS_ROOT` on Che. `TAGALONG_HOME` replaces that. None if there is neither a home directory nor a replacement for it.
     pub fn resolve(env: &Env, platform: Platform) -> Option<Dirs> {
         let absolute = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let config = config_dir(env);
         let state = match (absolute("TAGALONG_HOME"), platform) {
             (Some(home), _) => home,
             (None, Platform::Gitpod) => PathBuf::from(GITPOD_HOME),
-            (None, Platform::Local) => absolute("XDG_STATE_HOME")
+            (None, Platform::Che) if absolute("PROJECTS_ROOT").is_some() => {
+                absolute("PROJECTS_ROOT")?.join(".tagalong")
+            }
+            (None, _) => absolute("XDG_STATE_HOME")
                 .or_else(|| Some(home(env)?.join(".local/state")))?
                 .join(NAME),
         };
@@ -64,6 +69,7 @@ impl Locations {
             system: PathBuf::from("/etc").join(NAME).join("config.toml"),
             user: config_dir(env).map(|dir| dir.join("config.toml")),
             own: Vec::new(),
+            machine: Files::system(),
         }
     }
 }

@@ -65,10 +65,14 @@ impl Settings {
                 let (credential, from, reason) = match (set.as_slice(), platform) {
                     ([one], _) => (one.clone(), "what is set beside it", None),
                     ([], Platform::Gitpod) => (Credential::Gitpod, "the platform", None),
-                    ([], Platform::Local) => {
-                        let reason = "A plain machine has no credential of its own, and none of identity.file, \
-                                      identity.env and identity.exec is set.";
-                        (Credential::None, "the platform", Some(reason.to_owned()))
+                    ([], platform) => {
+                        let place = match platform {
+                            Platform::Local => "A plain machine has no credential of its own",
+                            _ => "No credential of this platform's own is known",
+                        };
+                        let reason =
+                            format!("{place}, and none of identity.file, identity.env and identity.exec is set.");
+                        (Credential::None, "the platform", Some(reason))
                     }
                     _ => {
                         let names: Vec<&str> = set.iter().map(Credential::as_str).collect();

@@ -19,12 +19,12 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
     let workspace = workspace::Config {
         id: settings.text("workspace.id"),
         name: settings.text("workspace.name"),
-        platform: settings.text("workspace.platform").map(|name| match name.as_str() {
-            "gitpod" => Platform::Gitpod,
-            _ => Platform::Local,
-        }),
+        // Another name than these does not get here.
+        platform: settings
+            .text("workspace.platform")
+            .and_then(|name| Platform::named(&name)),
     };
-    let platform = workspace::platform(env, &workspace);
+    let platform = workspace::platform(env, &files.machine, &workspace);
     let listen = settings.listen();
     let export = settings.export(env, &listen, files);
     let identity = settings.identity(platform, export.as_ref());

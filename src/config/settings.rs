@@ -6,13 +6,21 @@ use super::{
     Locations,
     value::{Kind, Value},
 };
-use crate::workspace::Env;
+use crate::workspace::{Env, Platform};
 use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 
 const DEFAULT: &str = include_str!("default.toml");
 const PREFIX: &str = "TAGALONG_";
 /// Stands for a key where none is to blame.
 const THE_FILE: &str = "the file";
+/// Variables of ours that are no settings.
+const OTHER_VARIABLES: [&str; 5] = [
+    "TAGALONG_DEVCONTAINER_ID",
+    "TAGALONG_DISABLED",
+    "TAGALONG_HOME",
+    "TAGALONG_LOG",
+    "TAGALONG_PREBUILD",
+];
 const MIB: u64 = 1024 * 1024;
 const DAY: u64 = 86_400_000;
 
@@ -40,6 +48,17 @@ const fn secret(name: &'static str, kind: Kind) -> Key {
         secret: true,
     }
 }
+
+/// What `workspace.platform` may be: nothing, or any platform's name.
+const PLATFORMS: [&str; 1 + Platform::ALL.len()] = {
+    let mut names = [""; 1 + Platform::ALL.len()];
+    let mut at = 0;
+    while at < Platform::ALL.len() {
+        names[at + 1] = Platform::ALL[at].as_str();
+        at += 1;
+    }
+    names
+};
 
 /// All keys, in the order of `default.toml`.
 pub(super) const KEYS: [Key; 35] = [
@@ -73,7 +92,7 @@ pub(super) const KEYS: [Key; 35] = [
     secret("identity.pseudonym_key", Kind::LongText(16)),
     key("workspace.id", Kind::Text),
     key("workspace.name", Kind::Text),
-    key("workspace.platform", Kind::Choice(&["", "gitpod", "local"])),
+    key("workspace.platform", Kind::Choice(&PLATFORMS)),
     key("spool.dir", Kind::Path),
     key("spool.max_bytes", Kind::Size(MIB, 1024 * 1024 * MIB)),
     key("spool.max_age", Kind::Duration(60_000, 3650 * DAY)),
@@ -235,7 +254,7 @@ impl Settings {
             let name = name.to_ascii_lowercase();
             let Some((section, key)) = name.split_once('_').filter(|(section, _)| sections().contains(section)) else {
                 // Not refused: other parts of ours, and other people's, name variables so too.
-                if !matches!(variable.as_str(), "TAGALONG_LOG" | "TAGALONG_HOME") {
+                if !OTHER_VARIABLES.contains(&variable.as_str()) {
                     self.notices
                         .push(format!("{variable} is no setting and is not looked at."));
                 }

@@ -1,6 +1,7 @@
 //! Precedence, locks, and what is said when settings are wrong.
 
 use super::*;
+use crate::workspace::Files;
 
 #[test]
 fn the_embedded_file_has_every_key_and_no_other() {
@@ -27,6 +28,7 @@ fn nowhere() -> Locations {
         system: "/nonexistent/system.toml".into(),
         user: None,
         own: Vec::new(),
+        machine: Files::below("/nonexistent"),
     }
 }
 
@@ -76,6 +78,7 @@ impl Machine {
             system: path("system.toml"),
             user: Some(path("user.toml")),
             own: Vec::new(),
+            machine: Files::below(self.dir.path()),
         }
     }
 

@@ -51,6 +51,15 @@ pub struct Workspace {
     pub instance_id: Option<String>,
     pub url: Option<String>,
     pub prebuild: bool,
+    /// The repository that it was made for, as a web address without anything secret in it.
+    #[serde(default)]
+    pub repository: Option<String>,
+    /// The branch or tag that it was made for.
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// The platform's word for who created it.
+    #[serde(default)]
+    pub owner: Option<String>,
     pub trust: BTreeMap<String, Trust>,
 }
 

@@ -1,28 +1,31 @@
 //! A plain machine: a name from the host, and a random id that is made once and kept.
 //!
 //! The id is not derived from the hardware or from `/etc/machine-id`: those are shared by clones and by containers, and
-//! they would follow a person from one tool to the next.
+//! they would follow a person from one tool to the next. Beside it stands where it was made ([`super::place`]): a copy
+//! of the file that wakes up elsewhere is not the same machine, and gets an id of its own.
 
-use super::{Env, Platform, Trust, Workspace, gitpod};
+use super::{Files, Platform, Trust, Workspace, place};
 use std::{
     fs,
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 const ID_FILE: &str = "workspace-id";
 const ID_BYTES: usize = 16;
 
-/// All that a plain machine says without an id. A headless Gitpod stays a prebuild, whatever the settings call it.
-pub(super) fn detect(env: &Env) -> Workspace {
-    let mut workspace = Workspace::unknown(Platform::Local, gitpod::is_prebuild(env), Trust::Asserted);
-    let host = rustix::system::uname().nodename().to_string_lossy().trim().to_owned();
-    if !host.is_empty() {
-        workspace.name = Some(host);
-        workspace.trust.insert("name", Trust::Asserted);
-    }
-    workspace
+/// What the file holds: the id in its first line, and where it was made in the second, if that is known.
+struct Kept {
+    id: String,
+    born: Option<String>,
+}
+
+/// All that a plain machine says without an id.
+pub(super) fn detect(files: &Files) -> Workspace {
+    let mut workspace = Workspace::unknown(Platform::Local, Trust::Asserted);
+    workspace.name = files.host_name();
+    workspace.trusting(Trust::Asserted)
 }
 
 /// A new id: 32 hex digits.
@@ -35,50 +38,79 @@ pub(super) fn random_id() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The id that `state_dir` keeps, made now if there is none. Two processes that make it at once end with one id.
+/// The id that `state_dir` keeps, made now if there is none, or if what is there was copied from another machine. Two
+/// processes that make it at once end with one id.
 ///
 /// # Errors
 /// If the directory or the file can be neither read nor made.
-pub(super) fn kept_id(state_dir: &Path) -> io::Result<String> {
+pub(super) fn kept_id(files: &Files, state_dir: &Path) -> io::Result<String> {
     let path = state_dir.join(ID_FILE);
-    if let Some(id) = read_id(&path)? {
-        return Ok(id);
+    let born = place::birthplace(files, state_dir);
+    let is_ours = |kept: &Kept| kept.born.is_none() || born.is_none() || kept.born == born;
+    match read(&path)? {
+        Some(kept) if is_ours(&kept) => return Ok(kept.id),
+        Some(_) => {
+            // Whoever holds the directory's lock throws the copy away; whoever comes second finds the new file.
+            let _lock = lock(state_dir);
+            if read(&path)?.is_some_and(|kept| !is_ours(&kept)) {
+                fs::remove_file(&path)?;
+            }
+            make(&path, state_dir, born.as_deref())?;
+        }
+        None => {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+            make(&path, state_dir, born.as_deref())?;
+        }
     }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    let kept = read(&path)?;
+    kept.map(|kept| kept.id)
+        .ok_or_else(|| io::Error::other(format!("{} did not keep what was written to it", path.display())))
+}
+
+/// Written aside and linked in: the name appears with its content, and linking fails where another process was first.
+fn make(path: &Path, state_dir: &Path, born: Option<&str>) -> io::Result<()> {
     let id = random_id()?;
-    // Written aside and linked in: the name appears with its content, and linking fails where another process was first.
-    let draft = state_dir.join(format!(".{ID_FILE}.{id}"));
+    let draft: PathBuf = state_dir.join(format!(".{ID_FILE}.{id}"));
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&draft)?;
-    let written = file
-        .write_all(format!("{id}\n").as_bytes())
-        .and_then(|()| file.sync_all());
-    let placed = written.and_then(|()| match fs::hard_link(&draft, &path) {
+    let text = [&id, "\n", born.unwrap_or_default(), "\n"].concat();
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let placed = written.and_then(|()| match fs::hard_link(&draft, path) {
         // A damaged file is as good as none, and so is a file system without links: then the last one stays.
-        Err(_) if read_id(&path)?.is_none() => fs::rename(&draft, &path),
+        Err(_) if read(path)?.is_none() => fs::rename(&draft, path),
         _ => Ok(()),
     });
-    drop(file);
     match fs::remove_file(&draft) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => placed.and(Err(error))?,
-        _ => placed?,
+        Err(error) if error.kind() != io::ErrorKind::NotFound => placed.and(Err(error)),
+        _ => placed,
     }
-    read_id(&path)?.ok_or_else(|| io::Error::other(format!("{} did not keep what was written to it", path.display())))
+}
+
+/// Held until it is dropped. A file system without locks has none to give, and then the last one stays.
+fn lock(dir: &Path) -> Option<fs::File> {
+    let dir = fs::File::open(dir).ok()?;
+    rustix::fs::flock(&dir, rustix::fs::FlockOperation::LockExclusive).ok()?;
+    Some(dir)
 }
 
 /// None if there is no file, or if it holds no id.
-fn read_id(path: &Path) -> io::Result<Option<String>> {
+fn read(path: &Path) -> io::Result<Option<Kept>> {
     let file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    file.take(256).read_to_end(&mut bytes)?;
-    let id = String::from_utf8_lossy(&bytes).trim().to_owned();
+    file.take(512).read_to_end(&mut bytes)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut lines = text.trim_start().lines().map(str::trim);
+    let id = lines.next().unwrap_or_default().to_owned();
     let is_id = (8..=128).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    Ok(is_id.then_some(id))
+    Ok(is_id.then(|| Kept {
+        id,
+        born: lines.next().filter(|born| !born.is_empty()).map(str::to_owned),
+    }))
 }

@@ -11,6 +11,7 @@ mod exporter_rows;
 mod exporter_tls;
 mod gitpod;
 mod identity;
+mod places;
 mod receiver;
 mod receiver_door;
 mod receiver_grpc;

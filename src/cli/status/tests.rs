@@ -37,6 +37,9 @@ pub(in crate::cli) fn at_work() -> Status {
             instance_id: None,
             url: None,
             prebuild: false,
+            repository: None,
+            reference: None,
+            owner: None,
             trust: BTreeMap::from([("id".to_owned(), Trust::Platform)]),
         },
         principal: Some(Principal {

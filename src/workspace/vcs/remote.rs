@@ -113,7 +113,7 @@ impl Remote {
     }
 
     /// `vcs.repository.*`, `vcs.owner.name` and `vcs.provider.name` (semantic conventions, "VCS").
-    pub(super) fn attributes(&self) -> Vec<(String, String)> {
+    pub(in crate::workspace) fn attributes(&self) -> Vec<(String, String)> {
         let pairs = [
             ("vcs.repository.url.full", self.url.as_deref()),
             ("vcs.repository.name", Some(self.name.as_str())),

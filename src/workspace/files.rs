@@ -1,0 +1,64 @@
+//! The files of this machine that detection may look at: the one seam through which it reads anything.
+//!
+//! It reads small regular files only, never waits for a device or a pipe, and takes what it cannot read for absent:
+//! a place that cannot be looked at makes no claim. It refuses nothing by name; what is read is the families' business.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+/// More than any file that says where we are, and little enough to be read at every start.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// A root directory below which absolute paths are looked up: `/`, or a test's.
+#[derive(Clone, Debug)]
+pub struct Files {
+    root: PathBuf,
+}
+
+impl Files {
+    /// This machine's.
+    pub fn system() -> Files {
+        Files::below("/")
+    }
+
+    /// With `root` in place of `/`.
+    pub fn below(root: impl Into<PathBuf>) -> Files {
+        Files { root: root.into() }
+    }
+
+    /// The text of a regular file; none if there is none, or if it is too long or no text.
+    pub(super) fn read(&self, path: impl AsRef<Path>) -> Option<String> {
+        let path = self.at(path.as_ref());
+        // Asked before it is opened: opening a pipe would wait for its writer.
+        fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        let mut text = String::new();
+        fs::File::open(path)
+            .ok()?
+            .take(MAX_BYTES)
+            .read_to_string(&mut text)
+            .ok()?;
+        Some(text)
+    }
+
+    /// The first line of a file, without blanks around it; none if nothing is left.
+    pub(super) fn word(&self, path: impl AsRef<Path>) -> Option<String> {
+        let text = self.read(path)?;
+        let word = text.lines().next()?.trim();
+        (!word.is_empty()).then(|| word.to_owned())
+    }
+
+    /// This machine's or container's name, as its kernel has it.
+    pub(super) fn host_name(&self) -> Option<String> {
+        self.word("/proc/sys/kernel/hostname").or_else(|| {
+            let name = rustix::system::uname().nodename().to_string_lossy().trim().to_owned();
+            (!name.is_empty()).then_some(name)
+        })
+    }
+
+    fn at(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+}

@@ -1,0 +1,186 @@
+//! The real executable in the places that a platform makes: where nobody is, where it is switched off, and where one
+//! snapshot wakes up twice.
+
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tagalong::otlp::Signal;
+
+use crate::support::{agent::Home, telemetry};
+
+/// What each platform says of a prebuild, and what says it where no platform does.
+const PREBUILDS: [(&str, &[(&str, &str)]); 5] = [
+    (
+        "Gitpod",
+        &[("GITPOD_WORKSPACE_ID", "acme-app-abc"), ("GITPOD_HEADLESS", "true")],
+    ),
+    ("Codespaces", &[("CODESPACES", "true"), ("GITHUB_ACTIONS", "true")]),
+    ("Coder", &[("CODER", "true"), ("CODER_WORKSPACE_IS_PREBUILD", "true")]),
+    (
+        "Ona, told by its prebuild task",
+        &[("GITPOD_ENVIRONMENT_ID", "0190"), ("TAGALONG_PREBUILD", "true")],
+    ),
+    ("an image's build", &[("TAGALONG_PREBUILD", "1")]),
+];
+
+fn in_place(variables: &[(&str, &str)]) -> Home {
+    let home = Home::new();
+    let below = home.path().join("kept").display().to_string();
+    variables
+        .iter()
+        .fold(home, |home, (name, value)| home.set(name, *value))
+        .set("TAGALONG_HOME", below)
+}
+
+fn entries(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn in_a_prebuild_whatever_would_start_something_is_silent_succeeds_and_leaves_no_file() {
+    for (platform, variables) in PREBUILDS {
+        // Wrong settings too: whoever could mend them is not here.
+        for home in [
+            in_place(variables),
+            in_place(variables).set("TAGALONG_EXPORT_ENDPOINT", "no URL"),
+        ] {
+            for arguments in [
+                &["up"][..],
+                &["up", "--strict"],
+                &["up", "--foreground"],
+                &["env"],
+                &["env", "--shell", "json"],
+            ] {
+                let began = Instant::now();
+                let output = home.run(arguments);
+                // Milliseconds on an idle machine; nothing in here waits, so anything that does would show even on a loaded one.
+                assert!(began.elapsed() < Duration::from_secs(5), "{platform}: {arguments:?}");
+                assert!(output.status.success(), "{platform}: {arguments:?}");
+                assert!(
+                    output.stdout.is_empty() && output.stderr.is_empty(),
+                    "{platform}: {output:?}"
+                );
+                assert_eq!(
+                    entries(home.path()),
+                    [""; 0],
+                    "{platform}: {arguments:?} left something"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn switched_off_every_command_is_silent_succeeds_and_leaves_no_file() {
+    let home = in_place(&[])
+        .set("TAGALONG_DISABLED", "1")
+        .set("TAGALONG_EXPORT_ENDPOINT", "no URL");
+    let commands = [
+        "up",
+        "down",
+        "status",
+        "doctor",
+        "whoami",
+        "token",
+        "env",
+        "logs",
+        "config",
+        "spool list",
+        "demo",
+        "completions bash",
+        "no-such-command",
+        "up --no-such-flag",
+    ];
+    for command in commands {
+        let output = home.run(&command.split(' ').collect::<Vec<_>>());
+        assert!(output.status.success(), "{command}");
+        assert!(
+            output.stdout.is_empty() && output.stderr.is_empty(),
+            "{command}: {output:?}"
+        );
+    }
+    assert_eq!(entries(home.path()), [""; 0]);
+    assert!(home.text(&["--help"]).contains("Usage"), "help is for whoever asks");
+    let on = in_place(&[]).set("TAGALONG_DISABLED", "0");
+    assert!(on.text(&["config"]).contains("export.endpoint"));
+}
+
+/// A workspace whose upstream cannot be reached, so that what it accepts stays.
+fn offline(id: &str) -> Home {
+    in_place(&[("GITPOD_WORKSPACE_ID", id), ("GITPOD_OWNER_ID", "u-1")])
+        .set("TAGALONG_EXPORT_ENDPOINT", "http://127.0.0.1:1")
+        .set("TAGALONG_IDENTITY_CREDENTIAL", "none")
+}
+
+fn copy(from: &Home, to: &Home) {
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(from.path().join("kept"))
+        .arg(to.path())
+        .status();
+    assert!(copied.expect("cp runs").success());
+}
+
+fn pending(status: &Value) -> u64 {
+    status["spool"]["books"]["traces"]["pending"].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn a_snapshot_that_is_resumed_twice_makes_two_sessions_and_no_cursor_has_two_owners() {
+    let original = offline("ws-1");
+    original.up();
+    let body = telemetry::request(Signal::Traces, 3);
+    let client = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    let sent = client
+        .post(original.http("v1/traces"))
+        .header("content-type", "application/x-protobuf")
+        .body(body)
+        .send();
+    assert!(sent.expect("an answer").status().is_success());
+    original.kill_9();
+
+    let (one, other) = (offline("ws-2"), offline("ws-3"));
+    copy(&original, &one);
+    copy(&original, &other);
+    let (first, second, again) = (one.up(), other.up(), original.up());
+    let own = |home: &Home, status: &Value| {
+        let dir = status["spool"]["dir"].as_str().expect("a directory").to_owned();
+        assert!(dir.starts_with(&home.path().display().to_string()), "{dir}");
+        dir
+    };
+    assert_ne!(own(&one, &first), one.path().join("kept/spool").display().to_string());
+    assert_ne!(
+        own(&other, &second),
+        other.path().join("kept/spool").display().to_string()
+    );
+    assert_eq!(
+        own(&original, &again),
+        original.path().join("kept/spool").display().to_string()
+    );
+    let sessions: std::collections::BTreeSet<String> = [&first, &second, &again]
+        .iter()
+        .map(|status| status["agent"]["session_id"].to_string())
+        .collect();
+    assert_eq!(sessions.len(), 3);
+    assert!(pending(&again) >= 3, "the original still has what it accepted");
+    assert!(
+        one.path().join("kept/spool").exists(),
+        "and the copy is neither sent nor deleted: the original may be gone"
+    );
+    one.text(&["--set", "spool.keep_bytes=32MiB", "up"]);
+    assert_eq!(
+        own(&one, &one.status()),
+        own(&one, &first),
+        "the next start finds its own again"
+    );
+}
