@@ -8,4 +8,5 @@ mod embedded;
 mod gateway;
 mod output;
 mod sender;
+mod transcode;
 mod workspace;
