@@ -72,6 +72,8 @@ pub enum Error {
     Spool(PathBuf, io::Error),
     #[error("the control socket {0} cannot be made: {1}")]
     Control(PathBuf, io::Error),
+    #[error("export.endpoint ({0}) leads back to the agent itself: set it to your team's gateway or vendor")]
+    LeadsBack(String),
     #[error("{0}")]
     Part(String),
     #[error("{0}")]
@@ -156,6 +158,13 @@ impl Agent {
             return Err(Error::Part(
                 "a credential goes only over TLS: give export.endpoint as https://, or set identity.credential = \"none\"".to_owned(),
             ));
+        }
+        // Only now: another process may hold the ports that were wanted, and be the upstream that is meant.
+        let own = [receiver.grpc_addr(), receiver.http_addr()];
+        if let Some(export) = &config.export
+            && config::leads_to(&export.endpoint, &own)
+        {
+            return Err(Error::LeadsBack(export.endpoint.to_string()));
         }
         if export.is_none() {
             Signal::ALL

@@ -188,7 +188,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         ),
         Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),
         Command::Status { json } => status::run(&Context::load(env, cli.set)?, json),
-        Command::Doctor { json, send } => doctor::run(&Context::load(env, cli.set)?, json, send),
+        Command::Doctor { json, send } => doctor::run(Context::load(env, cli.set), json, send),
         Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
         Command::Token { format } => token::run(&Context::load(env, cli.set)?, format),
         Command::Env { shell } => env::run(&Context::load(env, cli.set)?, shell),

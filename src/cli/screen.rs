@@ -22,7 +22,6 @@ pub(super) struct Screen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tone {
     Label,
-    #[expect(dead_code, reason = "doctor is next")]
     Good,
     Notable,
     Bad,

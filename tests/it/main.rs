@@ -5,6 +5,7 @@
 
 mod agent;
 mod cli;
+mod doctor;
 mod exporter;
 mod exporter_identity;
 mod exporter_rows;

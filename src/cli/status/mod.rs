@@ -22,7 +22,7 @@ mod render;
 pub(super) mod tests;
 
 use render::render;
-pub(super) use render::{expiry_text, principal_line};
+pub(super) use render::{bytes_text, duration_text, expiry_text, principal_line, principal_name};
 
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -216,11 +216,15 @@ fn books_line(signal: &str, books: &Books) -> String {
 
 /// Who, in one line, with how far that can be believed.
 pub(in crate::cli) fn principal_line(principal: &Principal) -> String {
-    let name = ["user.email", "user.name", "user.id", "user.hash"]
+    format!("{} ({})", principal_name(principal), trust_text(principal.trust))
+}
+
+/// What people call them, as far as it is stamped.
+pub(in crate::cli) fn principal_name(principal: &Principal) -> &str {
+    ["user.email", "user.name", "user.id", "user.hash"]
         .iter()
         .find_map(|key| principal.attributes.get(*key))
-        .unwrap_or(&principal.subject);
-    format!("{name} ({})", trust_text(principal.trust))
+        .unwrap_or(&principal.subject)
 }
 
 /// When the credential ends, in words.

@@ -5,4 +5,5 @@ pub mod exporting;
 pub mod gitpod;
 pub mod receiver;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -1,0 +1,216 @@
+//! The links of identity: clock, credential, claims.
+
+use std::path::Path;
+
+use super::{Link, Name};
+use crate::{
+    cli::status::{duration_text, expiry_text, principal_line, principal_name},
+    config::{self, Identity},
+    identity::State,
+    view::status::{Credential, Status},
+    workspace::{Env, Trust},
+};
+
+/// Differences up to this are the network's and of no harm to any token.
+const TOLERABLE_SKEW: f64 = 30.0;
+const WAITS: &str = "telemetry waits in the spool meanwhile";
+
+/// `upstream` is how many seconds upstream's clock is ahead of this machine's.
+pub(super) fn clock(credential: &Credential, upstream: Option<f64>) -> Link {
+    let witnesses = [("the issuer's", credential.clock_skew), ("upstream's", upstream)];
+    let hint = "set this machine's clock: tokens begin and end by it";
+    let wrong = witnesses
+        .into_iter()
+        .filter_map(|(whose, skew)| Some((whose, skew?)))
+        .find(|(_, skew)| skew.abs() > TOLERABLE_SKEW);
+    if let Some((whose, skew)) = wrong {
+        let (amount, side) = (
+            duration_text(skew.abs() as u64),
+            if skew > 0.0 { "behind" } else { "ahead of" },
+        );
+        return Link::failed(
+            Name::Clock,
+            format!("this machine's clock is {amount} {side} {whose}"),
+            hint,
+        );
+    }
+    if witnesses.iter().any(|(_, skew)| skew.is_some()) {
+        return Link::ok(Name::Clock, "it agrees with those that were asked");
+    }
+    // A token that is too old may also lie around for too long, but nobody is there to tell which it is.
+    match &credential.trouble {
+        Some(trouble) if trouble.contains("clock") => Link::failed(Name::Clock, trouble.clone(), hint),
+        _ => Link::ok(Name::Clock, "nobody disagrees with it"),
+    }
+}
+
+pub(super) fn credential(status: &Status, identity: &Identity, env: &Env) -> Link {
+    let credential = &status.credential;
+    let source = &credential.source;
+    if source == "none" {
+        return match &identity.reason {
+            Some(reason) => Link::ok(Name::Credential, format!("none. {reason}")),
+            None => Link::ok(Name::Credential, "none, as it is set"),
+        };
+    }
+    if status.agent.is_none() {
+        return match missing(&identity.credential, env) {
+            Some((found, hint)) => Link::failed(Name::Credential, found, hint),
+            None => Link::note(
+                Name::Credential,
+                format!("{source} is the source"),
+                "the agent obtains it: `tagalong up`",
+            ),
+        };
+    }
+    let found = format!("{source}, {}", expiry_text(credential));
+    let trouble = || {
+        let trouble = credential.trouble.clone();
+        trouble.unwrap_or_else(|| "there is no usable credential yet".to_owned())
+    };
+    match credential.state {
+        State::Fresh | State::Refreshing => Link::ok(Name::Credential, found),
+        State::Degraded => Link::note(
+            Name::Credential,
+            format!("{found}; {}", trouble()),
+            "the old one still holds, and a new one is tried for again and again",
+        ),
+        State::Boot | State::Acquiring => Link::note(
+            Name::Credential,
+            "it is on its way",
+            "run `tagalong doctor` again in some seconds",
+        ),
+        State::Rejected => Link::note(
+            Name::Credential,
+            "upstream refused it, and another one is on its way",
+            "run `tagalong doctor` again in some seconds; nothing is lost meanwhile",
+        ),
+        State::Denied => denied(status),
+        State::Starved | State::NeedsUser | State::Stopped => {
+            let hint = format!("{}; {WAITS}", remedy(&identity.credential, credential));
+            Link::failed(Name::Credential, trouble(), hint)
+        }
+    }
+}
+
+/// Upstream has judged: what it said, and what the token says of itself.
+pub(super) fn denied(status: &Status) -> Link {
+    let credential = &status.credential;
+    let last = status.export.last_error.clone();
+    let said = last.or_else(|| credential.trouble.clone()).unwrap_or_default();
+    let from = credential.issuer.as_deref().unwrap_or("nobody that it names");
+    let is_forbidden = credential.trouble.as_ref().is_some_and(|text| text.contains("(403)"));
+    if is_forbidden {
+        let who = status.principal.as_ref().map_or("this person", principal_name);
+        return Link::failed(
+            Name::Credential,
+            format!("upstream knows the credential and forbids sending: {said}"),
+            format!("ask upstream's operator to let {who} of {from} send; {WAITS}"),
+        );
+    }
+    let audiences = match credential.audiences.as_slice() {
+        [] => "no audience that it names".to_owned(),
+        audiences => audiences.join(", "),
+    };
+    let found = format!("upstream refuses the token ({said}); it is for {audiences}, from {from}");
+    let hint = match (&credential.wanted_audience, is_for_another(credential)) {
+        (Some(wanted), true) => format!("have tokens minted for {wanted}, as identity.audience says"),
+        _ => format!(
+            "set identity.audience to what upstream expects, if that is not {audiences}; else let it trust {from}"
+        ),
+    };
+    Link::failed(Name::Credential, found, format!("{hint}; {WAITS}"))
+}
+
+/// Whether the token names audiences, and none of them is the one that was asked for.
+fn is_for_another(credential: &Credential) -> bool {
+    let bare = |text: &str| text.trim_end_matches('/').to_owned();
+    match &credential.wanted_audience {
+        Some(wanted) if !credential.audiences.is_empty() => {
+            !credential.audiences.iter().any(|one| bare(one) == bare(wanted))
+        }
+        _ => false,
+    }
+}
+
+/// What to do about a source that gives nothing.
+fn remedy(source: &config::Credential, credential: &Credential) -> String {
+    let audience = credential.wanted_audience.as_deref().unwrap_or("AUDIENCE");
+    match source {
+        // The agent may run with another source than these settings name.
+        source if source.as_str() != credential.source => {
+            format!(
+                "mend identity.credential = \"{}\", or run `tagalong up` for these settings",
+                credential.source
+            )
+        }
+        config::Credential::Gitpod => format!(
+            "try `gp idp token --audience {audience}` in a terminal of the workspace; without `gp` on the PATH, start \
+             the agent from such a terminal"
+        ),
+        config::Credential::File(path) => format!("see to it that a fresh token is written to {}", path.display()),
+        config::Credential::Env(name) => {
+            format!("set {name} to a token that lasts, and start the agent anew: `tagalong down`, `tagalong up`")
+        }
+        config::Credential::Exec(argv) => format!(
+            "run {} by hand with its arguments: it is to print a token and to exit with 0",
+            argv.first().map_or("the program", String::as_str)
+        ),
+        other => format!("mend identity.credential = \"{}\"", other.as_str()),
+    }
+}
+
+/// While no agent runs: what is plainly not there.
+fn missing(source: &config::Credential, env: &Env) -> Option<(String, String)> {
+    match source {
+        config::Credential::File(path) if !path.is_file() => Some((
+            format!("there is no file {}", path.display()),
+            "see to it that a token is written there, or correct identity.file".to_owned(),
+        )),
+        config::Credential::Env(name) if env.get(name).is_none() => Some((
+            format!("{name} is not set here"),
+            format!("set {name} to a token, or choose another identity.credential"),
+        )),
+        config::Credential::Exec(argv) => {
+            let program = Path::new(argv.first()?);
+            let runs = rustix::fs::access(program, rustix::fs::Access::EXEC_OK).is_ok() && program.is_file();
+            (!runs).then(|| {
+                (
+                    format!("{} is no program that may be run", program.display()),
+                    "correct identity.exec".to_owned(),
+                )
+            })
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn claims(status: &Status) -> Link {
+    let Some(principal) = &status.principal else {
+        return Link::note(
+            Name::Claims,
+            "nobody is known yet",
+            "nothing to do: nothing leaves without a name, it waits in the spool",
+        );
+    };
+    let who = principal_line(principal);
+    let credential = &status.credential;
+    if let (Some(wanted), true) = (&credential.wanted_audience, is_for_another(credential)) {
+        return Link::note(
+            Name::Claims,
+            format!(
+                "{who}; the token is for {}, not for {wanted}",
+                credential.audiences.join(", ")
+            ),
+            "if upstream refuses it, have tokens minted for identity.audience, or set that to what they are for",
+        );
+    }
+    if principal.trust == Trust::Verified || credential.source == "none" {
+        return Link::ok(Name::Claims, who);
+    }
+    Link::note(
+        Name::Claims,
+        who,
+        "the token names nobody: have one minted that does, if upstream is to believe the name",
+    )
+}

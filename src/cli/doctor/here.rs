@@ -1,0 +1,218 @@
+//! The links on this machine: settings, platform, endpoint, spool, agent and its ports.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{Link, Name};
+use crate::{
+    cli::{
+        failure::Failure,
+        status::{bytes_text, duration_text},
+    },
+    config::{Export, Listen, leads_to},
+    view::status::{Status, Workspace},
+};
+
+/// With less room than this the disk counts as full: one segment of the spool.
+const LITTLE_ROOM: u64 = 16 * 1024 * 1024;
+/// On loopback, whoever listens accepts at once.
+const LOOPBACK: Duration = Duration::from_millis(300);
+
+/// What was left out of account on purpose is no failure, but often the answer.
+pub(super) fn settings(notices: &[String]) -> Link {
+    match notices {
+        [] => Link::ok(Name::Settings, "all are understood"),
+        notices => Link::note(
+            Name::Settings,
+            notices.join(" "),
+            "`tagalong config` shows which value holds, and where it came from",
+        ),
+    }
+}
+
+pub(super) fn platform(workspace: &Workspace) -> Link {
+    let found = format!("{}, workspace {}", workspace.platform, workspace.id);
+    if workspace.prebuild {
+        let found = format!("{found}, a prebuild");
+        return Link::note(Name::Platform, found, "nothing is started in a prebuild, on purpose");
+    }
+    Link::ok(Name::Platform, found)
+}
+
+/// Where the agent listens; while none runs, where it would: not on what somebody else holds.
+pub(super) fn own_addresses(status: &Status, listen: &Listen, held: &[SocketAddr]) -> Vec<SocketAddr> {
+    let running = status.agent.as_ref().map(|agent| &agent.endpoints);
+    let running: Vec<SocketAddr> = running
+        .iter()
+        .flat_map(|endpoints| [&endpoints.grpc, &endpoints.http])
+        .filter_map(|address| address.parse().ok())
+        .collect();
+    if !running.is_empty() {
+        return running;
+    }
+    let wanted = [listen.grpc, listen.http].into_iter();
+    wanted.filter(|address| !held.contains(address)).collect()
+}
+
+/// Whether there is an upstream at all, and one that is not the agent itself.
+pub(super) fn endpoint(status: &Status, own: &[SocketAddr], export: Option<&Export>) -> Link {
+    let Some(endpoint) = &status.export.endpoint else {
+        // The agent may run without one while these settings name one: then a start is what is missing.
+        let hint = match export {
+            Some(export) => format!("`tagalong up` takes over export.endpoint, now {}", export.endpoint),
+            None => "set export.endpoint in ~/.config/tagalong/config.toml, then run `tagalong up`".to_owned(),
+        };
+        let found = "no export.endpoint is set: telemetry is kept on this machine and sent nowhere";
+        return Link::note(Name::Endpoint, found, hint);
+    };
+    if url::Url::parse(endpoint).is_ok_and(|url| leads_to(&url, own)) {
+        return Link::failed(
+            Name::Endpoint,
+            format!("{endpoint} leads back to the agent itself"),
+            "set export.endpoint to your team's gateway or vendor; programs find the agent by `tagalong env`",
+        );
+    }
+    if export.is_some_and(|export| export.from_otel && export.endpoint.as_str() == endpoint) {
+        return Link::note(
+            Name::Endpoint,
+            format!("{endpoint}, taken from OTEL_EXPORTER_OTLP_ENDPOINT: it never gets a credential"),
+            "if it asks for one, set export.endpoint to it instead",
+        );
+    }
+    Link::ok(Name::Endpoint, endpoint.clone())
+}
+
+/// What the disk below the spool says.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    /// The spool's directory, or the nearest one above it that exists.
+    pub(super) place: PathBuf,
+    /// Why nothing can be written there.
+    pub(super) trouble: Option<String>,
+    /// In bytes, for this user; none where the system does not tell.
+    pub(super) free: Option<u64>,
+}
+
+impl Room {
+    /// Looks, and makes nothing.
+    pub(super) fn of(dir: &Path) -> Room {
+        let place = dir.ancestors().find(|place| place.exists()).unwrap_or(dir).to_owned();
+        let trouble = if place.is_dir() {
+            rustix::fs::access(&place, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK)
+                .err()
+                .map(|error| std::io::Error::from(error).to_string())
+        } else {
+            Some("it is no directory".to_owned())
+        };
+        let free = rustix::fs::statvfs(&place)
+            .ok()
+            .map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+        Room { place, trouble, free }
+    }
+}
+
+pub(super) fn spool(status: &Status, room: &Room) -> Link {
+    let spool = &status.spool;
+    let elsewhere = "or set spool.dir to a place that is";
+    if let (Some(trouble), None) = (&room.trouble, &status.agent) {
+        let found = format!("nothing can be written in {}: {trouble}", room.place.display());
+        return Link::failed(Name::Spool, found, format!("make it writable, {elsewhere}"));
+    }
+    if let Some(trouble) = &spool.trouble {
+        let hint = format!(
+            "mend or clear the disk of {}; senders keep their data until then",
+            spool.dir
+        );
+        return Link::failed(Name::Spool, trouble.clone(), hint);
+    }
+    if spool.max_bytes > 0 && spool.bytes.saturating_mul(10) >= spool.max_bytes.saturating_mul(9) {
+        let (unsent, most) = (bytes_text(spool.bytes), bytes_text(spool.max_bytes));
+        let found = format!("full: {unsent} of {most} wait to be sent, and senders are told to come again");
+        let hint = "mend the first broken link below, or raise spool.max_bytes";
+        return Link::failed(Name::Spool, found, hint);
+    }
+    if let Some(free) = room.free.filter(|free| *free < LITTLE_ROOM) {
+        let found = format!(
+            "the disk of {} is full: {} left",
+            room.place.display(),
+            bytes_text(free)
+        );
+        return Link::failed(
+            Name::Spool,
+            found,
+            "make room on that disk, or set spool.dir to another",
+        );
+    }
+    if spool.set_aside > 0 {
+        return Link::note(
+            Name::Spool,
+            format!("{}; {} set aside", spool.dir, spool.set_aside),
+            "`tagalong spool list` says why; `tagalong spool retry` sends it again",
+        );
+    }
+    Link::ok(Name::Spool, spool.dir.clone())
+}
+
+pub(super) fn agent(status: &Status, hung: Option<&Failure>, fingerprint: &str) -> Link {
+    if let Some(failure) = hung {
+        let hint = failure.hints.first().map_or("see `tagalong logs`", String::as_str);
+        return Link::failed(Name::Agent, &failure.message, hint);
+    }
+    let Some(agent) = &status.agent else {
+        if status.workspace.prebuild {
+            return Link::note(Name::Agent, "none runs", "nothing is started in a prebuild, on purpose");
+        }
+        return Link::failed(Name::Agent, "none runs here", "start it with `tagalong up`");
+    };
+    if agent.version != env!("CARGO_PKG_VERSION") {
+        let found = format!("version {} runs, this is {}", agent.version, env!("CARGO_PKG_VERSION"));
+        return Link::note(Name::Agent, found, "`tagalong up` replaces it, and loses nothing");
+    }
+    if agent.config != fingerprint {
+        return Link::note(
+            Name::Agent,
+            "it runs with other settings than those that hold here now",
+            "`tagalong up` replaces it by one with these, and loses nothing; `tagalong config` shows them",
+        );
+    }
+    let uptime = duration_text(agent.uptime);
+    Link::ok(
+        Name::Agent,
+        format!("{}, pid {}, up {uptime}", agent.version, agent.pid),
+    )
+}
+
+/// While no agent runs: the addresses that it wants and that somebody else holds.
+pub(super) fn held(status: &Status, listen: &Listen) -> Vec<SocketAddr> {
+    if status.agent.is_some() {
+        return Vec::new();
+    }
+    let wanted = [listen.grpc, listen.http].into_iter();
+    wanted
+        .filter(|address| address.port() != 0 && TcpStream::connect_timeout(address, LOOPBACK).is_ok())
+        .collect()
+}
+
+pub(super) fn ports(status: &Status, held: &[SocketAddr]) -> Link {
+    match &status.agent {
+        None if held.is_empty() => Link::ok(Name::Ports, "free for the agent"),
+        None => {
+            let held: Vec<String> = held.iter().map(ToString::to_string).collect();
+            let found = format!("{} is held by another process", held.join(" and "));
+            let hint = "the agent takes another port, and `tagalong env` tells programs which";
+            Link::note(Name::Ports, found, hint)
+        }
+        Some(agent) if !agent.moved.is_empty() => Link::note(
+            Name::Ports,
+            agent.moved.join("; "),
+            "run `eval \"$(tagalong env)\"` where programs start: they look at the usual ports else",
+        ),
+        Some(agent) => Link::ok(
+            Name::Ports,
+            format!("gRPC {}, HTTP {}", agent.endpoints.grpc, agent.endpoints.http),
+        ),
+    }
+}

@@ -1,0 +1,87 @@
+//! `doctor --send`: one span through the front door, and all the way to upstream's answer.
+
+use std::time::Duration;
+
+use super::{Link, Name};
+use crate::{
+    agent::control::{Answer, Ask},
+    cli::{
+        Context,
+        failure::{Failure, Kind},
+        status,
+    },
+    view::status::Status,
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a sent span may take to upstream and back.
+const DELIVERY: Duration = Duration::from_secs(15);
+
+/// Sends one span and waits until upstream has answered for all that was accepted.
+pub(super) fn one_span(context: &Context, status: &Status) -> Link {
+    let Some(agent) = &status.agent else {
+        return Link::failed(Name::OneSpan, "no agent runs here", "start it with `tagalong up`");
+    };
+    let before = status.export.delivered;
+    let trace_id = match post(&agent.endpoints.http) {
+        Ok(trace_id) => trace_id,
+        Err(failure) => return Link::failed(Name::OneSpan, failure.message, "see `tagalong logs`"),
+    };
+    if status.export.endpoint.is_none() {
+        let found = format!("accepted and kept here; its trace is {trace_id}");
+        return Link::note(Name::OneSpan, found, "without an export.endpoint it is sent nowhere");
+    }
+    let deadline = u64::try_from(DELIVERY.as_millis()).expect("some seconds fit");
+    let left = context.ask(&Ask::Flush { deadline }, DELIVERY + PATIENCE);
+    let after = status::fetch(context).map_or(before, |status| status.export.delivered);
+    match left {
+        Ok(Answer::Left { bytes: 0 }) if after > before => {
+            Link::ok(Name::OneSpan, format!("delivered; its trace is {trace_id}"))
+        }
+        Ok(Answer::Left { .. }) => Link::failed(
+            Name::OneSpan,
+            format!(
+                "accepted here and not delivered within {} s; its trace is {trace_id}",
+                DELIVERY.as_secs()
+            ),
+            "it waits in the spool; mend the first broken link above",
+        ),
+        _ => Link::failed(Name::OneSpan, "the agent does not answer", "see `tagalong logs`"),
+    }
+}
+
+fn post(http: &str) -> Result<String, Failure> {
+    let mut id = [0; 24];
+    getrandom::fill(&mut id).map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
+    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let (trace_id, span_id) = hex.split_at(32);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos())
+        .to_string();
+    let body = serde_json::json!({"resourceSpans": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "tagalong-doctor"}}]},
+        "scopeSpans": [{"scope": {"name": "tagalong"}, "spans": [{
+            "traceId": trace_id, "spanId": span_id, "name": "tagalong doctor --send", "kind": 1,
+            "startTimeUnixNano": now, "endTimeUnixNano": now,
+        }]}],
+    }]});
+    crate::cli::runtime()?.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        let sent = client
+            .map_err(std::io::Error::other)?
+            .post(format!("http://{http}/v1/traces"))
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .map_err(std::io::Error::other)?;
+        match sent.status().is_success() {
+            true => Ok(trace_id.to_owned()),
+            false => Err(Failure::new(
+                Kind::Failed,
+                format!("the agent answered {} to a span", sent.status()),
+            )),
+        }
+    })
+}

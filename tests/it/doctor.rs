@@ -1,0 +1,357 @@
+//! The broken setups that are most likely: of all lines that `doctor` prints, the first that is not in order names the
+//! cause, and the one thing to do next.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tagalong::demo::{
+    issuer::{self, Issuer},
+    upstream::{self, Fault, Upstream},
+};
+
+use crate::support::{agent::Home, telemetry, tls::terminator};
+
+/// Nothing listens there: the port is reserved (RFC 6335) and none of ours.
+const NOWHERE: &str = "http://127.0.0.1:1";
+/// Longer than anything here takes, on a loaded machine too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The first line that is not in order, as `link verdict: found → hint`, and doctor's exit code.
+fn first_trouble(home: &Home, arguments: &[&str]) -> String {
+    let arguments = [arguments, &["doctor", "--json"]].concat();
+    let output = home.run(&arguments);
+    let report: Value = serde_json::from_slice(&output.stdout).expect("doctor --json is JSON");
+    let links = report["links"].as_array().expect("links");
+    let failed = links.iter().any(|link| link["verdict"] == "failed");
+    assert_eq!(report["ok"], !failed);
+    assert_eq!(output.status.success(), !failed);
+    let first = links.iter().find(|link| link["verdict"] != "ok");
+    let Some(first) = first else {
+        return "all is well".to_owned();
+    };
+    let text = |key: &str| first[key].as_str().unwrap_or_default().to_owned();
+    let line = format!(
+        "{} {}: {} → {}",
+        text("link"),
+        text("verdict"),
+        text("found"),
+        text("hint")
+    );
+    line.replace(&home.path().display().to_string(), "HOME")
+}
+
+/// Whether a line says all of this.
+#[track_caller]
+fn says(line: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(line.contains(part), "{part:?} is not in: {line}");
+    }
+}
+
+/// Asks until the status is as described; each asking is a process of its own, so this is no busy loop.
+#[track_caller]
+fn until(home: &Home, what: &str, reached: impl Fn(&Value) -> bool) {
+    let began = Instant::now();
+    loop {
+        let status = home.status();
+        if reached(&status) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{what}: {status}");
+    }
+}
+
+fn post(home: &Home) {
+    let answer = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client")
+        .post(home.http("v1/traces"))
+        .header("content-type", "application/x-protobuf")
+        .body(telemetry::traces(&[], telemetry::spans(1)))
+        .send()
+        .expect("an answer");
+    assert!(answer.status().is_success());
+}
+
+/// An issuer and an upstream that believes it, and the runtime that they live on.
+fn parties() -> (tokio::runtime::Runtime, Issuer, Upstream) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (issuer, upstream) = runtime.block_on(async {
+        let issuer = Issuer::start(issuer::Config::default()).await.expect("an issuer");
+        let config = upstream::Config {
+            issuer: Some(issuer.url()),
+            ..upstream::Config::default()
+        };
+        (issuer, Upstream::start(config).await.expect("an upstream"))
+    });
+    (runtime, issuer, upstream)
+}
+
+/// A shell that points its programs to the running agent, whose ports are none of the usual ones.
+fn told(home: Home) -> Home {
+    let endpoint = home.http("").trim_end_matches('/').to_owned();
+    home.set("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+}
+
+/// A token of the issuer's in a file, for some audience.
+fn token_file(home: &Home, issuer: &Issuer, audience: &str) -> String {
+    let path = home.path().join("token");
+    let token = home.text(&["demo-token", "--issuer", &issuer.url(), "--audience", audience]);
+    fs::write(&path, token).expect("written");
+    path.display().to_string()
+}
+
+#[test]
+fn nothing_is_wrong() {
+    let (_runtime, issuer, upstream) = parties();
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    post(&home);
+    until(&home, "delivered", |status| {
+        status["export"]["delivered"].as_u64() > Some(0)
+    });
+    assert_eq!(first_trouble(&told(home), &[]), "all is well");
+}
+
+#[test]
+fn no_endpoint_is_set() {
+    let home = Home::new();
+    home.up();
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"endpoint note: no export.endpoint is set: telemetry is kept on this machine and sent nowhere → set export.endpoint in ~/.config/tagalong/config.toml, then run `tagalong up`");
+}
+
+#[test]
+fn no_agent_runs() {
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", NOWHERE);
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"agent failed: none runs here → start it with `tagalong up`");
+}
+
+#[test]
+fn a_setting_is_wrong() {
+    let home = Home::new().set("TAGALONG_EXPORT_TIMEOUT", "soon");
+    insta::assert_snapshot!(first_trouble(&home, &[]), @r#"settings failed: export.timeout (TAGALONG_EXPORT_TIMEOUT): "soon" is not accepted; expected a duration from 100ms to 10m, such as 200ms, 10s or 1h → correct it where it is written: the name in brackets says where"#);
+    assert_eq!(home.run(&["doctor"]).status.code(), Some(2));
+}
+
+#[test]
+fn the_endpoint_leads_back_to_the_agent() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let home = Home::new()
+        .set("TAGALONG_LISTEN_HTTP", address.clone())
+        .set("TAGALONG_EXPORT_ENDPOINT", format!("http://{address}"));
+    let output = home.run(&["up"]);
+    assert!(output.status.success(), "no hook fails for it");
+    says(
+        &String::from_utf8_lossy(&output.stderr),
+        &["leads back to the agent itself"],
+    );
+    insta::assert_snapshot!(first_trouble(&home, &[]).replace(&address, "OWN"), @"endpoint failed: http://OWN/ leads back to the agent itself → set export.endpoint to your team's gateway or vendor; programs find the agent by `tagalong env`");
+}
+
+#[test]
+fn upstream_cannot_be_reached() {
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", NOWHERE);
+    home.up();
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"upstream reachable failed: 127.0.0.1:1: tcp connect error: Connection refused (os error 111) → check export.endpoint, and whether a proxy or a VPN is needed; telemetry waits in the spool");
+}
+
+#[test]
+fn upstreams_certificate_is_not_trusted() {
+    let (runtime, _issuer, upstream) = parties();
+    let behind = upstream
+        .url()
+        .trim_start_matches("http://")
+        .parse()
+        .expect("an address");
+    let (url, authority) = runtime.block_on(terminator(behind));
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", url);
+    home.up();
+    let home = told(home);
+    let line = first_trouble(&home, &[]);
+    says(
+        &line,
+        &["upstream reachable failed", "certificate", "→ set export.ca_file"],
+    );
+    // The one thing to do is done.
+    let ca_file = home.path().join("ca.pem");
+    fs::write(&ca_file, authority).expect("written");
+    let home = home.set("TAGALONG_EXPORT_CA_FILE", ca_file.display().to_string());
+    home.up();
+    assert!(!first_trouble(&told(home), &[]).contains("upstream reachable"));
+}
+
+#[test]
+fn upstream_refuses_a_token_for_another_audience() {
+    let (_runtime, issuer, upstream) = parties();
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", upstream.url());
+    let file = token_file(&home, &issuer, "https://elsewhere.example");
+    let home = home.set("TAGALONG_IDENTITY_FILE", file);
+    home.up();
+    post(&home);
+    until(&home, "denied", |status| status["credential"]["state"] == "denied");
+    let line = first_trouble(&told(home), &[])
+        .replace(&upstream.url(), "UPSTREAM")
+        .replace(&issuer.url(), "ISSUER");
+    insta::assert_snapshot!(line, @"credential failed: upstream refuses the token (traces: HTTP 401: the token is refused: InvalidAudience); it is for https://elsewhere.example, from ISSUER → have tokens minted for UPSTREAM, as identity.audience says; telemetry waits in the spool meanwhile");
+}
+
+#[test]
+fn upstream_forbids() {
+    let (_runtime, issuer, upstream) = parties();
+    upstream.set_fault(Fault::Http {
+        status: 403,
+        content_type: "text/plain",
+        headers: Vec::new(),
+        body: "not in the group tracing".into(),
+    });
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    post(&home);
+    until(&home, "denied", |status| status["credential"]["state"] == "denied");
+    let line = first_trouble(&told(home), &[]).replace(&issuer.url(), "ISSUER");
+    insta::assert_snapshot!(line, @"credential failed: upstream knows the credential and forbids sending: traces: HTTP 403: not in the group tracing → ask upstream's operator to let ada@example.com of ISSUER send; telemetry waits in the spool meanwhile");
+}
+
+/// A Gitpod workspace whose state lasts in the test's own directory.
+fn in_gitpod(home: Home) -> Home {
+    let state = home.path().join("workspace").display().to_string();
+    home.set("GITPOD_WORKSPACE_ID", "acme-app-1")
+        .set("GITPOD_HOST", "https://gitpod.example")
+        .set("SUPERVISOR_ADDR", "127.0.0.1:1")
+        .set("TAGALONG_HOME", state)
+        .set("TAGALONG_EXPORT_ENDPOINT", "https://otel.invalid")
+}
+
+fn until_starved(home: &Home) {
+    until(home, "starved", |status| {
+        ["starved", "needs-user"].contains(&status["credential"]["state"].as_str().unwrap_or_default())
+    });
+}
+
+#[test]
+fn gp_is_missing() {
+    let home = in_gitpod(Home::new());
+    home.up();
+    until_starved(&home);
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: no token from Gitpod: `gp` is not on the PATH; and over HTTP: the supervisor cannot be reached (no connection) → try `gp idp token --audience https://otel.invalid` in a terminal of the workspace; without `gp` on the PATH, start the agent from such a terminal; telemetry waits in the spool meanwhile");
+}
+
+#[test]
+fn gp_fails() {
+    let home = in_gitpod(Home::new());
+    let bin = home.path().join("bin");
+    fs::create_dir(&bin).expect("a directory");
+    fs::write(bin.join("gp"), "#!/bin/sh\nexit 1\n").expect("written");
+    fs::set_permissions(bin.join("gp"), fs::Permissions::from_mode(0o755)).expect("executable");
+    let home = home.set("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    home.up();
+    until_starved(&home);
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: no token from Gitpod: `gp idp token` failed (exit status: 1); and over HTTP: the supervisor cannot be reached (no connection) → try `gp idp token --audience https://otel.invalid` in a terminal of the workspace; without `gp` on the PATH, start the agent from such a terminal; telemetry waits in the spool meanwhile");
+}
+
+#[test]
+fn the_clock_is_wrong() {
+    let (_runtime, issuer, upstream) = parties();
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    // What an upstream says whose clock is right, to a machine whose clock is two hours behind it.
+    let ahead = std::time::SystemTime::now() + Duration::from_secs(2 * 3600 + 90);
+    upstream.set_fault(Fault::Http {
+        status: 404,
+        content_type: "text/plain",
+        headers: vec![("date", httpdate::fmt_http_date(ahead))],
+        body: "".into(),
+    });
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"clock failed: this machine's clock is 2 h 1 min behind upstream's → set this machine's clock: tokens begin and end by it");
+}
+
+#[test]
+fn a_token_file_is_out_of_date() {
+    let (runtime, _issuer, upstream) = parties();
+    let config = issuer::Config {
+        lifetime: Duration::ZERO,
+        ..issuer::Config::default()
+    };
+    let late = runtime.block_on(Issuer::start(config)).expect("an issuer");
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", upstream.url());
+    let file = token_file(&home, &late, &upstream.url());
+    let home = home.set("TAGALONG_IDENTITY_FILE", file);
+    home.up();
+    until_starved(&home);
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: the token had already expired when it came: compare this machine's clock with the issuer's → see to it that a fresh token is written to HOME/token; telemetry waits in the spool meanwhile");
+}
+
+#[test]
+fn the_spools_directory_cannot_be_written() {
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", NOWHERE);
+    let file = home.path().join("file");
+    fs::write(&file, "in the way").expect("written");
+    let home = home.set("TAGALONG_SPOOL_DIR", file.join("spool").display().to_string());
+    assert!(home.run(&["up"]).status.success());
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"spool writable failed: nothing can be written in HOME/file: it is no directory → make it writable, or set spool.dir to a place that is");
+}
+
+#[test]
+fn a_port_is_taken() {
+    let (_runtime, issuer, upstream) = parties();
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = holder.local_addr().expect("an address").to_string();
+    let home = Home::new()
+        .sending(&upstream.url(), &issuer.url())
+        .set("TAGALONG_LISTEN_HTTP", taken.clone());
+    home.up();
+    let line = first_trouble(&told(home), &[]);
+    says(&line, &["ports note", &format!("{taken} is held by"), "tagalong env"]);
+}
+
+#[test]
+fn the_agent_runs_with_other_settings() {
+    let (_runtime, issuer, upstream) = parties();
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    insta::assert_snapshot!(first_trouble(&home, &["--set", "export.timeout=5s"]), @"agent note: it runs with other settings than those that hold here now → `tagalong up` replaces it by one with these, and loses nothing; `tagalong config` shows them");
+}
+
+#[test]
+fn a_proxy_is_in_the_way() {
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_ENDPOINT", "https://otel.invalid")
+        .set("HTTPS_PROXY", "http://me:canary@127.0.0.1:1");
+    home.up();
+    let line = first_trouble(&told(home), &[]);
+    assert!(!line.contains("canary"), "{line}");
+    insta::assert_snapshot!(line, @"upstream reachable failed: otel.invalid:443 by the proxy 127.0.0.1:1 (HTTPS_PROXY): tunnel error: failed to create underlying connection: tcp connect error: Connection refused (os error 111) → correct HTTPS_PROXY, or add otel.invalid to NO_PROXY; then `tagalong down`, `tagalong up`");
+}
+
+#[test]
+fn programs_are_pointed_past_the_agent() {
+    let (_runtime, issuer, upstream) = parties();
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    let home = home.set("OTEL_EXPORTER_OTLP_ENDPOINT", "https://vendor.example/v1?key=canary");
+    let line = first_trouble(&home, &[]);
+    assert!(!line.contains("canary"), "{line}");
+    insta::assert_snapshot!(line, @r#"programs failed: OTEL_EXPORTER_OTLP_ENDPOINT leads to vendor.example: what is started here goes past the agent → run `eval "$(tagalong env)"` here, or put it into the shell's profile"#);
+}
+
+#[test]
+fn a_credential_command_is_missing() {
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_ENDPOINT", NOWHERE)
+        .set("TAGALONG_IDENTITY_EXEC", r#"["/nowhere/mint", "canary"]"#);
+    home.up();
+    until_starved(&home);
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: the credential command cannot be started: No such file or directory (os error 2) → run /nowhere/mint by hand with its arguments: it is to print a token and to exit with 0; telemetry waits in the spool meanwhile");
+}
