@@ -9,51 +9,14 @@ use std::{
 };
 
 use rustix::process::Signal;
-use tagalong::demo::{
-    issuer::{self, Issuer},
-    upstream::{self, Upstream},
-};
 
 use crate::support::{
-    agent::{Home, is_zombie, signal},
+    agent::{Home, client, is_zombie, parties, post, signal, soon},
     telemetry,
 };
 
 /// How often the agent is killed under load.
 const KILLS: usize = 10;
-
-async fn parties(lifetime: Duration) -> (Issuer, Upstream) {
-    let issuer = Issuer::start(issuer::Config {
-        lifetime,
-        ..issuer::Config::default()
-    })
-    .await
-    .expect("an issuer");
-    let config = upstream::Config {
-        issuer: Some(issuer.url()),
-        ..upstream::Config::default()
-    };
-    (issuer, Upstream::start(config).await.expect("an upstream"))
-}
-
-/// Posts one request; whether it was accepted.
-async fn post(client: &reqwest::Client, url: &str, body: Vec<u8>) -> bool {
-    let sent = client
-        .post(url)
-        .header("content-type", "application/x-protobuf")
-        .body(body)
-        .send()
-        .await;
-    sent.is_ok_and(|answer| answer.status().is_success())
-}
-
-fn client() -> reqwest::Client {
-    reqwest::Client::builder()
-        .no_proxy()
-        .timeout(Duration::from_secs(10))
-        .build()
-        .expect("a client")
-}
 
 #[test]
 fn up_is_idempotent_and_down_says_what_is_left() {
@@ -217,7 +180,7 @@ async fn the_main_job_spans_arrive_under_the_person_and_the_workspace() {
     home.up();
     let body = telemetry::traces(&[("service.name", "shop"), ("user.id", "mallory")], telemetry::spans(5));
     assert!(post(&client(), &home.http("v1/traces"), body).await);
-    upstream.wait(|record| record.delivered() >= 5).await;
+    soon(upstream.wait(|record| record.delivered() >= 5)).await;
     let status = home.status();
     assert_eq!(status["principal"]["trust"], "verified");
     assert!(home.text(&["whoami"]).contains("verified"));
@@ -240,7 +203,7 @@ async fn promise_7_no_output_but_tokens_holds_the_token() {
         )
         .await
     );
-    upstream.wait(|record| record.delivered() >= 1).await;
+    soon(upstream.wait(|record| record.delivered() >= 1)).await;
     let token = home.text(&["token"]).trim().to_owned();
     assert_eq!(token.split('.').count(), 3, "a JWT");
     let signature = token.rsplit('.').next().expect("a signature");
@@ -287,14 +250,14 @@ async fn promise_1_kill_9_under_load_loses_nothing_that_was_accepted() {
     for kill in 0..KILLS {
         // Something arrived since the last kill: the agent is in the middle of its work.
         let before = upstream.record().delivered();
-        upstream.wait(|record| record.delivered() > before + 20).await;
+        soon(upstream.wait(|record| record.delivered() > before + 20)).await;
         home.kill_9();
         let status = home.up();
         assert!(status["agent"]["pid"].is_number(), "kill {kill}");
     }
     stop.send_replace(true);
     let accepted: u64 = load.await.expect("the load ends");
-    upstream.wait(|record| record.delivered() >= accepted).await;
+    soon(upstream.wait(|record| record.delivered() >= accepted)).await;
     assert!(
         home.text(&["down"])
             .contains("everything that was accepted has been sent")

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod agent;
+mod agent_promises;
 mod cli;
 mod doctor;
 mod exporter;

@@ -1,13 +1,23 @@
 //! The real executable, with directories and an environment of its own.
 
 use std::{
-    path::Path,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
     process::{Command, Output},
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tagalong::demo::{
+    issuer::{self, Issuer},
+    upstream::{self, Upstream},
+};
 use tempfile::TempDir;
+
+/// Long enough for every story; reached only when one fails.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A user on a plain machine, with settings in the environment.
 pub struct Home {
@@ -102,6 +112,57 @@ impl Home {
         }
     }
 
+    /// Asks for the status until it is as wanted.
+    pub fn until(&self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let status = self.status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not come: {status:#}");
+        }
+    }
+
+    /// A line of `/proc/PID/status` of the agent, in KiB: `VmRSS`, `VmHWM`.
+    pub fn kibibytes(&self, line: &str) -> u64 {
+        let pid = self.pid().expect("an agent runs");
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the agent runs");
+        let found = status
+            .lines()
+            .find_map(|other| other.strip_prefix(line)?.strip_prefix(':'));
+        let value = found.and_then(|value| value.split_whitespace().next()?.parse().ok());
+        value.expect("a line of numbers")
+    }
+
+    /// The files below this home that hold `text`.
+    pub fn files_with(&self, text: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut directories = vec![self.path().to_owned()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).expect("a directory") {
+                let entry = entry.expect("an entry");
+                let kind = entry.file_type().expect("a type");
+                if kind.is_dir() {
+                    directories.push(entry.path());
+                // One that went away in between holds nothing.
+                } else if kind.is_file()
+                    && fs::read(entry.path()).is_ok_and(|bytes| memchr::memmem::find(&bytes, text.as_bytes()).is_some())
+                {
+                    found.push(entry.path());
+                }
+            }
+        }
+        found
+    }
+
+    /// Where OTLP/gRPC is listened for.
+    pub fn grpc(&self) -> SocketAddr {
+        let status = self.status();
+        let address = status["agent"]["endpoints"]["grpc"].as_str().expect("an agent runs");
+        address.parse().expect("an address")
+    }
+
     /// Where OTLP/HTTP is listened for, as a URL for a signal's path.
     pub fn http(&self, path: &str) -> String {
         let status = self.status();
@@ -137,4 +198,48 @@ pub fn is_zombie(pid: i32) -> bool {
 
 pub fn executable() -> &'static str {
     env!("CARGO_BIN_EXE_tagalong")
+}
+
+/// An issuer, and an upstream that takes its tokens.
+pub async fn parties(lifetime: Duration) -> (Issuer, Upstream) {
+    let issuer = Issuer::start(issuer::Config {
+        lifetime,
+        ..issuer::Config::default()
+    })
+    .await
+    .expect("an issuer");
+    let config = upstream::Config {
+        issuer: Some(issuer.url()),
+        ..upstream::Config::default()
+    };
+    (issuer, Upstream::start(config).await.expect("an upstream"))
+}
+
+/// A sender that gives up after ten seconds.
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(Duration::from_secs(10))
+        .build()
+        .expect("a client")
+}
+
+/// Posts one request of protobuf; `None` if there was no answer.
+pub async fn answer(client: &reqwest::Client, url: &str, body: Vec<u8>) -> Option<reqwest::Response> {
+    let request = client.post(url).header("content-type", "application/x-protobuf");
+    request.body(body).send().await.ok()
+}
+
+/// Posts one request of protobuf; whether it was accepted.
+pub async fn post(client: &reqwest::Client, url: &str, body: Vec<u8>) -> bool {
+    answer(client, url, body)
+        .await
+        .is_some_and(|answer| answer.status().is_success())
+}
+
+/// Waits for what a healthy run brings within seconds.
+pub async fn soon<F: Future>(awaited: F) -> F::Output {
+    tokio::time::timeout(PATIENCE, awaited)
+        .await
+        .expect("it comes within two minutes")
 }
