@@ -10,8 +10,11 @@ use std::{
 
 use rustix::process::Signal;
 
+use tagalong::demo::upstream::Record;
+
 use crate::support::{
     agent::{Home, client, is_zombie, parties, post, signal, soon},
+    load::{self, Load},
     telemetry,
 };
 
@@ -180,7 +183,7 @@ async fn the_main_job_spans_arrive_under_the_person_and_the_workspace() {
     home.up();
     let body = telemetry::traces(&[("service.name", "shop"), ("user.id", "mallory")], telemetry::spans(5));
     assert!(post(&client(), &home.http("v1/traces"), body).await);
-    soon(upstream.wait(|record| record.delivered() >= 5)).await;
+    soon(upstream.wait(|record| record.services.get("shop").is_some_and(|shop| shop.spans == 5))).await;
     let status = home.status();
     assert_eq!(status["principal"]["trust"], "verified");
     assert!(home.text(&["whoami"]).contains("verified"));
@@ -231,33 +234,18 @@ async fn promise_1_kill_9_under_load_loses_nothing_that_was_accepted() {
     let (issuer, upstream) = parties(Duration::from_secs(10)).await;
     let home = Home::new().sending(&upstream.url(), &issuer.url());
     home.up();
-    let url = home.http("v1/traces");
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
-    let load = tokio::spawn(async move {
-        let (client, mut accepted, mut sent) = (client(), 0, 0);
-        while !*stopped.borrow_and_update() {
-            let mut spans = telemetry::spans(20);
-            for span in &mut spans {
-                sent += 1;
-                span.span_id = u64::to_be_bytes(sent).to_vec();
-            }
-            if post(&client, &url, telemetry::traces(&[], spans)).await {
-                accepted += 20;
-            }
-        }
-        accepted
-    });
+    let load = Load::start(&home.http("v1/traces"), load::Config::default());
     for kill in 0..KILLS {
         // Something arrived since the last kill: the agent is in the middle of its work.
-        let before = upstream.record().delivered();
+        let before = upstream.look(Record::delivered);
         soon(upstream.wait(|record| record.delivered() > before + 20)).await;
         home.kill_9();
         let status = home.up();
         assert!(status["agent"]["pid"].is_number(), "kill {kill}");
     }
-    stop.send_replace(true);
-    let accepted: u64 = load.await.expect("the load ends");
-    soon(upstream.wait(|record| record.delivered() >= accepted)).await;
+    let sent = load.stop().await;
+    assert!(sent.spans() > 0);
+    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
     assert!(
         home.text(&["down"])
             .contains("everything that was accepted has been sent")

@@ -4,7 +4,6 @@
 
 use std::{fs, time::Duration};
 
-use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::Value;
 use tagalong::{
     demo::{
@@ -16,21 +15,12 @@ use tagalong::{
 
 use crate::support::{
     agent::{Home, answer, client, parties, post, soon},
+    load::{has_span, traces},
     receiver, telemetry,
 };
 
 /// Long enough that nothing expires in a story that is not about expiry.
 const LONG: Duration = Duration::from_secs(3600);
-
-/// A request of `count` spans whose ids start at `first`, each with a name of `bytes`.
-fn traces(first: u64, count: u64, bytes: usize) -> Vec<u8> {
-    let name = "a name that says a lot ".repeat(bytes / 23 + 1);
-    let span = |id: u64| Span {
-        span_id: id.to_be_bytes().to_vec(),
-        ..telemetry::span(&name[..bytes], 8)
-    };
-    telemetry::traces(&[], (first..first + count).map(span).collect())
-}
 
 /// The books of one signal balance, and these are they.
 fn books(status: &Value, signal: Signal) -> [u64; 6] {
@@ -51,7 +41,7 @@ async fn promise_2_memory_does_not_grow_with_the_backlog() {
     let (url, client) = (home.http("v1/traces"), client());
     let send = async |requests: std::ops::Range<u64>| {
         for request in requests {
-            assert!(post(&client, &url, traces(1 + request * 20, 20, 40_000)).await);
+            assert!(post(&client, &url, traces(request * 20..request * 20 + 20, 40_000)).await);
         }
     };
     // By then the buffers have the size that they need.
@@ -199,7 +189,7 @@ async fn promise_5_nothing_leaves_without_a_name_and_nothing_under_anothers() {
     issuer.edit(|config| config.subject = "ada".to_owned());
     issuer.set_refuse_minting(true);
     home.up();
-    assert!(post(&client, &home.http("v1/traces"), traces(1, 5, 10)).await);
+    assert!(post(&client, &home.http("v1/traces"), traces(1..6, 10)).await);
     let status = home.until(|status| status["credential"]["failures"].as_u64() > Some(0));
     assert!(status["principal"].is_null());
     assert_eq!(upstream.look(|record| record.requests), 0);
@@ -208,29 +198,25 @@ async fn promise_5_nothing_leaves_without_a_name_and_nothing_under_anothers() {
     issuer.set_refuse_minting(false);
     soon(upstream.wait(|record| record.delivered() >= 5)).await;
     upstream.kill();
-    assert!(post(&client, &home.http("v1/traces"), traces(100, 5, 10)).await);
+    assert!(post(&client, &home.http("v1/traces"), traces(100..105, 10)).await);
     home.kill_9();
 
     let be = |subject: &str| issuer.edit(|config| config.subject = subject.to_owned());
     be("grace");
     upstream.recover().await.expect("the port again");
     home.up();
-    assert!(post(&client, &home.http("v1/traces"), traces(200, 5, 10)).await);
-    soon(upstream.wait(|record| has_span(&record.spans, 204))).await;
+    assert!(post(&client, &home.http("v1/traces"), traces(200..205, 10)).await);
+    soon(upstream.wait(|record| has_span(record, 204))).await;
     assert_eq!(home.status()["principal"]["subject"], "grace");
     home.kill_9();
     assert!(
-        upstream.look(|record| !has_span(&record.spans, 100)),
+        upstream.look(|record| !has_span(record, 100)),
         "ada's left under grace's name"
     );
 
     be("ada");
     home.up();
-    soon(upstream.wait(|record| has_span(&record.spans, 104))).await;
-}
-
-fn has_span(spans: &std::collections::HashMap<(Vec<u8>, Vec<u8>), u64>, id: u64) -> bool {
-    spans.contains_key(&(vec![0x11; 16], id.to_be_bytes().to_vec()))
+    soon(upstream.wait(|record| has_span(record, 104))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod exporting;
 pub mod gitpod;
+pub mod load;
 pub mod receiver;
 pub mod telemetry;
 pub mod tls;
