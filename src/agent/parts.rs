@@ -16,7 +16,7 @@ use crate::{
         self, Principal,
         claims::{Attributes, random_key},
         secret::Secret,
-        source,
+        source::{self, Source},
     },
     intake::Stamps,
     stamp::{Stamp, redact},
@@ -92,17 +92,10 @@ pub(super) fn export(config: &Config) -> Option<export::Config> {
 
 pub(super) fn identity(env: &Env, config: &Config, workspace: &Workspace) -> Result<identity::Config, Error> {
     let settings = &config.identity;
-    let source = match &settings.credential {
-        config::Credential::Gitpod => source::Source::Gitpod(source::Gitpod::new(env)),
-        config::Credential::File(path) => source::Source::File(path.clone()),
-        config::Credential::Env(variable) => source::Source::Env(source::EnvToken::new(variable, env)),
-        config::Credential::Exec(argv) => source::Source::Exec(
-            source::Program::new(argv.clone()).map_err(|error| Error::Part(format!("identity.exec: {error}")))?,
-        ),
-        config::Credential::None => source::Source::None,
-    };
+    let source = source(env, &settings.credential)?;
     Ok(identity::Config {
         source,
+        exchange: settings.exchange.clone(),
         audience: settings.audience.clone().unwrap_or_default(),
         attributes: match settings.attributes {
             config::Attributes::Full => Attributes::Full,
@@ -117,6 +110,36 @@ pub(super) fn identity(env: &Env, config: &Config, workspace: &Workspace) -> Res
         issuer: settings.issuer.clone(),
         ca_file: config.export.as_ref().and_then(|export| export.ca_file.clone()),
         clock: identity::clock::Clock::System,
+    })
+}
+
+fn source(env: &Env, credential: &config::Credential) -> Result<Source, Error> {
+    Ok(match credential {
+        config::Credential::Gitpod => Source::Gitpod(source::Gitpod::new(env)),
+        config::Credential::Ona => Source::Ona(source::Ona::new(env)),
+        config::Credential::Github => Source::Github(source::Github::new(env)),
+        config::Credential::Gitlab(variable) => Source::Gitlab(source::Gitlab::new(variable.as_deref(), env)),
+        config::Credential::AzureDevops(connection) => {
+            Source::AzureDevops(source::AzureDevops::new(connection.as_deref(), env))
+        }
+        config::Credential::Kubernetes(path) => Source::Kubernetes(source::Kubernetes::new(path.as_deref())),
+        config::Credential::Gcp => Source::Gcp(source::Gcp::default()),
+        config::Credential::Azure(client_id) => Source::Azure(source::Azure::new(client_id.as_deref())),
+        config::Credential::File(path) => Source::File(path.clone()),
+        config::Credential::Env(variable) => Source::Env(source::EnvToken::new(variable, env)),
+        config::Credential::Exec(argv) => Source::Exec(
+            source::Program::new(argv.clone()).map_err(|error| Error::Part(format!("identity.exec: {error}")))?,
+        ),
+        config::Credential::Http(address) => {
+            let headers: Vec<(String, Secret)> = address
+                .headers
+                .iter()
+                .map(|(name, value)| (name.clone(), Secret::new(value.clone())))
+                .collect();
+            let endpoint = source::Endpoint::new(address.url.clone(), &headers, address.pointer.clone());
+            Source::Http(endpoint.map_err(|error| Error::Part(error.to_string()))?)
+        }
+        config::Credential::None => Source::None,
     })
 }
 

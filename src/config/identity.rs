@@ -4,14 +4,30 @@
 //! variable's value is read but for whether it is there.
 
 use super::{
-    Attributes, Credential, Export, Identity, Origin, Platform, Secret, Settings, is_loopback,
+    Address, Attributes, Credential, Export, Identity, Origin, Platform, Secret, Settings, is_loopback,
     resolve::{ENDPOINT, OTEL_ENDPOINT},
     value::Value,
 };
+use crate::{
+    identity::{
+        exchange::{ENTRA_AUDIENCE, Exchange, GOOGLE_STS, Grant, ServiceAccount, TokenEndpoint},
+        source,
+    },
+    workspace::Env,
+};
+use std::path::{Path, PathBuf};
+use url::Url;
+
+/// Hosts of Entra's token endpoints ("National clouds", learn.microsoft.com/entra/identity-platform/authentication-national-cloud).
+const ENTRA: [&str; 3] = [
+    "login.microsoftonline.com",
+    "login.microsoftonline.us",
+    "login.partner.microsoftonline.cn",
+];
 
 impl Settings {
-    pub(super) fn identity(&mut self, platform: Platform, export: Option<&Export>) -> Identity {
-        let (credential, reason) = self.credential(platform, export);
+    pub(super) fn identity(&mut self, platform: Platform, env: &Env, export: Option<&Export>) -> Identity {
+        let (credential, reason) = self.credential(platform, env, export);
         if let Some(export) = export {
             self.derive(
                 "identity.audience",
@@ -20,6 +36,7 @@ impl Settings {
             );
         }
         Identity {
+            exchange: self.exchange(&credential),
             credential,
             reason,
             audience: self.text("identity.audience"),
@@ -36,7 +53,7 @@ impl Settings {
         }
     }
 
-    fn credential(&mut self, platform: Platform, export: Option<&Export>) -> (Credential, Option<String>) {
+    fn credential(&mut self, platform: Platform, env: &Env, export: Option<&Export>) -> (Credential, Option<String>) {
         let setting = "identity.credential";
         if export.is_some_and(|export| export.from_otel) {
             self.set(setting, Value::Text("none".to_owned()), Origin::Derived(OTEL_ENDPOINT));
@@ -44,62 +61,205 @@ impl Settings {
             return (Credential::None, Some(reason));
         }
         let choice = self.text(setting).unwrap_or_default();
-        let by_kind = |settings: &Settings, kind: &str| match kind {
-            "file" => settings.text("identity.file").map(|path| Credential::File(path.into())),
-            "env" => settings.text("identity.env").map(Credential::Env),
-            "exec" => Some(Credential::Exec(settings.list("identity.exec"))).filter(|exec| {
-                // An empty list is "not set".
-                *exec != Credential::Exec(Vec::new())
-            }),
-            _ => None,
-        };
-        let origin = self.get(setting).origin.clone();
-        match choice.as_str() {
-            "gitpod" => (Credential::Gitpod, None),
-            "none" => (Credential::None, None),
-            "auto" => {
-                let set: Vec<Credential> = ["file", "env", "exec"]
-                    .iter()
-                    .filter_map(|k| by_kind(self, k))
-                    .collect();
-                let (credential, from, reason) = match (set.as_slice(), platform) {
-                    ([one], _) => (one.clone(), "what is set beside it", None),
-                    ([], Platform::Gitpod) => (Credential::Gitpod, "the platform", None),
-                    ([], platform) => {
-                        let place = match platform {
-                            Platform::Local => "A plain machine has no credential of its own",
-                            _ => "No credential of this platform's own is known",
-                        };
-                        let reason =
-                            format!("{place}, and none of identity.file, identity.env and identity.exec is set.");
-                        (Credential::None, "the platform", Some(reason))
-                    }
-                    _ => {
-                        let names: Vec<&str> = set.iter().map(Credential::as_str).collect();
-                        let problem = format!("\"auto\" cannot choose; expected one of {}", names.join(", "));
-                        self.refuse(setting, &origin, problem);
-                        (Credential::None, "the platform", None)
-                    }
-                };
-                self.set(
-                    setting,
-                    Value::Text(credential.as_str().to_owned()),
-                    Origin::Derived(from),
-                );
-                (credential, reason)
-            }
-            kind => match by_kind(self, kind) {
-                Some(credential) => (credential, None),
-                None => {
-                    self.refuse(
-                        setting,
-                        &origin,
-                        format!("\"{kind}\" needs identity.{kind}, which is not set"),
-                    );
-                    (Credential::None, None)
-                }
-            },
+        if choice == "auto" {
+            return self.automatic(platform, env);
         }
+        match self.named(&choice) {
+            Some(credential) => (credential, None),
+            None => {
+                let key = if choice == "http" { "url" } else { &choice };
+                let origin = self.get(setting).origin.clone();
+                self.refuse(
+                    setting,
+                    &origin,
+                    format!("\"{choice}\" needs identity.{key}, which is not set"),
+                );
+                (Credential::None, None)
+            }
+        }
+    }
+
+    /// The source of that name, if what it needs is set.
+    fn named(&self, kind: &str) -> Option<Credential> {
+        Some(match kind {
+            "gitpod" => Credential::Gitpod,
+            "ona" => Credential::Ona,
+            "github" => Credential::Github,
+            "gitlab" => Credential::Gitlab(self.text("identity.env")),
+            "azure-devops" => Credential::AzureDevops(self.text("identity.service_connection")),
+            "kubernetes" => Credential::Kubernetes(self.text("identity.file").map(PathBuf::from)),
+            "gcp" => Credential::Gcp,
+            // With an exchange, the client is the one that the new token is for.
+            "azure" if self.has_exchange() => Credential::Azure(None),
+            "azure" => Credential::Azure(self.text("identity.client_id")),
+            "file" => Credential::File(self.text("identity.file")?.into()),
+            "env" => Credential::Env(self.text("identity.env")?),
+            // An empty list is "not set".
+            "exec" => Credential::Exec(Some(self.list("identity.exec")).filter(|exec| !exec.is_empty())?),
+            "http" => Credential::Http(Address {
+                url: self.url("identity.url")?,
+                headers: self.headers("identity.http_headers"),
+                pointer: self.text("identity.json_pointer"),
+            }),
+            _ => Credential::None,
+        })
+    }
+
+    /// What is set beside it, else what the place offers.
+    fn automatic(&mut self, platform: Platform, env: &Env) -> (Credential, Option<String>) {
+        let setting = "identity.credential";
+        let set: Vec<(&str, Credential)> = [("file", "file"), ("env", "env"), ("exec", "exec"), ("url", "http")]
+            .into_iter()
+            .filter_map(|(key, kind)| Some((key, self.named(kind)?)))
+            .collect();
+        let (credential, from, reason) = match set.as_slice() {
+            [(key, credential)] => (
+                credential.clone(),
+                "what is set beside it",
+                format!("identity.{key} is set."),
+            ),
+            [] => {
+                let (credential, reason) = self.offered(platform, env);
+                (credential, "the platform", reason)
+            }
+            several => {
+                let names: Vec<&str> = several.iter().map(|(_, credential)| credential.as_str()).collect();
+                let problem = format!("\"auto\" cannot choose; expected one of {}", names.join(", "));
+                let origin = self.get(setting).origin.clone();
+                self.refuse(setting, &origin, problem);
+                (Credential::None, "the platform", String::new())
+            }
+        };
+        self.set(
+            setting,
+            Value::Text(credential.as_str().to_owned()),
+            Origin::Derived(from),
+        );
+        (credential, Some(reason))
+    }
+
+    /// The platform's own credential, or why there is none.
+    fn offered(&self, platform: Platform, env: &Env) -> (Credential, String) {
+        let (credential, reason) = match platform {
+            Platform::Gitpod => (Credential::Gitpod, "A Gitpod workspace has ID tokens of its own."),
+            Platform::Ona => (Credential::Ona, "An Ona environment has ID tokens of its own."),
+            Platform::GithubActions if source::Github::is_here(env) => {
+                (Credential::Github, "This job of GitHub Actions may ask for ID tokens.")
+            }
+            Platform::GithubActions => {
+                let reason = "This job of GitHub Actions gets no ID tokens: give it `permissions: id-token: write`.";
+                (Credential::None, reason)
+            }
+            Platform::GitlabCi if source::Gitlab::is_here(env) => (
+                Credential::Gitlab(None),
+                "This job of GitLab CI has an ID token in a variable.",
+            ),
+            Platform::GitlabCi => {
+                let reason = "This job of GitLab CI has no ID token: name one under `id_tokens:`.";
+                (Credential::None, reason)
+            }
+            Platform::AzureDevops if source::AzureDevops::is_here(env) && self.has_exchange() => {
+                let connection = self.text("identity.service_connection");
+                let reason = "This job of Azure Pipelines may ask for ID tokens to exchange.";
+                (Credential::AzureDevops(connection), reason)
+            }
+            Platform::AzureDevops => {
+                let reason = "A job of Azure Pipelines has tokens for an exchange only: set identity.exchange, and \
+                              map SYSTEM_ACCESSTOKEN into the step.";
+                (Credential::None, reason)
+            }
+            _ if Path::new(source::PROJECTED).exists() => (
+                Credential::Kubernetes(None),
+                "A token is mounted where tagalong looks for the pod's.",
+            ),
+            Platform::CloudWorkstations => {
+                let reason = "A workstation has the service account that all users of its configuration share: \
+                              identity.credential = \"gcp\" uses that.";
+                (Credential::None, reason)
+            }
+            Platform::Local => {
+                let reason = "A plain machine has no credential of its own, and none of identity.file, identity.env, \
+                              identity.exec and identity.url is set.";
+                (Credential::None, reason)
+            }
+            _ => {
+                let reason = "This platform has no credential of its own that names a person, and none of \
+                              identity.file, identity.env, identity.exec and identity.url is set.";
+                (Credential::None, reason)
+            }
+        };
+        (credential, reason.to_owned())
+    }
+
+    fn has_exchange(&self) -> bool {
+        self.text("identity.exchange")
+            .is_some_and(|exchange| exchange != "none")
+    }
+
+    /// The exchange, complete; what is missing for it is an error here and not at the first token.
+    fn exchange(&mut self, credential: &Credential) -> Option<Exchange> {
+        let setting = "identity.exchange";
+        let name = self.text(setting).filter(|name| name != "none")?;
+        let origin = self.get(setting).origin.clone();
+        let endpoint = match (self.url("identity.token_endpoint"), self.text("identity.issuer")) {
+            (Some(url), _) => Some(TokenEndpoint::At(url)),
+            (None, _) if name == "gcp-sts" => Some(TokenEndpoint::At(
+                Url::parse(GOOGLE_STS).expect("the constant is a URL"),
+            )),
+            (None, Some(issuer)) => Some(TokenEndpoint::Of(issuer)),
+            (None, None) => None,
+        };
+        let audience = self.text("identity.exchange_audience");
+        // What is derived from the endpoint is not for an issuer that wants scopes instead (Entra's does).
+        let is_written = !matches!(self.get("identity.audience").origin, Origin::Derived(_));
+        let wanted = self
+            .text("identity.audience")
+            .filter(|_| is_written || name != "client-assertion");
+        let scopes = self.list("identity.scopes");
+        let mut missing = Vec::new();
+        if endpoint.is_none() {
+            missing.push("identity.token_endpoint or identity.issuer");
+        }
+        if name == "client-assertion" && self.text("identity.client_id").is_none() {
+            missing.push("identity.client_id");
+        }
+        if name == "client-assertion" && scopes.is_empty() && wanted.is_none() {
+            missing.push("identity.scopes");
+        }
+        if name == "gcp-sts" && audience.is_none() {
+            missing.push("identity.exchange_audience (//iam.googleapis.com/projects/…/providers/…)");
+        }
+        if *credential == Credential::None {
+            self.refuse(setting, &origin, format!("\"{name}\" has no credential to exchange"));
+        } else if !missing.is_empty() {
+            let problem = format!("\"{name}\" needs {}, which is not set", missing.join(" and "));
+            self.refuse(setting, &origin, problem);
+        }
+        let endpoint = endpoint?;
+        let is_google = name == "gcp-sts";
+        Some(Exchange {
+            subject_audience: match &audience {
+                // As a URL the provider's name is an audience that Google takes without being told to.
+                Some(provider) if is_google && provider.starts_with("//") => format!("https:{provider}"),
+                Some(audience) => audience.clone(),
+                None => subject_audience(&endpoint, &name),
+            },
+            grant: match name.as_str() {
+                "client-assertion" => Grant::ClientAssertion,
+                "gcp-sts" => Grant::GoogleSts(self.text("identity.service_account").map(|email| ServiceAccount {
+                    email,
+                    audience: wanted.clone(),
+                    origin: None,
+                })),
+                _ => Grant::TokenExchange,
+            },
+            audience: if is_google { audience } else { wanted },
+            endpoint,
+            scopes,
+            client_id: self.text("identity.client_id"),
+            client_secret_file: self.text("identity.client_secret_file").map(PathBuf::from),
+            parameters: self.headers("identity.exchange_parameters"),
+        })
     }
 
     /// A token goes over plain HTTP to this machine only; better said here than at the first export.
@@ -118,3 +278,23 @@ impl Settings {
         }
     }
 }
+
+/// What the workspace's token has to be for where nobody says: for the issuer that gets it (RFC 7523 section 3).
+fn subject_audience(endpoint: &TokenEndpoint, exchange: &str) -> String {
+    let (text, host) = match endpoint {
+        TokenEndpoint::At(url) => (url.to_string(), url.host_str().map(str::to_owned)),
+        TokenEndpoint::Of(issuer) => {
+            let host = Url::parse(issuer)
+                .ok()
+                .and_then(|url| url.host_str().map(str::to_owned));
+            (issuer.clone(), host)
+        }
+    };
+    match host {
+        Some(host) if exchange == "client-assertion" && ENTRA.contains(&host.as_str()) => ENTRA_AUDIENCE.to_owned(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ pub use settings::{ConfigError, Origin};
 pub use value::parse_duration;
 
 use crate::{
-    identity::secret::Secret,
+    identity::{exchange::Exchange, secret::Secret},
     workspace::{self, Env, Platform},
 };
 use settings::{KEYS, Settings};
@@ -123,6 +123,8 @@ pub struct Identity {
     pub audience: Option<String>,
     /// The only issuer to accept.
     pub issuer: Option<String>,
+    /// What becomes of the credential before it is sent.
+    pub exchange: Option<Exchange>,
     /// Who the agent is to the issuer.
     pub client_id: Option<String>,
     /// What to ask the issuer for.
@@ -140,14 +142,41 @@ pub struct Identity {
 pub enum Credential {
     /// The platform's: `gp`, or the supervisor.
     Gitpod,
+    /// The platform's: `ona`, or its API.
+    Ona,
+    /// The job's, over HTTP.
+    Github,
+    /// The job's, in a variable; its name where `identity.env` says it.
+    Gitlab(Option<String>),
+    /// The job's, over HTTP; the service connection, if one is wanted.
+    AzureDevops(Option<String>),
+    /// The pod's, in a file; none is the place that the settings advise.
+    Kubernetes(Option<PathBuf>),
+    /// The machine's.
+    Gcp,
+    /// The machine's; the client id of an identity of its own choosing.
+    Azure(Option<String>),
     /// A file that holds a token.
     File(PathBuf),
     /// A variable that holds a token, by its name.
     Env(String),
     /// A program and its arguments; never empty, and the program is an absolute path.
     Exec(Vec<String>),
+    /// An address that answers with a token.
+    Http(Address),
     /// Upstream needs none.
     None,
+}
+
+/// `identity.url` and what belongs to it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address {
+    /// https, or http on this machine or link.
+    pub url: Url,
+    /// Lower-case names; the values are secrets.
+    pub headers: BTreeMap<String, String>,
+    /// RFC 6901.
+    pub pointer: Option<String>,
 }
 
 /// `identity.attributes`
@@ -279,6 +308,18 @@ impl std::fmt::Debug for Export {
     }
 }
 
+// === impl Address ===
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Address")
+            .field("host", &self.url.host_str())
+            .field("headers", &self.headers.keys())
+            .field("pointer", &self.pointer)
+            .finish()
+    }
+}
+
 // === impl Credential ===
 
 impl Credential {
@@ -286,10 +327,23 @@ impl Credential {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Credential::Gitpod => "gitpod",
+            Credential::Ona => "ona",
+            Credential::Github => "github",
+            Credential::Gitlab(_) => "gitlab",
+            Credential::AzureDevops(_) => "azure-devops",
+            Credential::Kubernetes(_) => "kubernetes",
+            Credential::Gcp => "gcp",
+            Credential::Azure(_) => "azure",
             Credential::File(_) => "file",
             Credential::Env(_) => "env",
             Credential::Exec(_) => "exec",
+            Credential::Http(_) => "http",
             Credential::None => "none",
         }
+    }
+
+    /// There is one token and no other after it.
+    pub const fn is_single(&self) -> bool {
+        matches!(self, Credential::Gitlab(_) | Credential::Env(_))
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
     let platform = workspace::platform(env, &files.machine, &workspace);
     let listen = settings.listen();
     let export = settings.export(env, &listen, files);
-    let identity = settings.identity(platform, export.as_ref());
+    let identity = settings.identity(platform, env, export.as_ref());
     settings.refuse_bearer_in_the_clear(&identity, export.as_ref());
     let dirs = Dirs::resolve(env, platform);
     if dirs.is_none() {

@@ -61,7 +61,7 @@ const PLATFORMS: [&str; 1 + Platform::ALL.len()] = {
 };
 
 /// All keys, in the order of `default.toml`.
-pub(super) const KEYS: [Key; 35] = [
+pub(super) const KEYS: [Key; 44] = [
     key("listen.grpc", Kind::Address),
     key("listen.http", Kind::Address),
     key("listen.allowed_origins", Kind::Origins),
@@ -78,7 +78,22 @@ pub(super) const KEYS: [Key; 35] = [
     key("export.batch_delay", Kind::Duration(0, 60_000)),
     key(
         "identity.credential",
-        Kind::Choice(&["auto", "gitpod", "file", "env", "exec", "none"]),
+        Kind::Choice(&[
+            "auto",
+            "gitpod",
+            "ona",
+            "github",
+            "gitlab",
+            "azure-devops",
+            "kubernetes",
+            "gcp",
+            "azure",
+            "file",
+            "env",
+            "exec",
+            "http",
+            "none",
+        ]),
     ),
     key("identity.audience", Kind::Text),
     key("identity.issuer", Kind::Text),
@@ -89,6 +104,18 @@ pub(super) const KEYS: [Key; 35] = [
     key("identity.file", Kind::Path),
     key("identity.env", Kind::Variable),
     key("identity.exec", Kind::Command),
+    key("identity.url", Kind::SecretUrl),
+    secret("identity.http_headers", Kind::Headers),
+    key("identity.json_pointer", Kind::Pointer),
+    key("identity.service_connection", Kind::Text),
+    key(
+        "identity.exchange",
+        Kind::Choice(&["none", "rfc8693", "client-assertion", "gcp-sts"]),
+    ),
+    key("identity.exchange_audience", Kind::Text),
+    key("identity.exchange_parameters", Kind::Parameters),
+    key("identity.client_secret_file", Kind::Path),
+    key("identity.service_account", Kind::Text),
     secret("identity.pseudonym_key", Kind::LongText(16)),
     key("workspace.id", Kind::Text),
     key("workspace.name", Kind::Text),

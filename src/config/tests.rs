@@ -33,14 +33,14 @@ fn nowhere() -> Locations {
 }
 
 /// A home, and an `/etc`, for one story.
-struct Machine {
+pub(super) struct Machine {
     dir: tempfile::TempDir,
     env: Env,
     flags: Vec<(String, String)>,
 }
 
 impl Machine {
-    fn new() -> Machine {
+    pub(super) fn new() -> Machine {
         let env = Env::from([("HOME", "/home/dev")]);
         Machine {
             dir: tempfile::tempdir().unwrap(),
@@ -49,12 +49,12 @@ impl Machine {
         }
     }
 
-    fn var(mut self, name: &str, value: &str) -> Machine {
+    pub(super) fn var(mut self, name: &str, value: &str) -> Machine {
         self.env.0.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    fn flag(mut self, key: &str, value: &str) -> Machine {
+    pub(super) fn flag(mut self, key: &str, value: &str) -> Machine {
         self.flags.push((key.to_owned(), value.to_owned()));
         self
     }
@@ -64,7 +64,7 @@ impl Machine {
         self
     }
 
-    fn user(self, text: &str) -> Machine {
+    pub(super) fn user(self, text: &str) -> Machine {
         self.file("user.toml", text)
     }
 
@@ -87,13 +87,13 @@ impl Machine {
     }
 
     #[track_caller]
-    fn loaded(&self) -> Loaded {
+    pub(super) fn loaded(&self) -> Loaded {
         self.load().expect("the settings are right")
     }
 
     /// All errors, a line each.
     #[track_caller]
-    fn errors(&self) -> String {
+    pub(super) fn errors(&self) -> String {
         let lines = self
             .load()
             .expect_err("something is wrong")
@@ -104,7 +104,7 @@ impl Machine {
 
     /// As `tagalong config` shows a key: value and origin.
     #[track_caller]
-    fn shown(&self, key: &str) -> (String, String) {
+    pub(super) fn shown(&self, key: &str) -> (String, String) {
         let entry = self
             .loaded()
             .entries()
@@ -162,85 +162,131 @@ fn a_flag_goes_before_the_environment_before_the_user_before_the_machine_before_
     );
 }
 
+/// A variable, what is written in it, its key, and how the value is shown.
+const EXAMPLES: &[(&str, &str, &str, &str)] = &[
+    ("TAGALONG_LISTEN_GRPC", "[::1]:1", "listen.grpc", "[::1]:1"),
+    ("TAGALONG_LISTEN_HTTP", "127.0.0.1:0", "listen.http", "127.0.0.1:0"),
+    (
+        "TAGALONG_LISTEN_ALLOWED_ORIGINS",
+        "http://a, https://b:8",
+        "listen.allowed_origins",
+        r#"["http://a", "https://b:8"]"#,
+    ),
+    (
+        "TAGALONG_LISTEN_MAX_REQUEST_BYTES",
+        "1048576",
+        "listen.max_request_bytes",
+        "1MiB",
+    ),
+    ("TAGALONG_LISTEN_OTHER_USERS", "yes", "listen.other_users", "true"),
+    ("TAGALONG_EXPORT_ENDPOINT", UPSTREAM, "export.endpoint", UPSTREAM),
+    ("TAGALONG_EXPORT_PROTOCOL", "grpc", "export.protocol", "grpc"),
+    ("TAGALONG_EXPORT_COMPRESSION", "none", "export.compression", "none"),
+    (
+        "TAGALONG_EXPORT_HEADERS",
+        "X-Key=s3cret,b=1=2",
+        "export.headers",
+        "b=...,x-key=...",
+    ),
+    ("TAGALONG_EXPORT_CA_FILE", "/ca.pem", "export.ca_file", "/ca.pem"),
+    ("TAGALONG_EXPORT_TIMEOUT", "90s", "export.timeout", "90s"),
+    ("TAGALONG_EXPORT_CONCURRENCY", "8", "export.concurrency", "8"),
+    ("TAGALONG_EXPORT_BATCH_BYTES", "512KiB", "export.batch_bytes", "512KiB"),
+    ("TAGALONG_EXPORT_BATCH_DELAY", "0ms", "export.batch_delay", "0ms"),
+    ("TAGALONG_IDENTITY_CREDENTIAL", "none", "identity.credential", "none"),
+    ("TAGALONG_IDENTITY_AUDIENCE", "aud", "identity.audience", "aud"),
+    ("TAGALONG_IDENTITY_ISSUER", "https://i", "identity.issuer", "https://i"),
+    ("TAGALONG_IDENTITY_CLIENT_ID", "app", "identity.client_id", "app"),
+    ("TAGALONG_IDENTITY_SCOPES", "a,b", "identity.scopes", r#"["a", "b"]"#),
+    (
+        "TAGALONG_IDENTITY_TOKEN_ENDPOINT",
+        "https://i/token?a=b",
+        "identity.token_endpoint",
+        "https://i/token?a=b",
+    ),
+    (
+        "TAGALONG_IDENTITY_ATTRIBUTES",
+        "pseudonym",
+        "identity.attributes",
+        "pseudonym",
+    ),
+    ("TAGALONG_IDENTITY_FILE", "/t", "identity.file", "/t"),
+    ("TAGALONG_IDENTITY_ENV", "TOKEN", "identity.env", "TOKEN"),
+    (
+        "TAGALONG_IDENTITY_EXEC",
+        r#"["/bin/mint", "a,b"]"#,
+        "identity.exec",
+        r#"["/bin/mint", …]"#,
+    ),
+    ("TAGALONG_IDENTITY_URL", "https://u/t", "identity.url", "https://u/t"),
+    (
+        "TAGALONG_IDENTITY_HTTP_HEADERS",
+        "X-Key=s3cret",
+        "identity.http_headers",
+        "x-key=...",
+    ),
+    (
+        "TAGALONG_IDENTITY_JSON_POINTER",
+        "/a/b",
+        "identity.json_pointer",
+        "/a/b",
+    ),
+    (
+        "TAGALONG_IDENTITY_SERVICE_CONNECTION",
+        "c",
+        "identity.service_connection",
+        "c",
+    ),
+    ("TAGALONG_IDENTITY_EXCHANGE", "none", "identity.exchange", "none"),
+    (
+        "TAGALONG_IDENTITY_EXCHANGE_AUDIENCE",
+        "//iam",
+        "identity.exchange_audience",
+        "//iam",
+    ),
+    (
+        "TAGALONG_IDENTITY_EXCHANGE_PARAMETERS",
+        "connector_id=github",
+        "identity.exchange_parameters",
+        "connector_id=github",
+    ),
+    (
+        "TAGALONG_IDENTITY_CLIENT_SECRET_FILE",
+        "/s",
+        "identity.client_secret_file",
+        "/s",
+    ),
+    (
+        "TAGALONG_IDENTITY_SERVICE_ACCOUNT",
+        "a@b",
+        "identity.service_account",
+        "a@b",
+    ),
+    (
+        "TAGALONG_IDENTITY_PSEUDONYM_KEY",
+        "s3cret-and-long-enough",
+        "identity.pseudonym_key",
+        "...",
+    ),
+    ("TAGALONG_WORKSPACE_ID", "w", "workspace.id", "w"),
+    ("TAGALONG_WORKSPACE_NAME", "W", "workspace.name", "W"),
+    ("TAGALONG_WORKSPACE_PLATFORM", "local", "workspace.platform", "local"),
+    ("TAGALONG_SPOOL_DIR", "/s", "spool.dir", "/s"),
+    ("TAGALONG_SPOOL_MAX_BYTES", "2GiB", "spool.max_bytes", "2GiB"),
+    ("TAGALONG_SPOOL_MAX_AGE", "24h", "spool.max_age", "1d"),
+    ("TAGALONG_SPOOL_KEEP_BYTES", "0", "spool.keep_bytes", "0"),
+    ("TAGALONG_REDACT_ENABLED", "false", "redact.enabled", "false"),
+    ("TAGALONG_REDACT_PATTERNS", "a{1,3}", "redact.patterns", r#"["a{1,3}"]"#),
+    ("TAGALONG_REDACT_KEYS", "*.a,b", "redact.keys", r#"["*.a", "b"]"#),
+];
+
 #[test]
 fn every_key_has_a_variable() {
-    let examples = [
-        ("TAGALONG_LISTEN_GRPC", "[::1]:1", "listen.grpc", "[::1]:1"),
-        ("TAGALONG_LISTEN_HTTP", "127.0.0.1:0", "listen.http", "127.0.0.1:0"),
-        (
-            "TAGALONG_LISTEN_ALLOWED_ORIGINS",
-            "http://a, https://b:8",
-            "listen.allowed_origins",
-            r#"["http://a", "https://b:8"]"#,
-        ),
-        (
-            "TAGALONG_LISTEN_MAX_REQUEST_BYTES",
-            "1048576",
-            "listen.max_request_bytes",
-            "1MiB",
-        ),
-        ("TAGALONG_LISTEN_OTHER_USERS", "yes", "listen.other_users", "true"),
-        ("TAGALONG_EXPORT_ENDPOINT", UPSTREAM, "export.endpoint", UPSTREAM),
-        ("TAGALONG_EXPORT_PROTOCOL", "grpc", "export.protocol", "grpc"),
-        ("TAGALONG_EXPORT_COMPRESSION", "none", "export.compression", "none"),
-        (
-            "TAGALONG_EXPORT_HEADERS",
-            "X-Key=s3cret,b=1=2",
-            "export.headers",
-            "b=...,x-key=...",
-        ),
-        ("TAGALONG_EXPORT_CA_FILE", "/ca.pem", "export.ca_file", "/ca.pem"),
-        ("TAGALONG_EXPORT_TIMEOUT", "90s", "export.timeout", "90s"),
-        ("TAGALONG_EXPORT_CONCURRENCY", "8", "export.concurrency", "8"),
-        ("TAGALONG_EXPORT_BATCH_BYTES", "512KiB", "export.batch_bytes", "512KiB"),
-        ("TAGALONG_EXPORT_BATCH_DELAY", "0ms", "export.batch_delay", "0ms"),
-        ("TAGALONG_IDENTITY_CREDENTIAL", "none", "identity.credential", "none"),
-        ("TAGALONG_IDENTITY_AUDIENCE", "aud", "identity.audience", "aud"),
-        ("TAGALONG_IDENTITY_ISSUER", "https://i", "identity.issuer", "https://i"),
-        ("TAGALONG_IDENTITY_CLIENT_ID", "app", "identity.client_id", "app"),
-        ("TAGALONG_IDENTITY_SCOPES", "a,b", "identity.scopes", r#"["a", "b"]"#),
-        (
-            "TAGALONG_IDENTITY_TOKEN_ENDPOINT",
-            "https://i/token?a=b",
-            "identity.token_endpoint",
-            "https://i/token?a=b",
-        ),
-        (
-            "TAGALONG_IDENTITY_ATTRIBUTES",
-            "pseudonym",
-            "identity.attributes",
-            "pseudonym",
-        ),
-        ("TAGALONG_IDENTITY_FILE", "/t", "identity.file", "/t"),
-        ("TAGALONG_IDENTITY_ENV", "TOKEN", "identity.env", "TOKEN"),
-        (
-            "TAGALONG_IDENTITY_EXEC",
-            r#"["/bin/mint", "a,b"]"#,
-            "identity.exec",
-            r#"["/bin/mint", …]"#,
-        ),
-        (
-            "TAGALONG_IDENTITY_PSEUDONYM_KEY",
-            "s3cret-and-long-enough",
-            "identity.pseudonym_key",
-            "...",
-        ),
-        ("TAGALONG_WORKSPACE_ID", "w", "workspace.id", "w"),
-        ("TAGALONG_WORKSPACE_NAME", "W", "workspace.name", "W"),
-        ("TAGALONG_WORKSPACE_PLATFORM", "local", "workspace.platform", "local"),
-        ("TAGALONG_SPOOL_DIR", "/s", "spool.dir", "/s"),
-        ("TAGALONG_SPOOL_MAX_BYTES", "2GiB", "spool.max_bytes", "2GiB"),
-        ("TAGALONG_SPOOL_MAX_AGE", "24h", "spool.max_age", "1d"),
-        ("TAGALONG_SPOOL_KEEP_BYTES", "0", "spool.keep_bytes", "0"),
-        ("TAGALONG_REDACT_ENABLED", "false", "redact.enabled", "false"),
-        ("TAGALONG_REDACT_PATTERNS", "a{1,3}", "redact.patterns", r#"["a{1,3}"]"#),
-        ("TAGALONG_REDACT_KEYS", "*.a,b", "redact.keys", r#"["*.a", "b"]"#),
-    ];
-    let machine = examples
+    let machine = EXAMPLES
         .iter()
         .fold(Machine::new(), |machine, (name, text, ..)| machine.var(name, text));
-    assert_eq!(machine.loaded().entries().len(), examples.len());
-    for (variable, _, key, value) in examples {
+    assert_eq!(machine.loaded().entries().len(), EXAMPLES.len());
+    for (variable, _, key, value) in EXAMPLES {
         assert_eq!(machine.shown(key), is(value, variable));
     }
 }
@@ -271,7 +317,7 @@ fn all_errors_are_said_at_once_each_with_key_origin_and_what_is_expected() {
     spool.maxbytes (TAGALONG_SPOOL_MAXBYTES): there is no such setting; did you mean spool.max_bytes?
     spool.max_bytes (TAGALONG_SPOOL_MAX_BYTES): "1 potato" is not accepted; expected a size from 1MiB to 1TiB, such as 512KiB, 64MiB or 1GiB
     export.endpoint (flag): "ftp://x" is not accepted; expected an http or https URL without user, password, query and fragment
-    identity.credential (flag): "gitpot" is not accepted; expected one of auto, gitpod, file, env, exec, none
+    identity.credential (flag): "gitpot" is not accepted; expected one of auto, gitpod, ona, github, gitlab, azure-devops, kubernetes, gcp, azure, file, env, exec, http, none
     nothing.like.it (flag): there is no such setting
     "#);
 }

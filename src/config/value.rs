@@ -38,6 +38,10 @@ pub(super) enum Kind {
     Command,
     /// HTTP header names and values.
     Headers,
+    /// Names and values of a form.
+    Parameters,
+    /// RFC 6901.
+    Pointer,
 }
 
 /// A checked value.
@@ -101,7 +105,7 @@ impl Kind {
                     .into_iter()
                     .collect()
             }),
-            Kind::Headers => {
+            Kind::Headers | Kind::Parameters => {
                 let pairs = text
                     .split(',')
                     .map(str::trim)
@@ -126,7 +130,7 @@ impl Kind {
             (Kind::List | Kind::Origins | Kind::Patterns | Kind::Command, toml::Value::Array(items)) => {
                 self.list(texts(items).ok_or_else(wrong)?)
             }
-            (Kind::Headers, toml::Value::Table(table)) => {
+            (Kind::Headers | Kind::Parameters, toml::Value::Table(table)) => {
                 let pairs = table
                     .iter()
                     .map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
@@ -139,7 +143,8 @@ impl Kind {
                 | Kind::Origins
                 | Kind::Patterns
                 | Kind::Command
-                | Kind::Headers,
+                | Kind::Headers
+                | Kind::Parameters,
                 _,
             ) => Err(wrong()),
             (_, toml::Value::String(text)) => self.scalar(text.trim()),
@@ -186,6 +191,8 @@ impl Kind {
                 "a list of an absolute program and its arguments, such as [\"/usr/bin/mint\", \"--raw\"]".into()
             }
             Kind::Headers => "header names and their values, such as { x-team = \"blue\" }".into(),
+            Kind::Parameters => "names and their values, such as { connector_id = \"github\" }".into(),
+            Kind::Pointer => "a JSON pointer, such as /data/token".into(),
         }
     }
 
@@ -202,7 +209,9 @@ impl Kind {
         let set = || Value::Text(text.to_owned());
         let value = match self {
             Kind::Text => Some(set()),
-            Kind::LongText(_) | Kind::Variable | Kind::Path | Kind::Endpoint | Kind::SecretUrl if text.is_empty() => {
+            Kind::LongText(_) | Kind::Variable | Kind::Path | Kind::Endpoint | Kind::SecretUrl | Kind::Pointer
+                if text.is_empty() =>
+            {
                 Some(unset())
             }
             Kind::LongText(least) => (text.chars().count() >= least).then(set),
@@ -216,6 +225,7 @@ impl Kind {
                 .map(|millis| Value::Duration(Duration::from_millis(millis))),
             Kind::Address => text.parse().ok().map(Value::Address),
             Kind::Endpoint => endpoint(text).map(Value::Endpoint),
+            Kind::Pointer => text.starts_with('/').then(set),
             Kind::SecretUrl => secret_url(text).map(Value::Endpoint),
             Kind::Choice(choices) => choices.contains(&text).then(set),
             _ => None,
@@ -249,6 +259,12 @@ impl Kind {
 
     fn headers(self, pairs: Vec<(String, String)>) -> Result<Value, Expected> {
         let mut headers = BTreeMap::new();
+        if matches!(self, Kind::Parameters) {
+            let is_fine = pairs.iter().all(|(name, _)| !name.is_empty());
+            return is_fine
+                .then(|| Value::Headers(pairs.into_iter().collect()))
+                .ok_or_else(|| self.expects());
+        }
         for (name, value) in pairs {
             let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| self.expects())?;
             http::HeaderValue::from_str(&value).map_err(|_| self.expects())?;

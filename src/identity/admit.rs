@@ -9,6 +9,7 @@ use super::{
     secret::Secret,
     source::{Manner, MintError, Minted},
 };
+use crate::workspace::Trust;
 
 /// The lifetime of a token that says nothing of its end, from a source that mints: long lives are the exception there.
 pub const ASSUMED_LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -56,12 +57,23 @@ pub fn admit(minted: Minted, terms: &Terms, asked: Now, now: Now) -> Result<Admi
     }
     let principal = claims
         .and_then(|claims| claims.principal())
+        .or_else(|| before_exchange(&minted))
         .unwrap_or_else(|| terms.fallback.clone())
         .with_attributes(terms.attributes, &terms.pseudonym_key);
     Ok(Admitted {
         token: minted.token,
         principal,
         expiry,
+    })
+}
+
+/// The person of the token that was exchanged, if the new one names nobody. Upstream cannot check that any more, so it
+/// is the platform's word.
+fn before_exchange(minted: &Minted) -> Option<Principal> {
+    let principal = minted.subject.as_ref()?.principal()?;
+    Some(Principal {
+        trust: Trust::Platform,
+        ..principal
     })
 }
 
@@ -84,7 +96,7 @@ fn expiry(minted: &Minted, claims: Option<&Claims>, manner: Manner, asked: Now, 
     match minted.lifetime {
         // Counted from the asking, which is never later than the minting.
         Some(told) => Some(Expiry::lasting(told, asked)),
-        None => (manner == Manner::Mint).then(|| Expiry::lasting(ASSUMED_LIFETIME, asked)),
+        None => matches!(manner, Manner::Mint | Manner::Cached).then(|| Expiry::lasting(ASSUMED_LIFETIME, asked)),
     }
 }
 

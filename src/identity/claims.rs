@@ -220,6 +220,13 @@ pub(super) fn numeric_date(value: &Value) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs_f64(seconds(value)?))
 }
 
+/// `expires_in`, be it a number or a text of digits. Zero is "not said": whoever means "ended" gives no token.
+pub(super) fn lifetime(value: &Value) -> Option<Duration> {
+    seconds(value)
+        .filter(|seconds| *seconds > 0.0)
+        .map(Duration::from_secs_f64)
+}
+
 /// A number of seconds that a date or a lifetime could be.
 pub(super) fn seconds(value: &Value) -> Option<f64> {
     let seconds = match value {

@@ -10,8 +10,9 @@ use std::{path::Path, time::Duration};
 
 use crate::workspace::Env;
 
-/// Hosts that are reached directly, whatever the environment says of proxies.
-const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1";
+/// Hosts that are reached directly, whatever the environment says of proxies: this machine, and its link, where
+/// platforms serve tokens to whoever asks from the right address.
+const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10";
 
 /// Longer than the pause between two batches of an SDK, shorter than the idle limit of common load balancers (60 s).
 const POOL_IDLE: Duration = Duration::from_secs(50);
@@ -215,6 +216,17 @@ mod tests {
         let client = build_with(&exempt, None, Duration::from_secs(5), false).expect("a client");
         // The name does not exist, so the direct way ends at once; through the proxy it would hang.
         assert!(client.get("https://gateway.invalid/").send().await.is_err());
+        let asked = tokio::time::timeout(Duration::ZERO, proxy.accept()).await;
+        assert!(asked.is_err(), "the proxy was not asked");
+    }
+
+    #[tokio::test]
+    async fn a_link_local_address_is_reached_directly_with_a_proxy_in_the_environment() {
+        let (proxy, proxy_url) = listener().await;
+        let proxied = env(&[("http_proxy", &proxy_url), ("ALL_PROXY", &proxy_url)]);
+        let client = build_with(&proxied, None, Duration::from_millis(200), false).expect("a client");
+        // Nobody needs to be there: through the proxy the request would have arrived at it first.
+        let _ = client.get("http://169.254.255.254:9/").send().await;
         let asked = tokio::time::timeout(Duration::ZERO, proxy.accept()).await;
         assert!(asked.is_err(), "the proxy was not asked");
     }

@@ -149,6 +149,7 @@ impl Machine {
             source,
             rotations: self.rotations,
             failures: self.failures,
+            steps: Arc::from([]),
             clock: clock.clone(),
             heeds_acceptance: self.refused_in_a_row > 0 || self.state == State::Denied,
             probe: self.probe.clone(),
@@ -244,6 +245,11 @@ impl Machine {
             );
         }
         self.succeeded(now);
+        if self.manner == Manner::Cached
+            && let Some(remaining) = self.remaining(now)
+        {
+            self.next = Some(now.boot + rotate::ask_cache_again(self.lifetime(), remaining));
+        }
         if self.state != State::Denied {
             self.state = State::Fresh;
         }
@@ -257,7 +263,7 @@ impl Machine {
         }
         self.next = match self.manner {
             Manner::Look => Some(now.boot + self.look_again(now)),
-            Manner::Mint | Manner::Once => None,
+            Manner::Mint | Manner::Cached | Manner::Once => None,
         };
     }
 

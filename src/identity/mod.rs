@@ -8,6 +8,7 @@ pub mod claims;
 pub mod client;
 pub mod clock;
 pub mod discovery;
+pub mod exchange;
 pub mod grant;
 mod machine;
 mod receiver;
@@ -15,6 +16,7 @@ pub mod rotate;
 mod run;
 pub mod secret;
 pub mod source;
+mod timestamp;
 pub mod web;
 
 use std::sync::Arc;
@@ -119,6 +121,8 @@ pub struct Current {
     pub rotations: u64,
     /// Mints that failed.
     pub failures: u64,
+    /// The links of the last attempt, from the source on; empty before the first has ended.
+    pub steps: Arc<[exchange::Step]>,
     clock: Clock,
     /// Whether the next `Accepted` would change anything: otherwise thousands a second would be passed on for nothing.
     heeds_acceptance: bool,
@@ -144,6 +148,7 @@ impl Current {
             source,
             rotations: 0,
             failures: 0,
+            steps: Arc::from([]),
             clock,
             heeds_acceptance: false,
             probe: None,
@@ -162,6 +167,7 @@ impl Current {
             && self.trouble == other.trouble
             && self.rotations == other.rotations
             && self.failures == other.failures
+            && self.steps == other.steps
             && self.heeds_acceptance == other.heeds_acceptance
     }
 

@@ -67,6 +67,11 @@ pub fn look_again(lifetime: Option<Duration>, usable: bool) -> Duration {
     }
 }
 
+/// After somebody's cache gave the token again that is held already: a quarter of what is left, at most 5 min.
+pub fn ask_cache_again(lifetime: Option<Duration>, remaining: Duration) -> Duration {
+    (remaining / 4).min(Duration::from_secs(300)).max(least_gap(lifetime))
+}
+
 /// Between the probes of `Denied`: from 4 s to 5 min.
 pub fn probe_gap(probes: u32) -> Duration {
     doubled(PROBE_FIRST, probes, PROBE_LAST)

@@ -1,24 +1,27 @@
 //! The dull loop: wait for the clock, an answer or a reader, step the machine, publish what it says. One attempt at a
 //! time, whoever asks; a stop drops it together with every process that it started.
 
-use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc};
+use std::{future::Future, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Principal, Receiver, Said, State, Store,
+    Current, Principal, Receiver, Said, State, Store,
     admit::{Admitted, Terms, admit},
     claims::{Attributes, random_key},
     clock::Clock,
+    exchange::{Exchange, Step},
     machine::{Event, Machine},
     secret::Secret,
-    source::{Asking, Manner, MintError, Source},
+    source::{Asking, Manner, MintError, Minted, Source},
 };
 
 /// Everything that identity is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub source: Source,
+    /// What becomes of the source's token before it is sent.
+    pub exchange: Option<Exchange>,
     /// Whom minted tokens are for: the origin of upstream, so that a token sent elsewhere is worth nothing there.
     pub audience: String,
     pub attributes: Attributes,
@@ -37,6 +40,9 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Identity {
     source: Arc<Source>,
+    exchange: Option<Arc<Exchange>>,
+    /// The links of the last attempt that ended.
+    steps: Arc<[Step]>,
     audience: Arc<str>,
     ca_file: Option<PathBuf>,
     terms: Arc<Terms>,
@@ -45,12 +51,18 @@ pub struct Identity {
     store: Store,
 }
 
-type Attempt = Pin<Box<dyn Future<Output = Result<Admitted, MintError>> + Send>>;
+/// What came of an attempt, with the links that it went through.
+type Ended = (Vec<Step>, Result<Admitted, MintError>);
+type Attempt = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 impl Identity {
     /// Mints nothing yet; with no credential to mint, the principal is published already.
     pub fn build(config: Config) -> (Identity, Receiver) {
-        let manner = config.source.manner();
+        // An exchange gives a token of its own at each asking, however its half from the workspace is had.
+        let manner = match &config.exchange {
+            Some(_) => Manner::Cached,
+            None => config.source.manner(),
+        };
         let (store, receiver) = Store::new(config.source.name(), config.clock.clone());
         let terms = Terms {
             issuer: config.issuer,
@@ -73,6 +85,8 @@ impl Identity {
         }
         let identity = Identity {
             source: Arc::new(config.source),
+            exchange: config.exchange.map(Arc::new),
+            steps: Arc::from([]),
             audience: config.audience.into(),
             ca_file: config.ca_file,
             terms: Arc::new(terms),
@@ -107,8 +121,9 @@ impl Identity {
                     Said::Verdict(generation, verdict) => Event::Verdict(generation, verdict),
                     Said::Refresh => Event::Refresh,
                 },
-                result = ended(&mut attempt) => {
+                (steps, result) = ended(&mut attempt) => {
                     attempt = None;
+                    self.steps = steps.into();
                     Event::Minted(result)
                 }
                 () = tokio::time::sleep(wait) => Event::Tick,
@@ -119,27 +134,47 @@ impl Identity {
     fn attempt(&self) -> Attempt {
         let (source, terms, clock) = (Arc::clone(&self.source), Arc::clone(&self.terms), self.clock.clone());
         let (audience, ca_file) = (Arc::clone(&self.audience), self.ca_file.clone());
+        let exchange = self.exchange.clone();
         let asked = clock.now();
         let timeout = self.machine.attempt(asked);
         Box::pin(async move {
+            let mut steps = Vec::new();
+            let audience = exchange
+                .as_ref()
+                .map_or(&*audience, |exchange| &exchange.subject_audience);
             let asking = Asking {
-                audience: &audience,
+                audience,
                 ca_file: ca_file.as_deref(),
                 timeout,
             };
-            let minted = source.mint(&asking).await?;
-            admit(minted, &terms, asked, clock.now())
+            let minted = source.mint(&asking).await;
+            Step::note(&mut steps, source.name(), audience.to_owned(), &minted);
+            let minted = match (minted, &exchange) {
+                (Ok(own), Some(exchange)) => {
+                    let left = timeout.saturating_sub(clock.now().boot.saturating_sub(asked.boot));
+                    swap(exchange, own, &asking, left, &mut steps).await
+                }
+                (minted, _) => minted,
+            };
+            let admitted = minted.and_then(|minted| admit(minted, &terms, asked, clock.now()));
+            (steps, admitted)
         })
     }
 
+    fn current(&self) -> Current {
+        Current {
+            steps: Arc::clone(&self.steps),
+            ..self.machine.current(self.source.name(), &self.clock)
+        }
+    }
+
     fn publish(&self) {
-        self.store
-            .publish_if_changed(self.machine.current(self.source.name(), &self.clock));
+        self.store.publish_if_changed(self.current());
     }
 
     /// One line a change, at the level at which somebody should care.
     fn tell(&self, before: State) {
-        let current = self.machine.current(self.source.name(), &self.clock);
+        let current = self.current();
         if current.state == before {
             return;
         }
@@ -160,8 +195,27 @@ impl Identity {
     }
 }
 
+/// The exchange within what the source left of the attempt's time.
+async fn swap(
+    exchange: &Exchange,
+    own: Minted,
+    asking: &Asking<'_>,
+    left: Duration,
+    steps: &mut Vec<Step>,
+) -> Result<Minted, MintError> {
+    if let Ok(swapped) = tokio::time::timeout(left, exchange.swap(own, asking, steps)).await {
+        return swapped;
+    }
+    let late = Err(MintError::Transient(format!(
+        "the {} exchange did not answer in time",
+        exchange.name()
+    )));
+    Step::note(steps, exchange.name(), exchange.place(), &late);
+    late
+}
+
 /// The attempt's end; for ever pending without one.
-async fn ended(attempt: &mut Option<Attempt>) -> Result<Admitted, MintError> {
+async fn ended(attempt: &mut Option<Attempt>) -> Ended {
     match attempt {
         Some(attempt) => attempt.await,
         None => std::future::pending().await,

@@ -36,6 +36,11 @@ impl Answer {
         matches!(self.status, 408 | 429 | 500..)
     }
 
+    /// The body as it came.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// The body, if it is a JSON object; a captive portal's page is none, whatever its status says.
     pub fn object(&self) -> Option<Object> {
         serde_json::from_slice(&self.body).ok().map(Object)
@@ -128,6 +133,17 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// This machine, or an address that no router passes on (RFC 3927, RFC 4291 section 2.5.6): there platforms serve
+/// metadata over plain HTTP.
+pub fn is_near(url: &Url) -> bool {
+    is_loopback(url)
+        || match url.host() {
+            Some(Host::Ipv4(address)) => address.is_link_local(),
+            Some(Host::Ipv6(address)) => address.is_unicast_link_local(),
+            _ => false,
+        }
+}
+
 /// What went wrong, without the URL: it may hold what is nobody's business.
 fn kind(error: &reqwest::Error) -> &'static str {
     if error.is_timeout() {
@@ -163,6 +179,21 @@ mod tests {
             "file:///etc/passwd",
         ] {
             assert!(!may(not), "{not}");
+        }
+    }
+
+    #[test]
+    fn near_is_this_machine_or_this_link_by_address_alone() {
+        let near = |url: &str| is_near(&Url::parse(url).expect("a URL"));
+        for fine in ["http://169.254.169.254/", "http://[fe80::1]/", "http://127.0.0.1/"] {
+            assert!(near(fine), "{fine}");
+        }
+        for not in [
+            "http://metadata.google.internal/",
+            "http://10.0.0.1/",
+            "http://169.253.0.1/",
+        ] {
+            assert!(!near(not), "{not}");
         }
     }
 

@@ -41,6 +41,7 @@ struct Running {
 fn run(source: Source) -> Running {
     let (identity, receiver) = Identity::build(Config {
         source,
+        exchange: None,
         audience: AUDIENCE.into(),
         attributes: Attributes::Full,
         pseudonym_key: None,

@@ -55,6 +55,7 @@ fn story(lifetime: Duration, broken: impl Fn(u64) -> bool + Send + Sync + 'stati
             answer: Arc::new(answer),
             asked: asked.clone(),
         }),
+        exchange: None,
         audience: "https://upstream.example".into(),
         attributes: Attributes::Full,
         pseudonym_key: None,
@@ -90,7 +91,8 @@ async fn a_sender_gets_the_first_credential_and_then_ever_newer_ones() {
     }
     // 120 s of 10-second tokens, each replaced half-way.
     assert!((20..=32).contains(&last), "{last} generations");
-    assert_eq!(story.asked.load(Ordering::Relaxed), last);
+    // The next attempt may be under way.
+    assert!(story.asked.load(Ordering::Relaxed) - last <= 1);
     assert_eq!(story.receiver.current().rotations, last - 1);
 }
 
@@ -189,6 +191,7 @@ async fn no_debug_text_holds_the_token() {
 async fn without_a_credential_the_platforms_word_is_published_before_the_loop_runs() {
     let (_identity, receiver) = Identity::build(Config {
         source: Source::None,
+        exchange: None,
         audience: String::new(),
         attributes: Attributes::Pseudonym,
         pseudonym_key: Some(Secret::new(CANARY.into())),

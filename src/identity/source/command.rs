@@ -2,7 +2,7 @@
 //! nothing that it says on stderr is read, because programs print tokens and misleading advice there.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
 };
@@ -10,6 +10,8 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{io::AsyncReadExt, process::Command};
 use zeroize::Zeroizing;
+
+use crate::workspace::Env;
 
 /// More output than this is not a token.
 const MAX_OUTPUT: usize = super::MAX_TOKEN_BYTES;
@@ -26,6 +28,37 @@ pub enum CommandError {
     Read(std::io::Error),
     #[error("failed ({0})")]
     Failed(ExitStatus),
+}
+
+/// The first executable of that name in an absolute directory of the PATH: a relative one is whatever repository we
+/// stand in.
+pub fn find(path: &str, name: &str) -> Option<PathBuf> {
+    std::env::split_paths(path)
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(name))
+        .find(|candidate| rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok() && candidate.is_file())
+}
+
+/// What a platform's own command needs of the environment: how to find things, how to get out, and the platform's
+/// variables by their prefixes.
+pub fn environment(env: &Env, prefixes: &[&str]) -> Vec<(String, String)> {
+    const NAMES: [&str; 10] = [
+        "HOME",
+        "PATH",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ];
+    env.0
+        .iter()
+        .filter(|(name, _)| NAMES.contains(&name.as_str()) || prefixes.iter().any(|prefix| name.starts_with(prefix)))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// Ends the program and what it started, unless it ended by itself.

@@ -1,20 +1,24 @@
 //! `exec`: a program of the user's that prints a token. It is named by an absolute path and gets arguments as a
-//! vector, so no shell and no search path of a repository's making can put another program in its place.
+//! vector, so no shell and no search path of a repository's making can put another program in its place. Plugins that
+//! print Kubernetes' ExecCredential serve as they are.
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use serde_json::Value;
-
-use super::{MintError, Minted, command, token};
-use crate::identity::claims;
+use super::{MintError, Minted, answer, command};
 
 /// Longer than any token endpoint takes, shorter than anybody waits.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// What a login-less script needs to find its tools.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// What a Kubernetes credential plugin is told: which form to answer in, and that nobody is there to ask ("Client
+/// Authentication (v1)", kubernetes.io/docs/reference/config-api/client-authentication.v1).
+const EXEC_INFO: &str = "KUBERNETES_EXEC_INFO";
+const EXEC_INFO_VALUE: &str =
+    r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","spec":{"interactive":false}}"#;
 
 /// An argument vector that begins with an absolute path.
 #[derive(Clone, PartialEq, Eq)]
@@ -52,7 +56,8 @@ impl Program {
     }
 
     pub(super) async fn mint(&self) -> Result<Minted, MintError> {
-        let environment = [("PATH".to_owned(), PATH.to_owned())];
+        let environment =
+            [("PATH", PATH), (EXEC_INFO, EXEC_INFO_VALUE)].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let printed = command::output(&self.program, &self.arguments, &environment, Path::new("/"), TIMEOUT)
             .await
             .map_err(|error| {
@@ -62,7 +67,7 @@ impl Program {
                     _ => MintError::Transient(text),
                 }
             })?;
-        parse(&printed)
+        answer::read(&printed, "what the credential command printed")
     }
 }
 
@@ -72,34 +77,4 @@ fn is_lasting(error: &std::io::Error) -> bool {
         error.kind(),
         std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied
     )
-}
-
-/// A raw token, or a JSON object with one and perhaps with its end.
-fn parse(printed: &[u8]) -> Result<Minted, MintError> {
-    const WHENCE: &str = "what the credential command printed";
-    if !printed.trim_ascii_start().starts_with(b"{") {
-        return token(printed, WHENCE).map(Minted::bare);
-    }
-    let Ok(Value::Object(mut object)) = serde_json::from_slice(printed) else {
-        return Err(MintError::Transient(format!("{WHENCE} is not valid JSON")));
-    };
-    let found = ["token", "access_token", "id_token"]
-        .into_iter()
-        .find_map(|name| match object.remove(name) {
-            Some(Value::String(text)) => Some(zeroize::Zeroizing::new(text)),
-            _ => None,
-        });
-    let Some(found) = found else {
-        return Err(MintError::Config(format!(
-            "{WHENCE} has no `token`, `access_token` or `id_token`"
-        )));
-    };
-    Ok(Minted {
-        lifetime: object
-            .get("expires_in")
-            .and_then(claims::seconds)
-            .map(Duration::from_secs_f64),
-        expires_at: object.get("expires_at").and_then(claims::numeric_date),
-        ..Minted::bare(token(found.as_bytes(), WHENCE)?)
-    })
 }

@@ -5,23 +5,20 @@
 
 use std::{
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde::Deserialize;
+use url::Url;
 
-use super::{Asking, MintError, Minted, command, token};
+use super::{Asking, MintError, Minted, answer, bearer, command, token};
 use crate::{
-    identity::{claims::Claims, client, secret::Secret},
+    identity::{claims::Claims, client, secret::Secret, web},
     workspace::Env,
 };
 
 /// `gp` gives up by itself after 5 s; this is for one that does not.
 const GP_TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
-/// An answer with a token in it is smaller.
-const MAX_ANSWER: usize = 128 * 1024;
 /// The scope that the vendor's own command asks the supervisor for before it asks for an ID token.
 const SCOPE: &str = "function:getWorkspace";
 /// Where the supervisor listens when the environment does not say.
@@ -42,11 +39,6 @@ pub struct Gitpod {
     environment: Vec<(String, String)>,
 }
 
-#[derive(Deserialize)]
-struct Answer {
-    token: String,
-}
-
 impl Gitpod {
     pub fn new(env: &Env) -> Gitpod {
         let url = env.get("GITPOD_HOST").unwrap_or("https://gitpod.io");
@@ -55,18 +47,13 @@ impl Gitpod {
             .and_then(|url| url.host_str().map(str::to_owned))
             .or_else(|| (!url.contains('/')).then(|| url.to_owned()));
         Gitpod {
-            gp: env.get("PATH").and_then(find_gp),
+            gp: env.get("PATH").and_then(|path| command::find(path, "gp")),
             supervisor: env.get("SUPERVISOR_ADDR").unwrap_or(SUPERVISOR).to_owned(),
             api: None,
             host,
             workspace_id: env.get("GITPOD_WORKSPACE_ID").map(str::to_owned),
             prebuild: env.get("GITPOD_HEADLESS") == Some("true"),
-            environment: env
-                .0
-                .iter()
-                .filter(|(name, _)| is_for_gp(name))
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            environment: command::environment(env, &["GITPOD_", "SUPERVISOR_ADDR"]),
         }
     }
 
@@ -82,11 +69,7 @@ impl Gitpod {
                 "this is a prebuild: its token would name the wrong person, so none is asked for".to_owned(),
             ));
         }
-        if asking.audience.is_empty() {
-            return Err(MintError::Config(
-                "no audience: set identity.audience, or export.endpoint, whose origin is the default".to_owned(),
-            ));
-        }
+        asking.audience()?;
         let by_command = match &self.gp {
             Some(gp) => self.ask_gp(gp, asking).await,
             None => Err("`gp` is not on the PATH".to_owned()),
@@ -125,7 +108,7 @@ impl Gitpod {
     async fn place(&self, client: &reqwest::Client) -> Result<Place, String> {
         let url = format!("http://{}/_supervisor/v1/info/workspace", self.supervisor);
         let told = match body(client.get(url), "the supervisor").await {
-            Ok((content, _)) => serde_json::from_slice::<Info>(&content).ok(),
+            Ok(answer) => serde_json::from_slice::<Info>(answer.body()).ok(),
             Err(_) => None,
         };
         if let Some(info) = told {
@@ -146,37 +129,38 @@ impl Gitpod {
     /// The same in two requests: the workspace's own token from the supervisor, then an ID token for it.
     async fn ask_http(&self, asking: &Asking<'_>) -> Result<Minted, String> {
         // The supervisor listens on loopback, which this client never reaches through a proxy.
-        let client = client::build(asking.ca_file, CONNECT_TIMEOUT, false).map_err(|error| error.to_string())?;
+        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false).map_err(|error| error.to_string())?;
         let place = self.place(&client).await?;
         let url = format!(
             "http://{}/_supervisor/v1/token/gitpod/{}/{SCOPE}",
             self.supervisor, place.host
         );
-        let (owner_token, _) = answer(client.get(url), "the supervisor").await?;
+        let owner_token = token_of(client.get(url), "the supervisor").await?.token;
+        let owner_token = owner_token.ok_or("the supervisor answered without a token")?;
 
-        let api = self
-            .api
-            .clone()
-            .unwrap_or_else(|| format!("https://api.{}", place.host));
-        if !may_carry_token(&api) {
-            return Err("the workspace's token goes over TLS only, and the API's address has none".to_owned());
-        }
-        let url = format!("{api}/gitpod.experimental.v1.IdentityProviderService/GetIDToken");
+        let default = || format!("https://api.{}", place.host);
+        let api = self.api.clone().unwrap_or_else(default);
+        let url = Url::parse(&format!(
+            "{api}/gitpod.experimental.v1.IdentityProviderService/GetIDToken"
+        ))
+        .ok()
+        .filter(web::may_carry_secret)
+        .ok_or("the workspace's token goes over TLS only, and the API's address has none")?;
         let body = serde_json::json!({ "workspace_id": place.workspace_id, "audience": [asking.audience] });
         let request = client
             .post(url)
-            .header(http::header::AUTHORIZATION, bearer(&owner_token)?)
+            .header(
+                http::header::AUTHORIZATION,
+                bearer(&owner_token).map_err(|error| error.to_string())?,
+            )
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body.to_string());
-        let (id_token, date) = answer(request, "Gitpod's API").await?;
-        if Claims::decode(id_token.expose()).is_none() {
+        let minted = token_of(request, "Gitpod's API").await?;
+        let is_jwt = |token: &Secret| Claims::decode(token.expose()).is_some();
+        if !minted.token.as_ref().is_some_and(is_jwt) {
             return Err("Gitpod's API answered with something else than a token".to_owned());
         }
-        Ok(Minted {
-            fresh: true,
-            date,
-            ..Minted::bare(id_token)
-        })
+        Ok(Minted { fresh: true, ..minted })
     }
 }
 
@@ -198,99 +182,17 @@ struct InfoApi {
     host: String,
 }
 
-/// TLS, or this machine.
-fn may_carry_token(origin: &str) -> bool {
-    url::Url::parse(origin).is_ok_and(|url| {
-        url.scheme() == "https"
-            || match url.host() {
-                Some(url::Host::Ipv4(address)) => address.is_loopback(),
-                Some(url::Host::Ipv6(address)) => address.is_loopback(),
-                Some(url::Host::Domain(name)) => name == "localhost",
-                None => false,
-            }
-    })
+/// The token in an answer, with the answer's `Date`.
+async fn token_of(request: reqwest::RequestBuilder, whom: &str) -> Result<Minted, String> {
+    let answered = body(request, whom).await?;
+    answer::member(&answered, "token", whom).map_err(|error| error.to_string())
 }
 
-fn bearer(token: &Secret) -> Result<http::HeaderValue, String> {
-    let text = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()));
-    let mut value = http::HeaderValue::from_str(&text).map_err(|_| "the supervisor's token is malformed".to_owned())?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// The token in an answer, and the answer's `Date`.
-async fn answer(request: reqwest::RequestBuilder, whom: &str) -> Result<(Secret, Option<SystemTime>), String> {
-    let (content, date) = body(request, whom).await?;
-    let parsed: Answer = serde_json::from_slice(&content).map_err(|_| format!("{whom} answered without a token"))?;
-    let parsed = zeroize::Zeroizing::new(parsed.token);
-    let token = token(parsed.as_bytes(), &format!("the token of {whom}")).map_err(|error| error.to_string())?;
-    Ok((token, date))
-}
-
-/// A successful answer's body within the limit, and its `Date`.
-async fn body(
-    request: reqwest::RequestBuilder,
-    whom: &str,
-) -> Result<(zeroize::Zeroizing<Vec<u8>>, Option<SystemTime>), String> {
-    let mut response = request
-        .timeout(HTTP_TIMEOUT)
-        .send()
-        .await
-        .map_err(|error| format!("{whom} cannot be reached ({})", kind(&error)))?;
-    if !response.status().is_success() {
-        return Err(format!("{whom} answered {}", response.status().as_u16()));
+/// A successful answer.
+async fn body(request: reqwest::RequestBuilder, whom: &str) -> Result<web::Answer, String> {
+    let answer = web::ask(request, whom).await?;
+    match answer.is_success() {
+        true => Ok(answer),
+        false => Err(format!("{whom} answered {}", answer.status)),
     }
-    let date = response
-        .headers()
-        .get(http::header::DATE)
-        .and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
-    let mut body = zeroize::Zeroizing::new(Vec::new());
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| format!("{whom} broke off ({})", kind(&error)))?
-    {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(format!("{whom} answered with more than a token"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok((body, date))
-}
-
-/// What went wrong, without the URL.
-fn kind(error: &reqwest::Error) -> &'static str {
-    if error.is_timeout() {
-        "timeout"
-    } else if error.is_connect() {
-        "no connection"
-    } else {
-        "connection lost"
-    }
-}
-
-/// The first executable `gp` in an absolute directory of the PATH: a relative one is whatever repository we stand in.
-fn find_gp(path: &str) -> Option<PathBuf> {
-    std::env::split_paths(path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join("gp"))
-        .find(|candidate| rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK).is_ok() && candidate.is_file())
-}
-
-/// What `gp` needs of the environment: where it is, and how to get out.
-fn is_for_gp(name: &str) -> bool {
-    const NAMES: [&str; 11] = [
-        "HOME",
-        "PATH",
-        "SUPERVISOR_ADDR",
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "NO_PROXY",
-        "http_proxy",
-        "https_proxy",
-        "no_proxy",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
-    ];
-    name.starts_with("GITPOD_") || NAMES.contains(&name)
 }

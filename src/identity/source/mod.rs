@@ -1,32 +1,67 @@
 //! Where credentials are minted. A source answers one question, "a token, now", and refuses to decide when to ask.
 
+mod answer;
+mod azure_devops;
 mod command;
+mod endpoint;
 mod env;
 mod exec;
-mod file;
+pub(super) mod file;
+mod github;
+mod gitlab;
 mod gitpod;
+mod kubernetes;
+mod metadata;
+mod ona;
 
 use std::{
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use super::{claims::MAX_TOKEN_BYTES, secret::Secret};
+use super::{
+    claims::{Claims, MAX_TOKEN_BYTES},
+    secret::Secret,
+};
+pub(super) use answer::member;
+pub use azure_devops::AzureDevops;
+pub use endpoint::Endpoint;
 pub use env::EnvToken;
 pub use exec::Program;
+pub use github::Github;
+pub use gitlab::Gitlab;
 pub use gitpod::Gitpod;
+pub use kubernetes::{Kubernetes, PROJECTED};
+pub use metadata::{Azure, Gcp};
+pub use ona::Ona;
 
 /// The closed set of sources.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// The `gp` command, or the supervisor and Gitpod's API.
     Gitpod(Gitpod),
+    /// The `ona` command, or Ona's API.
+    Ona(Ona),
+    /// A GitHub Actions job's address for tokens.
+    Github(Github),
+    /// A GitLab CI job's variable; cannot be renewed.
+    Gitlab(Gitlab),
+    /// An Azure Pipelines job's address for tokens.
+    AzureDevops(AzureDevops),
+    /// A file that the kubelet keeps fresh; read again each time.
+    Kubernetes(Kubernetes),
+    /// Google's metadata service.
+    Gcp(Gcp),
+    /// Azure's metadata service.
+    Azure(Azure),
     /// A file that something else keeps fresh; read again each time.
     File(PathBuf),
     /// A variable as it was at the start; cannot be renewed.
     Env(EnvToken),
     /// A program of the user's.
     Exec(Program),
+    /// An address of the user's.
+    Http(Endpoint),
     /// No credential: upstream asks for none.
     None,
     /// Answers of a test's own.
@@ -39,6 +74,9 @@ pub enum Source {
 pub enum Manner {
     /// Each asking mints.
     Mint,
+    /// Each asking mints, unless somebody in between still holds a token from before: the same answer twice is no
+    /// failure, and is asked about again in a while.
+    Cached,
     /// Asking is a look whether something else renewed it: cheap, and the same answer twice is no failure.
     Look,
     /// There is one answer only.
@@ -58,6 +96,8 @@ pub struct Minted {
     pub date: Option<SystemTime>,
     /// The source mints at each asking, so `iat` is the issuer's time now.
     pub fresh: bool,
+    /// What the token says that this one was exchanged for.
+    pub subject: Option<Claims>,
 }
 
 impl Minted {
@@ -69,6 +109,7 @@ impl Minted {
             expires_at: None,
             date: None,
             fresh: false,
+            subject: None,
         }
     }
 }
@@ -96,14 +137,35 @@ pub struct Asking<'a> {
     pub timeout: Duration,
 }
 
+impl Asking<'_> {
+    /// # Errors
+    /// There is none: neither a setting nor an upstream to derive it from.
+    fn audience(&self) -> Result<&str, MintError> {
+        match self.audience {
+            "" => Err(MintError::Config(
+                "no audience: set identity.audience, or export.endpoint, whose origin is the default".to_owned(),
+            )),
+            audience => Ok(audience),
+        }
+    }
+}
+
 impl Source {
     /// The value of `identity.credential` that chose this source.
     pub fn name(&self) -> &'static str {
         match self {
             Source::Gitpod(_) => "gitpod",
+            Source::Ona(_) => "ona",
+            Source::Github(_) => "github",
+            Source::Gitlab(_) => "gitlab",
+            Source::AzureDevops(_) => "azure-devops",
+            Source::Kubernetes(_) => "kubernetes",
+            Source::Gcp(_) => "gcp",
+            Source::Azure(_) => "azure",
             Source::File(_) => "file",
             Source::Env(_) => "env",
             Source::Exec(_) => "exec",
+            Source::Http(_) => "http",
             Source::None => "none",
             #[cfg(test)]
             Source::Scripted(_) => "scripted",
@@ -112,9 +174,11 @@ impl Source {
 
     pub fn manner(&self) -> Manner {
         match self {
-            Source::Gitpod(_) | Source::Exec(_) => Manner::Mint,
-            Source::File(_) => Manner::Look,
-            Source::Env(_) | Source::None => Manner::Once,
+            Source::Gitpod(_) | Source::Ona(_) | Source::Github(_) | Source::AzureDevops(_) => Manner::Mint,
+            // Metadata services keep what they gave; so do many commands and servers.
+            Source::Gcp(_) | Source::Azure(_) | Source::Exec(_) | Source::Http(_) => Manner::Cached,
+            Source::File(_) | Source::Kubernetes(_) => Manner::Look,
+            Source::Env(_) | Source::Gitlab(_) | Source::None => Manner::Once,
             #[cfg(test)]
             Source::Scripted(_) => Manner::Mint,
         }
@@ -125,15 +189,24 @@ impl Source {
         let attempt = async {
             match self {
                 Source::Gitpod(gitpod) => gitpod.mint(asking).await,
+                Source::Ona(ona) => ona.mint(asking).await,
+                Source::Github(github) => github.mint(asking).await,
+                Source::Gitlab(gitlab) => gitlab.mint(asking),
+                Source::AzureDevops(azure_devops) => azure_devops.mint(asking).await,
+                Source::Kubernetes(kubernetes) => kubernetes.mint(asking).await,
+                Source::Gcp(gcp) => gcp.mint(asking).await,
+                Source::Azure(azure) => azure.mint(asking).await,
                 Source::File(path) => file::read(path).await,
                 Source::Env(variable) => variable.mint(),
                 Source::Exec(program) => program.mint().await,
+                Source::Http(endpoint) => endpoint.mint(asking).await,
                 Source::None => Ok(Minted {
                     token: None,
                     lifetime: None,
                     expires_at: None,
                     date: None,
                     fresh: true,
+                    subject: None,
                 }),
                 #[cfg(test)]
                 Source::Scripted(scripted) => scripted.mint().await,
@@ -164,6 +237,15 @@ fn token(bytes: &[u8], whence: &str) -> Result<Secret, MintError> {
             "{whence} is not a token: it holds blanks or characters that no header may carry"
         ))),
     }
+}
+
+/// The token as the value of an `Authorization` header.
+pub(super) fn bearer(token: &Secret) -> Result<http::HeaderValue, MintError> {
+    let text = zeroize::Zeroizing::new(format!("Bearer {}", token.expose()));
+    let mut value = http::HeaderValue::from_str(&text)
+        .map_err(|_| MintError::Config("the platform's own token is malformed".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// A source for tests of the loop: a function from the number of the asking to the answer and how long it takes.

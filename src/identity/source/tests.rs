@@ -136,6 +136,7 @@ async fn a_program_prints_a_raw_token_or_an_object() {
         (r#"{"access_token": "t", "expires_in": 300}"#, Some(300)),
         (r#"{"id_token": "t", "expires_in": "60"}"#, Some(60)),
         (r#"{"token": "t", "expires_in": null}"#, None),
+        (r#"{"token": "t", "expires_in": 0}"#, None),
         (r#"{"token": "t", "expires_in": -5}"#, None),
         (r#"{"token": "t", "expires_in": 1e300}"#, None),
     ] {
@@ -146,6 +147,22 @@ async fn a_program_prints_a_raw_token_or_an_object() {
     }
     let ends = exec(directory.path(), r#"echo '{"token": "t", "expires_at": 1800000000}'"#);
     let minted = ends.mint(&asking()).await.expect("an object");
+    assert_eq!(
+        minted.expires_at,
+        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
+    );
+}
+
+#[tokio::test]
+async fn a_kubernetes_credential_plugin_serves_as_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let plugin = r#"case $KUBERNETES_EXEC_INFO in *'"interactive":false'*) ;; *) exit 1 ;; esac
+cat <<'END'
+{"kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1",
+ "status": {"token": "t", "expirationTimestamp": "2027-01-15T08:00:00Z"}}
+END"#;
+    let minted = exec(directory.path(), plugin).mint(&asking()).await.expect("a token");
+    assert_eq!(exposed(&minted), "t");
     assert_eq!(
         minted.expires_at,
         Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
@@ -164,7 +181,7 @@ async fn a_program_gets_a_clean_environment_and_the_root_as_its_directory() {
     let parts: Vec<&str> = shown.split('|').collect();
     assert_eq!((parts[0], parts[2]), ("/", CANARY));
     // The shell itself adds these.
-    let allowed = ["PATH", "PWD", "SHLVL", "OLDPWD", "_", ""];
+    let allowed = ["PATH", "KUBERNETES_EXEC_INFO", "PWD", "SHLVL", "OLDPWD", "_", ""];
     assert!(parts[1].split(',').all(|name| allowed.contains(&name)), "{}", parts[1]);
 }
 
@@ -172,6 +189,9 @@ async fn a_program_gets_a_clean_environment_and_the_root_as_its_directory() {
 async fn what_a_failing_program_says_is_never_repeated() {
     let directory = tempfile::tempdir().expect("a directory");
     for body in [
+        format!("echo '{{\"kind\": \"ExecCredential\", \"status\": {{\"clientKeyData\": \"{CANARY}\"}}}}'"),
+        format!("echo '{{\"kind\": \"ExecCredential\", \"{CANARY}\": 1}}'"),
+        format!("echo '<{CANARY}>'"),
         format!("echo {CANARY} >&2; echo {CANARY}; exit 3"),
         format!("echo '{{\"oops\": \"{CANARY}\"}}'"),
         format!("echo '{{\"{CANARY}'"),

@@ -1,0 +1,129 @@
+//! What a program or a server says when it is asked for a token: the token alone, a JSON object of one of the shapes
+//! in use, or Kubernetes' ExecCredential. Nothing of what is not a token is ever repeated in an error.
+
+use std::time::SystemTime;
+
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::{MintError, Minted, token};
+use crate::identity::{claims, timestamp, web};
+
+/// Where a token stands in an object, the likeliest first.
+const NAMES: [&str; 3] = ["token", "access_token", "id_token"];
+
+/// A raw token, or a JSON object with one and perhaps with its end.
+pub(super) fn read(content: &[u8], whence: &str) -> Result<Minted, MintError> {
+    let trimmed = content.trim_ascii_start();
+    if !trimmed.starts_with(b"{") {
+        return raw(content, whence);
+    }
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(trimmed) else {
+        return Err(MintError::Transient(format!("{whence} is not valid JSON")));
+    };
+    if object.get("kind").and_then(Value::as_str) == Some("ExecCredential") {
+        return exec_credential(object, whence);
+    }
+    match NAMES.iter().find_map(|name| text(object.remove(*name))) {
+        Some(found) => with_end(&found, &object, whence),
+        None => Err(MintError::Config(format!(
+            "{whence} has no `token`, `access_token` or `id_token`"
+        ))),
+    }
+}
+
+/// The token alone. A login page that was answered with 200 is none.
+pub(super) fn raw(content: &[u8], whence: &str) -> Result<Minted, MintError> {
+    if content.trim_ascii_start().starts_with(b"<") {
+        return Err(MintError::Transient(format!("{whence} is a page, not a token")));
+    }
+    token(content, whence).map(Minted::bare)
+}
+
+/// The token at `pointer` (RFC 6901), with its end where that stands beside it.
+pub(super) fn read_at(content: &[u8], pointer: &str, whence: &str) -> Result<Minted, MintError> {
+    let Ok(mut value) = serde_json::from_slice::<Value>(content) else {
+        return Err(MintError::Transient(format!("{whence} is not valid JSON")));
+    };
+    let found = text(value.pointer_mut(pointer).map(Value::take));
+    let beside = pointer
+        .rsplit_once('/')
+        .and_then(|(parent, _)| value.pointer(parent)?.as_object());
+    match (found, beside) {
+        (Some(found), Some(object)) => with_end(&found, object, whence),
+        (Some(found), None) => token(found.as_bytes(), whence).map(Minted::bare),
+        (None, _) => Err(MintError::Config(format!(
+            "{whence} has no text at {pointer}: check identity.json_pointer"
+        ))),
+    }
+}
+
+/// The token that stands under `name` in a server's answer; its `Date` comes along.
+pub fn member(answer: &web::Answer, name: &str, whom: &str) -> Result<Minted, MintError> {
+    let whence = format!("what {whom} answered");
+    let Some(object) = answer.object() else {
+        return Err(MintError::Transient(format!("{whence} is not a JSON object")));
+    };
+    let Some(found) = object.text(name) else {
+        return Err(MintError::Transient(format!("{whence} has no `{name}`")));
+    };
+    Ok(Minted {
+        date: answer.date,
+        lifetime: object.get("expires_in").and_then(claims::lifetime),
+        expires_at: ["expires_on", "expires_at", "expireTime"]
+            .iter()
+            .find_map(|name| object.get(name).and_then(end)),
+        ..Minted::bare(token(found.as_bytes(), &whence)?)
+    })
+}
+
+/// Asks, and takes nothing but a success. `advice` says what to look at where the answer blames us.
+pub(super) async fn ask(request: reqwest::RequestBuilder, whom: &str, advice: &str) -> Result<web::Answer, MintError> {
+    let answer = web::ask(request, whom).await.map_err(MintError::Transient)?;
+    match answer.status {
+        200..300 => Ok(answer),
+        status @ 300..400 => Err(MintError::Transient(format!(
+            "{whom} answered {status}, a redirect, which is never followed with a secret"
+        ))),
+        status @ (400..=407 | 409..=428) => Err(MintError::Transient(format!("{whom} answered {status}: {advice}"))),
+        status => Err(MintError::Transient(format!("{whom} answered {status}"))),
+    }
+}
+
+/// `client.authentication.k8s.io`: token and end stand in `status`. A client certificate is nothing that can be sent.
+fn exec_credential(mut object: Map<String, Value>, whence: &str) -> Result<Minted, MintError> {
+    let Some(Value::Object(mut status)) = object.remove("status") else {
+        return Err(MintError::Transient(format!(
+            "{whence} is an ExecCredential without a status"
+        )));
+    };
+    let Some(found) = text(status.remove("token")) else {
+        return Err(MintError::Config(format!(
+            "{whence} is an ExecCredential without a token"
+        )));
+    };
+    Ok(Minted {
+        expires_at: status.get("expirationTimestamp").and_then(end),
+        ..Minted::bare(token(found.as_bytes(), whence)?)
+    })
+}
+
+fn with_end(found: &str, object: &Map<String, Value>, whence: &str) -> Result<Minted, MintError> {
+    Ok(Minted {
+        lifetime: object.get("expires_in").and_then(claims::lifetime),
+        expires_at: object.get("expires_at").and_then(end),
+        ..Minted::bare(token(found.as_bytes(), whence)?)
+    })
+}
+
+/// Seconds since 1970, or RFC 3339.
+fn end(value: &Value) -> Option<SystemTime> {
+    claims::numeric_date(value).or_else(|| timestamp::rfc3339(value.as_str()?))
+}
+
+fn text(value: Option<Value>) -> Option<Zeroizing<String>> {
+    match value {
+        Some(Value::String(text)) if !text.is_empty() => Some(Zeroizing::new(text)),
+        _ => None,
+    }
+}
