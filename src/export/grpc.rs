@@ -101,8 +101,10 @@ impl Grpc {
             timeout: self.timeout,
             seen: seen.clone(),
         };
-        let mut client =
-            tonic::client::Grpc::with_origin(call, origin).max_decoding_message_size(self.max_response_bytes);
+        // Servers in Go compress an answer as its request was, without asking what the client accepts.
+        let mut client = tonic::client::Grpc::with_origin(call, origin)
+            .max_decoding_message_size(self.max_response_bytes)
+            .accept_compressed(CompressionEncoding::Gzip);
         if self.compression == Compression::Gzip {
             client = client.send_compressed(CompressionEncoding::Gzip);
         }
@@ -164,8 +166,13 @@ fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen) ->
 }
 
 /// A success that is too large to read is final all the same (OTLP specification: not retryable).
+///
+/// The library's own word for it: the one for the message as it comes, the other for what it decompresses to.
 fn too_large(status: &tonic::Status, seen: &Seen) -> bool {
-    status.code() == Code::OutOfRange && !seen.grpc_status && seen.http == Some(200) && seen.error.is_none()
+    matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted)
+        && !seen.grpc_status
+        && seen.http == Some(200)
+        && seen.error.is_none()
 }
 
 /// A message that cannot be read says nothing about a rejection: the status said `OK`.

@@ -373,6 +373,20 @@ async fn e13_a_gzip_body_says_so() {
     }
 }
 
+#[tokio::test]
+async fn e13_an_answer_may_be_compressed_as_its_request_was() {
+    let rig = Rig::new();
+    // Servers in Go do so without asking what the client accepts.
+    let upstream = Upstream::start(|_| Say::Partial {
+        rejected: 1,
+        message: "no room for this one",
+    })
+    .await;
+    rig.append_spans(["a"]).await;
+    rig.run(config(&upstream.url(), Protocol::Grpc)).drain().await;
+    assert_eq!((rig.books("traces").rejected, upstream.seen().len()), (1, 1));
+}
+
 // E14 (several destinations) does not arise: there is one upstream.
 
 #[tokio::test]

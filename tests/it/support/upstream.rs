@@ -3,7 +3,7 @@
 //! It decodes with the generated OTLP types, not with our own reader, so that both cannot be wrong together.
 
 use std::{
-    io::Read,
+    io::{Read, Write},
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -59,6 +59,13 @@ pub enum Say {
     Cut,
     /// Nothing, ever.
     Hang,
+}
+
+/// How a request came, and so its answer goes.
+#[derive(Clone, Copy)]
+enum Over {
+    Http,
+    Grpc { gzip: bool },
 }
 
 type Script = Box<dyn FnMut(&Seen) -> Say + Send>;
@@ -185,26 +192,31 @@ impl Shared {
         } else {
             body
         };
-        let grpc = seen.is_grpc();
+        let over = match seen.is_grpc() {
+            true => Over::Grpc {
+                gzip: seen.header("grpc-encoding") == Some("gzip"),
+            },
+            false => Over::Http,
+        };
         let say = (self.script.lock().expect("unpoisoned"))(&seen);
         self.seen.lock().expect("unpoisoned").push(seen);
         self.news.send_modify(|count| *count += 1);
         match say {
             Say::Hang => std::future::pending().await,
-            say => answer(say, grpc),
+            say => answer(say, over),
         }
     }
 }
 
-fn answer(say: Say, grpc: bool) -> Option<Response<Body>> {
+fn answer(say: Say, over: Over) -> Option<Response<Body>> {
     Some(match say {
-        Say::Ok => success(status::Response::default(), grpc),
+        Say::Ok => success(status::Response::default(), over),
         Say::Partial { rejected, message } => success(
             status::Response {
                 rejected,
                 message: message.to_owned(),
             },
-            grpc,
+            over,
         ),
         Say::Http { status, headers, body } => {
             let mut response = Response::builder().status(status);
@@ -225,12 +237,12 @@ fn answer(say: Say, grpc: bool) -> Option<Response<Body>> {
                 retry_delay: retry,
                 bad_request: None,
             };
-            if grpc {
+            if let Over::Grpc { .. } = over {
                 let mut trailers = trailers(code);
                 trailers.insert("grpc-message", HeaderValue::from_static(message));
                 let details = base64::Engine::encode(&base64::prelude::BASE64_STANDARD_NO_PAD, status.to_protobuf());
                 trailers.insert("grpc-status-details-bin", details.parse().expect("a header"));
-                framed(None, trailers)
+                framed(None, false, trailers)
             } else {
                 let mut response = Response::builder()
                     .status(http)
@@ -252,10 +264,10 @@ fn answer(say: Say, grpc: bool) -> Option<Response<Body>> {
     })
 }
 
-fn success(response: status::Response, grpc: bool) -> Response<Body> {
+fn success(response: status::Response, over: Over) -> Response<Body> {
     let message = response.to_protobuf();
-    if grpc {
-        return framed(Some(message), trailers(0));
+    if let Over::Grpc { gzip } = over {
+        return framed(Some(message), gzip, trailers(0));
     }
     Response::builder()
         .header("content-type", "application/x-protobuf")
@@ -267,21 +279,26 @@ fn trailers(code: i32) -> HeaderMap {
     HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from(code))])
 }
 
-fn framed(message: Option<Vec<u8>>, trailers: HeaderMap) -> Response<Body> {
+/// As gRPC's library for Go does it: an answer names the compression of its request, and an empty message has none.
+fn framed(message: Option<Vec<u8>>, gzip: bool, trailers: HeaderMap) -> Response<Body> {
     let mut frame = Vec::new();
-    if let Some(message) = message {
-        frame.push(0);
+    if let Some(mut message) = message {
+        let compressed = gzip && !message.is_empty();
+        if compressed {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(&message).expect("compressed");
+            message = encoder.finish().expect("compressed");
+        }
+        frame.push(u8::from(compressed));
         frame.extend_from_slice(&(message.len() as u32).to_be_bytes());
         frame.extend_from_slice(&message);
     }
-    Response::builder()
-        .header("content-type", "application/grpc")
-        .body(
-            Full::new(Bytes::from(frame))
-                .with_trailers(async { Some(Ok(trailers)) })
-                .boxed_unsync(),
-        )
-        .expect("a response")
+    let mut response = Response::builder().header("content-type", "application/grpc");
+    if gzip {
+        response = response.header("grpc-encoding", "gzip");
+    }
+    let body = Full::new(Bytes::from(frame)).with_trailers(async { Some(Ok(trailers)) });
+    response.body(body.boxed_unsync()).expect("a response")
 }
 
 fn gunzip(body: &[u8]) -> Bytes {
