@@ -36,6 +36,9 @@ async fn every_item_arrives_once_under_the_developers_name_while_tokens_rotate()
         .iter()
         .map(|sender| sender.start(&workspace, &endpoints))
         .collect();
+    let nameless = workspace.wait(|status| status["spool"]["books"]["logs"]["accepted"].as_u64() > Some(20));
+    assert!(nameless["principal"].is_null(), "{nameless:#}");
+    assert_eq!(upstream.look(|record| record.requests), 0);
     workspace.free_gp();
     for program in running {
         program.finish();

@@ -18,34 +18,43 @@ const AUDIENCE: &str = "https://gateway.example.com";
 async fn every_item_arrives_once_under_the_name_that_the_gateway_verified() {
     let issuer = workspace::issuer().await;
     let collector = Collector::start(&issuer.url(), AUDIENCE);
-    let workspace = Workspace::new(
-        &issuer.url(),
-        &[
-            (
-                "TAGALONG_EXPORT_ENDPOINT",
-                &format!("http://{}", collector.endpoints.http),
-            ),
-            ("TAGALONG_IDENTITY_AUDIENCE", AUDIENCE),
-        ],
-    );
-    let endpoints = workspace.up();
     let senders = Sender::all();
+    // Half of them by an agent that exports over HTTP, half by one that does so over gRPC.
+    let agents = [
+        ("http/protobuf", &collector.endpoints.http),
+        ("grpc", &collector.endpoints.grpc),
+    ];
+    let agents = agents.map(|(protocol, endpoint)| {
+        let settings = [
+            ("TAGALONG_EXPORT_ENDPOINT", &*format!("http://{endpoint}")),
+            ("TAGALONG_EXPORT_PROTOCOL", protocol),
+            ("TAGALONG_IDENTITY_AUDIENCE", AUDIENCE),
+        ];
+        let workspace = Workspace::new(&issuer.url(), &settings);
+        let endpoints = workspace.up();
+        (workspace, endpoints)
+    });
+    let both = |number: usize| &agents[number % agents.len()];
     let running: Vec<_> = senders
         .iter()
-        .map(|sender| sender.start(&workspace, &endpoints))
+        .enumerate()
+        .map(|(number, sender)| sender.start(&both(number).0, &both(number).1))
         .collect();
     for program in running {
         program.finish();
     }
     // Past the agent, with the developer's own token: the gateway does not believe what it is told either.
-    let bearer = format!("Bearer {}", workspace.tagalong(&["token"]).trim());
+    let bearer = format!("Bearer {}", agents[0].0.tagalong(&["token"]).trim());
     assert_eq!(forge(&collector, Some(&bearer)).await, 200);
     assert_eq!(forge(&collector, Some("Bearer forged")).await, 401);
     assert_eq!(forge(&collector, None).await, 401);
 
-    let status = workspace.status();
-    // It drains before it stops, or says that it could not.
-    workspace.tagalong(&["down", "--timeout", "20s"]);
+    for (number, (workspace, _)) in agents.iter().enumerate() {
+        let theirs: Vec<_> = senders.iter().skip(number).step_by(agents.len()).collect();
+        balanced(&workspace.status(), &theirs);
+        // It drains before it stops, or says that it could not.
+        workspace.tagalong(&["down", "--timeout", "20s"]);
+    }
     let written = collector.stop();
 
     assert!(!written.contains("forged"));
@@ -61,7 +70,6 @@ async fn every_item_arrives_once_under_the_name_that_the_gateway_verified() {
     );
     named(&services);
     assert!(issuer.minted() >= 3, "{} tokens were minted", issuer.minted());
-    balanced(&status, &senders);
 }
 
 fn arrived_once(sender: &Sender, arrived: &Arrived) {
@@ -98,10 +106,10 @@ fn named(services: &BTreeMap<String, Arrived>) {
 }
 
 /// Nothing was refused on either side, and what senders were told to be accepted is what they sent.
-fn balanced(status: &serde_json::Value, senders: &[Sender]) {
+fn balanced(status: &serde_json::Value, senders: &[&Sender]) {
     for (signal, sent) in [
-        ("traces", senders.iter().map(Sender::spans).sum::<u64>()),
-        ("logs", senders.iter().map(Sender::logs).sum()),
+        ("traces", senders.iter().map(|sender| sender.spans()).sum::<u64>()),
+        ("logs", senders.iter().map(|sender| sender.logs()).sum()),
     ] {
         let books = &status["spool"]["books"][signal];
         let accepted = books["accepted"].as_u64().unwrap();

@@ -1,6 +1,12 @@
 //! A workspace as Gitpod makes it: an environment of its own, and a `gp` on the PATH that behaves as documented.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use tagalong::demo::issuer::{self, Issuer};
@@ -89,6 +95,19 @@ impl Workspace {
         serde_json::from_str(&self.tagalong(&["status", "--json"])).unwrap()
     }
 
+    /// Returns the first status that is as wanted.
+    pub fn wait(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = self.status();
+            if wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it never came to be: {status:#}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// A program with nothing but this workspace's environment.
     pub fn program(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
@@ -115,7 +134,7 @@ impl Drop for Workspace {
 pub async fn issuer() -> Issuer {
     let claims = serde_json::json!({ "workspace_id": ID });
     let config = issuer::Config {
-        lifetime: std::time::Duration::from_secs(10),
+        lifetime: Duration::from_secs(10),
         claims: claims.as_object().unwrap().clone(),
         ..issuer::Config::default()
     };

@@ -7,6 +7,7 @@ import io.opentelemetry.sdk.autoconfigure.AutoConfiguredOpenTelemetrySdk;
  * An unmodified program with the OpenTelemetry SDK for Java; OTEL_* says where it sends.
  *
  * <p>Send COUNT PAUSE: so many spans, log records and increments of a counter, with so many seconds between them.
+ * What is left is exported at the end, by the SDK's own shutdown hook.
  */
 public final class Send {
     private static final AttributeKey<Long> NUMBER = AttributeKey.longKey("number");
@@ -32,6 +33,5 @@ public final class Send {
             }
             Thread.sleep(pause);
         }
-        telemetry.close();
     }
 }
