@@ -164,6 +164,8 @@ impl Sender {
         command.envs(ours);
         if self.protocol != Protocol::HttpProtobuf {
             command.env("OTEL_EXPORTER_OTLP_PROTOCOL", self.protocol.as_str());
+            // As SDKs have it by default: a name that may well mean ::1 first.
+            let endpoint = endpoint.replace("127.0.0.1", "localhost");
             command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{endpoint}"));
         }
         let forged: Vec<_> = FORGED.iter().map(|(key, value)| format!("{key}={value}")).collect();
