@@ -11,6 +11,7 @@ use crate::agent::control::{Answer, Ask};
 pub fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
     let timeout = super::parse_duration(timeout)?;
     let deadline = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let sends = super::status::fetch(context).is_ok_and(|status| status.export.endpoint.is_some());
     let answer = match context.ask(&Ask::Stop { deadline }, timeout + Duration::from_secs(3)) {
         Err(failure) if failure.kind == Kind::NotRunning => {
             say!("no agent runs for this workspace");
@@ -19,6 +20,10 @@ pub fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
         answer => answer?,
     };
     match answer {
+        Answer::Left { bytes: 0 } if !sends => {
+            say!("stopped; no export.endpoint was set, so what was accepted is kept here and sent nowhere");
+            Ok(())
+        }
         Answer::Left { bytes: 0 } => {
             say!("stopped; everything that was accepted has been sent");
             Ok(())

@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+use super::screen::Screen;
+
+/// Columns before a line that says what to do.
+const HINT: usize = 2;
+
 /// The kinds that a script would branch on. Their numbers are public and stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -40,6 +45,15 @@ impl Failure {
         self
     }
 
+    /// As it is shown: laid out for `screen`.
+    pub(super) fn render(&self, screen: Screen) -> String {
+        let mut text = screen.wrap(HINT, &format!("tagalong: {}", self.message));
+        for hint in &self.hints {
+            text.push_str(&format!("\n{:HINT$}{}", "", screen.wrap(HINT, hint)));
+        }
+        text
+    }
+
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
             Kind::Failed => 1,
@@ -53,11 +67,7 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "tagalong: {}", self.message)?;
-        for hint in &self.hints {
-            write!(formatter, "\n  {hint}")?;
-        }
-        Ok(())
+        formatter.write_str(&self.render(Screen::default()))
     }
 }
 

@@ -157,7 +157,7 @@ pub fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
-    eprintln!("{failure}");
+    eprintln!("{}", failure.render(screen::Screen::of_errors(&Env::from_process())));
     failure.exit_code()
 }
 
@@ -278,7 +278,7 @@ fn demo(duration: &str, json: bool) -> Result<(), Failure> {
     let runtime = runtime()?;
     let report = runtime
         .block_on(crate::demo::run(crate::demo::Options { duration, json }))
-        .map_err(|error| Failure::new(Kind::Failed, format!("the demo could not run: {error}")))?;
+        .map_err(|error| Failure::new(Kind::Failed, format!("the demo did not run: {error}")))?;
     if report.lost > 0 {
         return Err(Failure::new(
             Kind::Failed,

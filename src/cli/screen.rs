@@ -1,15 +1,15 @@
 //! How text is laid out for whoever looks: colours and the terminal's width on a terminal, plain long lines elsewhere.
 //!
-//! Words are wrapped, never cut: ids and URLs are there to be copied.
+//! Words are wrapped, never cut: ids and URLs are there to be copied. What stands between backticks is one word.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, os::fd::AsFd};
 
 use crate::workspace::Env;
 
 /// Narrower than this, a label gets a line of its own.
 const NARROW: usize = 60;
 
-/// What standard output is.
+/// What text is written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Screen {
     /// Whether ANSI colours are understood and wanted.
@@ -30,11 +30,19 @@ pub(super) enum Tone {
 impl Screen {
     /// Standard output as it is now. `NO_COLOR` (no-color.org) and `TERM=dumb` switch colours off.
     pub(super) fn of(env: &Env) -> Screen {
-        let stdout = std::io::stdout();
-        if !stdout.is_terminal() {
+        Screen::of_stream(&std::io::stdout(), env)
+    }
+
+    /// The same of standard error, where failures are said.
+    pub(super) fn of_errors(env: &Env) -> Screen {
+        Screen::of_stream(&std::io::stderr(), env)
+    }
+
+    fn of_stream(stream: &(impl IsTerminal + AsFd), env: &Env) -> Screen {
+        if !stream.is_terminal() {
             return Screen::default();
         }
-        let size = rustix::termios::tcgetwinsize(&stdout).ok();
+        let size = rustix::termios::tcgetwinsize(stream).ok();
         Screen {
             colours: env.get("NO_COLOR").is_none() && env.get("TERM") != Some("dumb"),
             // A terminal that does not know its size says 0.
@@ -68,7 +76,7 @@ impl Screen {
             .map_or(usize::MAX, |width| width.saturating_sub(indent).max(1));
         let mut wrapped = String::new();
         let mut column = 0;
-        for word in text.split(' ') {
+        for word in words(text) {
             let length = word.chars().count();
             if column > 0 && column + 1 + length > room {
                 wrapped.push('\n');
@@ -83,6 +91,15 @@ impl Screen {
         }
         wrapped
     }
+}
+
+/// Split at blanks, but not between backticks: a command that is broken in two is no command.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split(move |c| {
+        quoted ^= c == '`';
+        c == ' ' && !quoted
+    })
 }
 
 #[cfg(test)]
@@ -100,7 +117,7 @@ mod tests {
     fn words_are_wrapped_below_the_indent_and_never_cut() {
         assert_eq!(
             columns(16).wrap(4, "see `tagalong logs` of acme-app-0123456789"),
-            "see\n    `tagalong\n    logs` of\n    acme-app-0123456789"
+            "see\n    `tagalong logs`\n    of\n    acme-app-0123456789"
         );
         assert_eq!(columns(3).wrap(4, "a b"), "a\n    b");
     }

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     agent::control::{Answer, Ask},
-    view::status::{Credential, Principal},
+    config::Credential,
+    view::status::{self, Principal},
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -39,6 +40,13 @@ pub fn run(context: &Context, format: Format) -> Result<(), Failure> {
         return Err(super::unknown_answer());
     };
     let Some(token) = token else {
+        if context.loaded.config.identity.credential == Credential::None {
+            return Err(Failure::new(
+                Kind::NoCredential,
+                "there is no token: identity.credential is \"none\" here",
+            )
+            .hint("set identity.credential to where tokens come from"));
+        }
         return Err(
             Failure::new(Kind::NoCredential, "there is no usable credential right now")
                 .hint("`tagalong doctor` says which link is broken"),
@@ -86,7 +94,7 @@ pub fn whoami(context: &Context) -> Result<(), Failure> {
 }
 
 /// Who, by what is stamped, and what says so.
-fn person(principal: &Principal, credential: &Credential) -> String {
+fn person(principal: &Principal, credential: &status::Credential) -> String {
     let mut rows = vec![
         ("issuer", principal.issuer.clone()),
         ("subject", principal.subject.clone()),

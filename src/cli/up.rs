@@ -10,6 +10,7 @@ use std::{
 use super::{
     Context,
     failure::{Failure, Kind},
+    screen::Screen,
 };
 use crate::{
     agent::{
@@ -17,7 +18,7 @@ use crate::{
         control::{Answer, Ask},
         detach,
     },
-    view::status::Status,
+    view::status::{Endpoints, Status},
 };
 
 /// How long an answer over the control socket may take before the agent counts as stuck.
@@ -64,11 +65,9 @@ fn start(context: &Context, options: Options) -> Result<(), Failure> {
     let status = running(context)?
         .ok_or_else(|| Failure::new(Kind::Failed, "the agent started and went away").hint("see `tagalong logs`"))?;
     say!("running: {}", summary(&status));
+    let screen = Screen::of(&context.env);
     for moved in status.agent.iter().flat_map(|agent| &agent.moved) {
-        say!("  {moved}");
-    }
-    if status.export.endpoint.is_none() {
-        say!("  no export.endpoint is set: telemetry is kept here as a ring and sent nowhere");
+        say!("  {}", screen.wrap(2, moved));
     }
     Ok(())
 }
@@ -160,13 +159,15 @@ fn announce(socket: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Where it listens, and where what it accepts goes.
 fn summary(status: &Status) -> String {
     let Some(agent) = &status.agent else {
         return "no agent".to_owned();
     };
-    let upstream = status.export.endpoint.as_deref().unwrap_or("nowhere");
-    format!(
-        "OTLP/gRPC {}, OTLP/HTTP {}, to {upstream} (pid {})",
-        agent.endpoints.grpc, agent.endpoints.http, agent.pid
-    )
+    let upstream = match &status.export.endpoint {
+        Some(endpoint) => format!("sends to {endpoint}"),
+        None => "no export.endpoint is set: telemetry is kept here as a ring and sent nowhere".to_owned(),
+    };
+    let Endpoints { grpc, http } = &agent.endpoints;
+    format!("pid {}, OTLP/gRPC {grpc}, OTLP/HTTP {http}\n  {upstream}", agent.pid)
 }

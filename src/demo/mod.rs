@@ -12,6 +12,7 @@ use std::{
 
 mod agent;
 mod bearer;
+mod interrupt;
 pub mod issuer;
 mod narrate;
 mod reply;
@@ -59,10 +60,15 @@ impl Default for Options {
 
 /// Runs the demonstration, narrating as it goes, and writes the table or the object at its end.
 ///
-/// Ctrl-C ends it early, with the table of what was so far. The caller decides what a report with losses means.
+/// Ctrl-C, SIGTERM and SIGHUP end it early, with the table of what was so far, and leave neither a process nor a file.
+/// The caller decides what a report with losses means.
+///
+/// # Errors
+/// A part that could not be started, or `Interrupted` where it was ended before all were.
 pub async fn run(options: Options) -> io::Result<Report> {
+    let interrupts = interrupt::Interrupts::listen()?;
     let directory = Scratch::new()?;
-    show::run(&options, &directory.0).await
+    show::run(&options, &directory.0, interrupts).await
 }
 
 /// A fresh token for `audience` from the embedded issuer at `issuer`.

@@ -9,6 +9,7 @@ use std::{
 use super::{
     Options, Report,
     agent::{Agent, Setup},
+    interrupt::Interrupts,
     issuer::{self, Issuer},
     narrate::Narrator,
     sample::Sample,
@@ -31,6 +32,7 @@ const KILL_AT: f64 = 0.60;
 /// All that takes part.
 struct Show<'a> {
     narrator: Narrator,
+    interrupts: Interrupts,
     issuer: Issuer,
     upstream: Upstream,
     setup: &'a Setup,
@@ -65,41 +67,23 @@ fn schedule(whole: Duration) -> [(Duration, Act); 3] {
 }
 
 /// Runs the whole course below `directory`.
-pub(super) async fn run(options: &Options, directory: &Path) -> io::Result<Report> {
+pub(super) async fn run(options: &Options, directory: &Path, mut interrupts: Interrupts) -> io::Result<Report> {
     let narrator = Narrator::new(options.json);
-    let issuer = Issuer::start(issuer::Config {
-        lifetime: LIFETIME,
-        ..issuer::Config::default()
-    })
-    .await?;
-    narrator.say(&format!(
-        "issuer    {} mints tokens that live {} s",
-        issuer.url(),
-        LIFETIME.as_secs()
-    ));
-    let upstream = Upstream::start(upstream::Config {
-        issuer: Some(issuer.url()),
-        audience: None,
-    })
-    .await?;
-    narrator.say(&format!(
-        "upstream  {} checks signature, audience and expiry of each",
-        upstream.url()
-    ));
-    let setup = Setup::new(directory, &upstream.url(), &issuer.url())?;
-    let began = Instant::now();
-    let agent = setup.start().await?;
-    narrator.say(&format!(
-        "agent     pid {}, gRPC {}, HTTP {}, accepting {} ms after its start",
-        agent.pid().unwrap_or_default(),
-        setup.grpc,
-        setup.http,
-        began.elapsed().as_millis()
-    ));
+    let parts = tokio::select! {
+        parts = start(&narrator, directory) => parts?,
+        () = interrupts.next() => return Err(io::Error::new(io::ErrorKind::Interrupted, "it was ended before it began")),
+    };
+    let Parts {
+        issuer,
+        upstream,
+        setup,
+        agent,
+    } = parts;
     let sample = Sample::start(setup.http)?;
-    narrator.say("sample    sends traces through the OpenTelemetry SDK, about 100 spans a second");
+    narrator.say("sample    sends 100 spans a second through the OpenTelemetry SDK");
     let mut show = Show {
         narrator,
+        interrupts,
         issuer,
         upstream,
         setup: &setup,
@@ -116,15 +100,60 @@ pub(super) async fn run(options: &Options, directory: &Path) -> io::Result<Repor
     course.and(report)
 }
 
+/// All that has to run before the sample application begins. Dropping it ends it.
+struct Parts {
+    issuer: Issuer,
+    upstream: Upstream,
+    setup: Setup,
+    agent: Agent,
+}
+
+async fn start(narrator: &Narrator, directory: &Path) -> io::Result<Parts> {
+    let issuer = Issuer::start(issuer::Config {
+        lifetime: LIFETIME,
+        ..issuer::Config::default()
+    })
+    .await?;
+    narrator.say(&format!(
+        "issuer    {} mints tokens that live {} s",
+        issuer.url(),
+        LIFETIME.as_secs()
+    ));
+    let upstream = Upstream::start(upstream::Config {
+        issuer: Some(issuer.url()),
+        audience: None,
+    })
+    .await?;
+    narrator.say(&format!(
+        "upstream  {} checks signature, audience, expiry",
+        upstream.url()
+    ));
+    let setup = Setup::new(directory, &upstream.url(), &issuer.url())?;
+    let began = Instant::now();
+    let agent = setup.start().await?;
+    narrator.say(&format!(
+        "agent     pid {}, gRPC :{}, HTTP :{}, accepting after {} ms",
+        agent.pid().unwrap_or_default(),
+        setup.grpc.port(),
+        setup.http.port(),
+        began.elapsed().as_millis()
+    ));
+    Ok(Parts {
+        issuer,
+        upstream,
+        setup,
+        agent,
+    })
+}
+
 impl Show<'_> {
     async fn course(&mut self, whole: Duration) -> io::Result<()> {
         let began = Instant::now();
         let mut acts = schedule(whole).into_iter().peekable();
         let mut told = Instant::now();
-        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         while began.elapsed() < whole {
             tokio::select! {
-                _ = &mut interrupt => {
+                () = self.interrupts.next() => {
                     self.narrator.say("stopping  as asked");
                     break;
                 }
@@ -148,7 +177,7 @@ impl Show<'_> {
             Act::UpstreamGoes => {
                 self.upstream.kill();
                 self.narrator
-                    .say("upstream  killed; what is accepted from now on waits on disk");
+                    .say("upstream  killed; what is accepted now waits on disk");
             }
             Act::UpstreamReturns => {
                 self.upstream.recover().await?;
@@ -248,7 +277,7 @@ impl Show<'_> {
             () = arrived => {}
             () = tokio::time::sleep(DRAIN) => self.narrator.say("agent     did not deliver everything in time"),
             // A second Ctrl-C: somebody is in a hurry.
-            _ = tokio::signal::ctrl_c() => self.narrator.say("stopping  at once, as asked"),
+            () = self.interrupts.next() => self.narrator.say("stopping  at once, as asked"),
         }
         if let Some(agent) = self.agent.take() {
             agent.stop().await?;

@@ -28,10 +28,7 @@ fn up_is_idempotent_and_down_says_what_is_left() {
     let again = home.text(&["up"]);
     assert!(again.starts_with("already running"), "{again}");
     assert_eq!(home.pid().map(i64::from), first["agent"]["pid"].as_i64());
-    assert!(
-        home.text(&["down"])
-            .contains("everything that was accepted has been sent")
-    );
+    assert!(home.text(&["down"]).contains("kept here and sent nowhere"));
     assert!(home.status()["agent"].is_null());
     assert!(home.text(&["down"]).contains("no agent runs"));
 }

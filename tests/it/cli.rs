@@ -1,6 +1,7 @@
 //! The command line as its user meets it: the real executable, its words, its exit codes.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Write},
     os::unix::{net::UnixListener, process::ExitStatusExt},
     path::PathBuf,
@@ -10,7 +11,7 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    agent::{Home, signal},
+    agent::{Home, is_zombie, signal},
     telemetry,
 };
 
@@ -105,11 +106,11 @@ fn without_an_agent_each_command_says_so() {
 fn without_a_credential_there_is_no_token_to_print() {
     let home = Home::new();
     home.up();
-    insta::assert_snapshot!(failure(&home, &["token"]), @"
-    tagalong: there is no usable credential right now
-      `tagalong doctor` says which link is broken
+    insta::assert_snapshot!(failure(&home, &["token"]), @r#"
+    tagalong: there is no token: identity.credential is "none" here
+      set identity.credential to where tokens come from
     exit code 4
-    ");
+    "#);
     insta::assert_snapshot!(failure(&home, &["spool", "retry", "nonsense"]), @"
     tagalong: nonsense: nothing of this id is set aside
       `tagalong spool list` names the entries
@@ -127,7 +128,10 @@ fn an_agent_that_hangs_is_named_with_the_way_to_end_it() {
     // Whoever holds the socket and never answers looks just like an agent that hangs.
     let spool: PathBuf = home.path().join("state/tagalong/spool");
     let path = tagalong::agent::control::socket_path(&home.path().join("run/tagalong"), &spool);
-    assert!(!path.exists(), "an agent that stops takes its socket along");
+    // The answer goes out before the agent takes its socket along.
+    while path.exists() {
+        std::thread::yield_now();
+    }
     let _mute = UnixListener::bind(path).expect("a socket");
     let text = failure(&home, &["status"]).replace(&std::process::id().to_string(), "PID");
     insta::assert_snapshot!(text, @"
@@ -283,4 +287,46 @@ fn followed_logs_grow_and_end_at_sigint() {
     signal(i32::try_from(follower.id()).expect("a pid"), Signal::INT);
     let status = follower.wait().expect("it ends");
     assert_eq!(status.signal(), Some(2), "{status}");
+}
+
+#[test]
+fn a_demo_that_is_ended_in_the_middle_leaves_neither_a_process_nor_a_file() {
+    for (kind, after) in [
+        (Signal::INT, "issuer"),
+        (Signal::INT, "sample"),
+        (Signal::TERM, "spans"),
+        (Signal::HUP, "identity"),
+    ] {
+        let home = Home::new();
+        let scratch = home.path().join("tmp");
+        fs::create_dir(&scratch).expect("a directory");
+        let mut demo = home
+            .command(&["demo", "--for", "120s"])
+            .env("TMPDIR", &scratch)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut lines = BufReader::new(demo.stdout.take().expect("piped"))
+            .lines()
+            .map(|line| line.expect("a line"));
+        let mut told: Vec<String> = Vec::new();
+        while !told.last().is_some_and(|line| line.contains(after)) {
+            told.push(lines.next().expect("it goes on"));
+        }
+        signal(i32::try_from(demo.id()).expect("a pid"), kind);
+        told.extend(lines);
+        demo.wait().expect("it ends");
+        assert_eq!(fs::read_dir(&scratch).expect("a directory").count(), 0, "{told:?}");
+        let pid = told
+            .iter()
+            .find_map(|line| line.split_once("pid ")?.1.split(',').next());
+        if let Some(pid) = pid {
+            let pid: i32 = pid.parse().expect("a number");
+            assert!(
+                !PathBuf::from(format!("/proc/{pid}")).exists() || is_zombie(pid),
+                "{told:?}"
+            );
+        }
+    }
 }

@@ -127,7 +127,7 @@ fn nothing_is_wrong() {
 fn no_endpoint_is_set() {
     let home = Home::new();
     home.up();
-    insta::assert_snapshot!(first_trouble(&home, &[]), @"endpoint note: no export.endpoint is set: telemetry is kept on this machine and sent nowhere → set export.endpoint in ~/.config/tagalong/config.toml, then run `tagalong up`");
+    insta::assert_snapshot!(first_trouble(&home, &[]), @r#"endpoint note: no export.endpoint is set: telemetry is kept on this machine and sent nowhere → write `export.endpoint = "https://…"` into HOME/config/tagalong/config.toml, then run `tagalong up`"#);
 }
 
 #[test]

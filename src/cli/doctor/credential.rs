@@ -187,10 +187,13 @@ fn missing(source: &config::Credential, env: &Env) -> Option<(String, String)> {
 
 pub(super) fn claims(status: &Status) -> Link {
     let Some(principal) = &status.principal else {
+        if status.agent.is_none() {
+            return Link::ok(Name::Claims, "known once the agent runs");
+        }
         return Link::note(
             Name::Claims,
             "nobody is known yet",
-            "nothing to do: nothing leaves without a name, it waits in the spool",
+            "mend the credential above: nothing leaves without a name, it waits in the spool",
         );
     };
     let who = principal_line(principal);

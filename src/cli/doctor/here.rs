@@ -12,7 +12,7 @@ use crate::{
         failure::Failure,
         status::{bytes_text, duration_text},
     },
-    config::{Export, Listen, leads_to},
+    config::{Config, Listen, leads_to},
     view::status::{Status, Workspace},
 };
 
@@ -58,12 +58,16 @@ pub(super) fn own_addresses(status: &Status, listen: &Listen, held: &[SocketAddr
 }
 
 /// Whether there is an upstream at all, and one that is not the agent itself.
-pub(super) fn endpoint(status: &Status, own: &[SocketAddr], export: Option<&Export>) -> Link {
+pub(super) fn endpoint(status: &Status, own: &[SocketAddr], config: &Config) -> Link {
+    let export = config.export.as_ref();
     let Some(endpoint) = &status.export.endpoint else {
         // The agent may run without one while these settings name one: then a start is what is missing.
         let hint = match export {
             Some(export) => format!("`tagalong up` takes over export.endpoint, now {}", export.endpoint),
-            None => "set export.endpoint in ~/.config/tagalong/config.toml, then run `tagalong up`".to_owned(),
+            None => format!(
+                "write `export.endpoint = \"https://…\"` into {}, then run `tagalong up`",
+                config.dirs.config.join("config.toml").display()
+            ),
         };
         let found = "no export.endpoint is set: telemetry is kept on this machine and sent nowhere";
         return Link::note(Name::Endpoint, found, hint);

@@ -189,7 +189,7 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
     let mut links = vec![
         here::settings(&context.loaded.notices),
         here::platform(&status.workspace),
-        here::endpoint(&status, &own, config.export.as_ref()),
+        here::endpoint(&status, &own, config),
         here::spool(&status, &here::Room::of(&config.spool.dir)),
         here::agent(&status, hung.as_ref(), config.fingerprint()),
         here::ports(&status, &held),

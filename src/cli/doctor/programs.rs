@@ -53,8 +53,11 @@ pub(super) fn programs(env: &Env, status: &Status, own: &[SocketAddr], export: O
         .iter()
         .map(SocketAddr::port)
         .all(|port| DEFAULT_PORTS.contains(&port));
-    if is_default || status.agent.is_none() {
+    if is_default {
         return Link::ok(Name::Programs, "SDKs look for the agent where it listens");
+    }
+    if status.agent.is_none() {
+        return Link::ok(Name::Programs, "nothing points them elsewhere");
     }
     Link::note(
         Name::Programs,

@@ -143,7 +143,7 @@ fn connects(address: &str) -> bool {
 
 pub(super) fn reachable(probe: Option<&Probe>) -> Link {
     let Some(probe) = probe else {
-        return Link::ok(Name::Reachable, "not asked: there is none");
+        return Link::ok(Name::Reachable, "not asked: no upstream is set");
     };
     let host = probe.url.host_str().unwrap_or_default();
     let port = probe.url.port_or_known_default().unwrap_or(443);
@@ -211,7 +211,7 @@ pub(super) fn accepts(status: &Status) -> Link {
     let export = &status.export;
     let ask = "`tagalong doctor --send` sends one marked span";
     if export.endpoint.is_none() {
-        return Link::ok(Name::Accepts, "not asked: there is none");
+        return Link::ok(Name::Accepts, "not asked: no upstream is set");
     }
     if status.agent.is_none() {
         return Link::note(Name::Accepts, "not asked: no agent runs", "start it with `tagalong up`");

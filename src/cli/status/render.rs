@@ -60,7 +60,7 @@ pub(super) fn render(status: &Status, screen: Screen) -> String {
     workspace(&status.workspace, &mut lines);
     match &status.principal {
         Some(principal) => lines.add("principal", &principal_line(principal)),
-        None if status.agent.is_none() => lines.add("principal", "the agent finds out who you are"),
+        None if status.agent.is_none() => lines.add("principal", "known once the agent runs"),
         None => lines.toned(
             "principal",
             Some(Tone::Notable),

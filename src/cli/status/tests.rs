@@ -139,7 +139,7 @@ fn no_agent_shows_what_waits_on_disk() {
     insta::assert_snapshot!(plain(&at_rest()), @"
     agent      not running; start it with `tagalong up`
     workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
-    principal  the agent finds out who you are
+    principal  known once the agent runs
     credential gitpod; the agent asks for it
     spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
                traces: 1234 accepted = 1200 delivered + 34 pending
@@ -161,7 +161,7 @@ fn no_agent_and_nothing_set_up() {
     insta::assert_snapshot!(plain(&status), @"
     agent      not running; start it with `tagalong up`
     workspace  acme-shop-x1y2z3 on local (asserted, not verified)
-    principal  the agent finds out who you are
+    principal  known once the agent runs
     credential none: upstream gets no token
     spool      0 B of 1.0 GiB unsent
     export     no export.endpoint is set: telemetry is kept here as a ring and sent nowhere
@@ -176,7 +176,7 @@ fn no_agent_and_a_spool_that_cannot_be_read() {
     insta::assert_snapshot!(plain(&status), @"
     agent      not running; start it with `tagalong up`
     workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
-    principal  the agent finds out who you are
+    principal  known once the agent runs
     credential gitpod; the agent asks for it
     spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
                /srv/spool cannot be read: Permission denied (os error 13)
