@@ -18,6 +18,7 @@ pub mod export;
 pub mod identity;
 pub mod intake;
 pub mod otlp;
+pub mod setup;
 pub mod source;
 pub mod spool;
 pub mod stamp;

@@ -23,6 +23,7 @@ mod doctor;
 mod down;
 mod env;
 pub mod failure;
+mod init;
 mod logs;
 mod screen;
 mod spool;
@@ -102,6 +103,19 @@ enum Command {
         /// Who is to evaluate it
         #[arg(long, value_enum, default_value_t = env::Shell::Sh)]
         shell: env::Shell,
+    },
+    /// Write the integration into a platform's own file
+    Init {
+        platform: init::Place,
+        /// Show what would change, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Take it out again
+        #[arg(long)]
+        remove: bool,
+        /// The file to change, where the platform has several
+        #[arg(long, value_name = "FILE")]
+        file: Option<std::path::PathBuf>,
     },
     /// What was set aside, and why; send it again, or give it up
     Spool {
@@ -192,6 +206,20 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
         Command::Token { format } => token::run(&Context::load(env, cli.set)?, format),
         Command::Env { shell } => env::run(&Context::load(env, cli.set)?, shell),
+        Command::Init {
+            platform,
+            dry_run,
+            remove,
+            file,
+        } => init::run(
+            &env,
+            &init::Options {
+                place: platform,
+                dry_run,
+                remove,
+                file,
+            },
+        ),
         Command::Spool { command } => spool::run(&Context::load(env, cli.set)?, command),
         Command::Logs { follow } => logs::run(&Context::load(env, cli.set)?, follow),
         Command::Config => config::run(&Context::load(env, cli.set)?),

@@ -184,3 +184,73 @@ fn a_snapshot_that_is_resumed_twice_makes_two_sessions_and_no_cursor_has_two_own
         "the next start finds its own again"
     );
 }
+
+#[test]
+fn init_shows_a_diff_writes_the_platforms_file_and_takes_it_out_again() {
+    let home = Home::new();
+    let repository = home.path().join("app");
+    std::fs::create_dir_all(repository.join(".git")).expect("a directory");
+    std::fs::create_dir_all(repository.join("src")).expect("a directory");
+    let file = repository.join(".gitpod.yml");
+    let original = "# ours\ntasks:\n  - init: make\n";
+    std::fs::write(&file, original).expect("a file");
+    let init = |arguments: &[&str]| {
+        let mut all = vec!["init", "gitpod"];
+        all.extend(arguments);
+        let output = home.command(&all).current_dir(repository.join("src")).output();
+        output.expect("it runs")
+    };
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stdout).into_owned();
+
+    let shown = said(&init(&["--dry-run"]));
+    assert!(
+        shown.contains("+++ b/.gitpod.yml") && shown.contains("+  - name: tagalong"),
+        "{shown}"
+    );
+    assert!(shown.contains("--- /dev/null\n+++ b/gitpod/install.sh"), "{shown}");
+    assert_eq!(
+        std::fs::read_to_string(&file).expect("text"),
+        original,
+        "a dry run changes nothing"
+    );
+
+    assert!(said(&init(&[])).contains("changed .gitpod.yml"));
+    assert!(repository.join("gitpod/start.sh").exists());
+    assert!(said(&init(&[])).contains("it is there already"));
+    assert!(said(&init(&["--remove"])).contains("deleted gitpod/start.sh"));
+    assert_eq!(std::fs::read_to_string(&file).expect("text"), original);
+    assert!(
+        !repository.join("gitpod").exists(),
+        "nor is the directory left that was made for the scripts"
+    );
+
+    std::fs::write(&file, "tasks: [\n").expect("a file");
+    let refused = init(&[]);
+    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        text.contains("left as it is") && text.contains("add this by hand:"),
+        "{text}"
+    );
+    assert!(!repository.join("gitpod").exists(), "then nothing at all is written");
+}
+
+#[test]
+fn init_writes_through_a_link_and_keeps_the_files_mode() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = Home::new().set("SHELL", "/bin/zsh");
+    let dotfiles = home.path().join("dotfiles");
+    std::fs::create_dir_all(home.path().join("home")).expect("a directory");
+    std::fs::create_dir_all(&dotfiles).expect("a directory");
+    std::fs::write(dotfiles.join("zshrc"), "setopt autocd\n").expect("a file");
+    std::fs::set_permissions(dotfiles.join("zshrc"), std::fs::Permissions::from_mode(0o600)).expect("a mode");
+    let link = home.path().join("home/.zshrc");
+    std::os::unix::fs::symlink(dotfiles.join("zshrc"), &link).expect("a link");
+    assert!(home.text(&["init", "shell"]).contains("changed .zshrc"));
+    assert!(link.is_symlink());
+    let metadata = std::fs::metadata(&link).expect("a file");
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::read_to_string(&link).expect("text").contains("tagalong up"));
+    home.text(&["init", "shell", "--remove"]);
+    assert_eq!(std::fs::read_to_string(&link).expect("text"), "setopt autocd\n");
+}

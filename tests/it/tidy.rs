@@ -13,6 +13,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("otlp", &[]),
     ("spool", &[]),
     ("workspace", &[]),
+    ("setup", &[]),
     ("identity", &["workspace"]),
     ("stamp", &["otlp", "identity", "workspace"]),
     ("intake", &["otlp", "stamp", "spool"]),
@@ -52,7 +53,16 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("demo", &["otlp"]),
     (
         "cli",
-        &["agent", "config", "demo", "identity", "spool", "view", "workspace"],
+        &[
+            "agent",
+            "config",
+            "demo",
+            "identity",
+            "setup",
+            "spool",
+            "view",
+            "workspace",
+        ],
     ),
     ("main", &["cli"]),
 ];

@@ -1,0 +1,181 @@
+//! `tagalong init PLATFORM`: writes the integration into the platform's own file, shows it, or takes it out again.
+//!
+//! It needs no settings and no agent. Either every file of the plan is written or, where something is refused, none.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use clap::ValueEnum;
+
+use super::failure::{Failure, Kind};
+use crate::{
+    setup::{self, Action, Edit, Plan, Shell, Target},
+    workspace::Env,
+};
+
+/// Whose file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Place {
+    Gitpod,
+    Ona,
+    Devcontainer,
+    Codespaces,
+    Coder,
+    Gitlab,
+    AzureDevops,
+    GithubActions,
+    Shell,
+}
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub place: Place,
+    pub dry_run: bool,
+    pub remove: bool,
+    pub file: Option<PathBuf>,
+}
+
+pub fn run(env: &Env, options: &Options) -> Result<(), Failure> {
+    let here = std::env::current_dir()?;
+    let target = target(env, options.place);
+    let root = match options.place {
+        Place::Shell => home(env)?,
+        // A template has a directory of its own, wherever the repository begins.
+        Place::Coder => here.clone(),
+        _ => repository(&here),
+    };
+    let action = if options.remove { Action::Remove } else { Action::Add };
+    let file = options.file.as_ref().map(|file| here.join(file));
+    let plan = setup::plan(target, action, &root, file.as_deref()).map_err(failure)?;
+    let changes: Vec<&Edit> = plan.edits.iter().filter(|edit| edit.before != edit.after).collect();
+    for edit in &changes {
+        let name = edit
+            .path
+            .strip_prefix(&root)
+            .unwrap_or(&edit.path)
+            .display()
+            .to_string();
+        if options.dry_run {
+            super::print(format_args!("{}", diff(&name, edit)));
+            continue;
+        }
+        write(edit, &root)?;
+        say!("{} {name}", verb(edit));
+    }
+    if changes.is_empty() {
+        say!("{}", unchanged(&plan, action));
+    } else if !options.dry_run {
+        for line in &plan.next {
+            say!("  {line}");
+        }
+    }
+    Ok(())
+}
+
+fn target(env: &Env, place: Place) -> Target {
+    match place {
+        Place::Gitpod => Target::Gitpod,
+        Place::Ona => Target::Ona,
+        Place::Devcontainer => Target::Devcontainer,
+        Place::Codespaces => Target::Codespaces,
+        Place::Coder => Target::Coder,
+        Place::Gitlab => Target::Gitlab,
+        Place::AzureDevops => Target::AzureDevops,
+        Place::GithubActions => Target::GithubActions,
+        Place::Shell => Target::Shell(Shell::named(env.get("SHELL").unwrap_or_default())),
+    }
+}
+
+fn home(env: &Env) -> Result<PathBuf, Failure> {
+    let home = env.get("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    home.ok_or_else(|| {
+        Failure::new(Kind::Failed, "there is no home directory").hint("set HOME, or name the profile with --file")
+    })
+}
+
+/// The top of the checkout that `here` is in, else `here`: the platforms look for their files there.
+fn repository(here: &Path) -> PathBuf {
+    let top = here.ancestors().find(|dir| dir.join(".git").exists());
+    top.unwrap_or(here).to_owned()
+}
+
+fn failure(error: setup::Error) -> Failure {
+    let failure = Failure::new(Kind::Failed, error.to_string());
+    match error {
+        setup::Error::Absent(_) => failure.hint("make it first, or name another one with --file"),
+        setup::Error::Several(_) => failure.hint("name one with --file"),
+        setup::Error::Unreadable(..) => failure.hint("make it readable text, or name another one with --file"),
+        setup::Error::Refused { by_hand, .. } => by_hand
+            .lines()
+            .fold(failure.hint("add this by hand:"), |failure, line| {
+                failure.hint(format!("  {line}"))
+            }),
+    }
+}
+
+fn unchanged(plan: &Plan, action: Action) -> &'static str {
+    match action {
+        Action::Remove => "nothing of tagalong's is there to take out",
+        Action::Add if plan.edits.iter().all(|edit| edit.after.is_some()) => "it is there already; nothing to change",
+        Action::Add => "nothing to change",
+    }
+}
+
+fn verb(edit: &Edit) -> &'static str {
+    match (&edit.before, &edit.after) {
+        (None, _) => "wrote",
+        (_, None) => "deleted",
+        _ => "changed",
+    }
+}
+
+fn diff(name: &str, edit: &Edit) -> String {
+    let side = |text: &Option<String>, prefix: &str| match text {
+        Some(_) => format!("{prefix}/{name}"),
+        None => "/dev/null".to_owned(),
+    };
+    let (before, after) = (
+        edit.before.as_deref().unwrap_or_default(),
+        edit.after.as_deref().unwrap_or_default(),
+    );
+    similar::TextDiff::from_lines(before, after)
+        .unified_diff()
+        .header(&side(&edit.before, "a"), &side(&edit.after, "b"))
+        .to_string()
+}
+
+/// Whole or not at all: written beside it and renamed. A link to the file stays a link.
+fn write(edit: &Edit, root: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(
+            Kind::Failed,
+            format!("{} cannot be written: {error}", edit.path.display()),
+        )
+        .hint("make it writable, or add by hand what --dry-run shows")
+    };
+    let Some(text) = &edit.after else {
+        std::fs::remove_file(&edit.path).map_err(failed)?;
+        // Made for the file, if nothing else is in it.
+        if let Some(parent) = edit.path.parent().filter(|parent| *parent != root) {
+            let _ = std::fs::remove_dir(parent);
+        }
+        return Ok(());
+    };
+    let path = edit.path.canonicalize().unwrap_or_else(|_| edit.path.clone());
+    let dir = path.parent().unwrap_or(root);
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    let draft = dir.join(format!(".tagalong-init.{}", std::process::id()));
+    let written = std::fs::File::create(&draft).and_then(|mut file| {
+        if let Ok(metadata) = std::fs::metadata(&path) {
+            file.set_permissions(metadata.permissions())?;
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.and_then(|()| std::fs::rename(&draft, &path)).map_err(|error| {
+        let _ = std::fs::remove_file(&draft);
+        failed(error)
+    })
+}
