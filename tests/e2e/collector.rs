@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use super::{sender::part, workspace::Endpoints};
 pub struct Collector {
     directory: tempfile::TempDir,
     process: Child,
+    said: Arc<Mutex<String>>,
     pub endpoints: Endpoints,
 }
 
@@ -35,13 +36,15 @@ impl Collector {
             .unwrap();
         let log = BufReader::new(process.stderr.take().unwrap());
         let (found, wanted) = mpsc::channel();
-        // It says on which ports it listens; what it says later is passed on to whoever runs the tests.
+        let said = Arc::new(Mutex::new(String::new()));
+        let saying = said.clone();
+        // It says on which ports it listens; the rest is for whoever has to find out why a test failed.
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 if let Some(endpoint) = listening(&line) {
                     let _ = found.send(endpoint);
                 }
-                eprintln!("collector: {line}");
+                saying.lock().unwrap().extend([&line, "\n"]);
             }
         });
         let mut endpoints = Endpoints {
@@ -58,6 +61,7 @@ impl Collector {
         Collector {
             directory,
             process,
+            said,
             endpoints,
         }
     }
@@ -75,6 +79,9 @@ impl Drop for Collector {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if std::thread::panicking() {
+            eprintln!("the Collector said:\n{}", self.said.lock().unwrap());
+        }
     }
 }
 
