@@ -52,8 +52,25 @@ enum Family {
     GitlabCi,
     /// `sub` is the repository and its ref.
     GithubActions,
+    /// `sub` is another for each application; `oid` is the person's ("Access token claims reference",
+    /// learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+    Entra,
+    /// In an access token `sub` is the login name, which changes; `uid` does not ("Access token payload",
+    /// developer.okta.com/docs/api/openapi/okta-oauth/guides/overview).
+    Okta,
+    /// A pipeline, a pod, a machine, an application: nobody.
+    Workload,
     Oidc,
 }
+
+/// Issuers of Entra's tokens, of both versions and of the national clouds.
+const ENTRA: [&str; 5] = [
+    "https://login.microsoftonline.com/",
+    "https://sts.windows.net/",
+    "https://login.microsoftonline.us/",
+    "https://login.partner.microsoftonline.cn/",
+    "https://sts.chinacloudapi.cn/",
+];
 
 impl Claims {
     /// None if it is not a JWT of three parts with a JSON object as payload (RFC 7519 section 3), or is over the limit.
@@ -101,12 +118,25 @@ impl Claims {
             Family::Gitpod | Family::GitlabCi => "user_id",
             Family::Ona => "creator_id",
             Family::GithubActions => "actor_id",
+            Family::Entra => "oid",
+            Family::Okta => "uid",
+            Family::Workload => return None,
             Family::Oidc => "sub",
         })?;
         let (email, name, full_name) = match family {
             Family::Ona => (None, None, self.text("creator_name")),
             Family::GitlabCi => (None, self.text("user_login"), None),
             Family::GithubActions => (None, self.text("actor"), None),
+            Family::Okta => (None, self.text("sub"), None),
+            Family::Entra => (
+                // Entra does not say that an address was verified, and a tenant's owner can write any.
+                None,
+                ["preferred_username", "upn", "unique_name"]
+                    .iter()
+                    .find_map(|name| self.text(name)),
+                self.text("name"),
+            ),
+            Family::Workload => (None, None, None),
             Family::Gitpod | Family::Oidc => (
                 self.text("email").filter(|_| self.has_verified_email()),
                 self.text("preferred_username").or_else(|| self.text("nickname")),
@@ -136,15 +166,52 @@ impl Claims {
         if is_gitpod && has("user_id") && has("workspace_id") {
             Family::Gitpod
         } else if has("creator_id") && (has("environment_id") || has("creator_principal")) {
-            Family::Ona
+            match self.text("creator_principal").as_deref() {
+                // A service account or an automation made the environment.
+                Some(other) if !other.eq_ignore_ascii_case("user") && other != "PRINCIPAL_USER" => Family::Workload,
+                _ => Family::Ona,
+            }
         } else if has("actor_id") && has("repository_id") {
             // On an enterprise server the issuer is the server's own, so the shape decides.
             Family::GithubActions
         } else if has("user_id") && has("project_path") {
             Family::GitlabCi
+        } else if self.is_workload(issuer) {
+            Family::Workload
+        } else if ENTRA.iter().any(|entra| issuer.starts_with(entra)) {
+            Family::Entra
+        } else if has("uid") && has("cid") {
+            Family::Okta
         } else {
             Family::Oidc
         }
+    }
+
+    /// The token speaks for something that is no person, by its issuer or by what it says of itself.
+    fn is_workload(&self, issuer: &str) -> bool {
+        let subject = self.text("sub").unwrap_or_default();
+        let is = |name: &str, value: &str| self.text(name).is_some_and(|text| text.eq_ignore_ascii_case(value));
+        // A pipeline of Azure DevOps; a role of AWS; an environment of Ona's whose organisation has the older claims.
+        let by_issuer = issuer.starts_with("https://vstoken.dev.azure.com/")
+            || issuer.ends_with(".tokens.sts.global.api.aws")
+            || issuer == "https://app.gitpod.io" && ["org:", "organization_id:"].iter().any(|p| subject.starts_with(p));
+        // A pod's service account, and Google's.
+        let by_account = self.0.contains_key("kubernetes.io")
+            || subject.starts_with("system:serviceaccount:")
+            || self
+                .text("email")
+                .is_some_and(|email| email.ends_with(".gserviceaccount.com"));
+        // Client credentials: the subject is the client (RFC 9068 section 2.2); Entra's `idtyp`, or `oid` equal to
+        // `sub`; Auth0's `gty`; Keycloak's user for each client.
+        let clients = ["client_id", "azp", "cid", "appid"];
+        let by_grant = is("idtyp", "app")
+            || is("gty", "client-credentials")
+            || self.0.contains_key("oid") && is("oid", &subject)
+            || clients
+                .iter()
+                .filter_map(|name| self.text(name))
+                .any(|client| client == subject || is("preferred_username", &format!("service-account-{client}")));
+        by_issuer || by_account || by_grant
     }
 
     /// An address that the issuer did not verify may be anybody's; some issuers write the flag as a string.

@@ -12,7 +12,10 @@ use tagalong::identity::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::support::gitpod::{Gitpod, Gp, MISLEADING};
+use crate::support::{
+    gitpod::{Gitpod, Gp, MISLEADING},
+    log::Log,
+};
 
 const AUDIENCE: &str = "https://upstream.example";
 
@@ -235,30 +238,10 @@ async fn a_file_that_comes_late_is_found() {
     running.stop().await;
 }
 
-/// Everything that is logged, at the most talkative level.
-#[derive(Clone, Default)]
-struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("nobody panicked").extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn promise_7_no_log_line_holds_a_token_or_a_claim() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    // The test's runtime has one thread, so this sees the loop, the client and everything below it.
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.capture();
     let token = jwt("canary-person", 3600);
     let gitpod = Gitpod::new(Gp::Misleads).with_supervisor(&token).await;
     let source = GitpodSource::new(&gitpod.env()).with_api(&gitpod.api());
@@ -269,7 +252,7 @@ async fn promise_7_no_log_line_holds_a_token_or_a_claim() {
         running.receiver.changed().await;
     }
     running.stop().await;
-    let text = String::from_utf8_lossy(&log.0.lock().expect("nobody panicked")).into_owned();
+    let text = log.text();
     assert!(text.contains("nothing is sent"), "the log was not captured");
     let parts = token.split('.').chain(["owner-token", "canary-person", MISLEADING]);
     for secret in parts.filter(|part| part.len() > 4) {

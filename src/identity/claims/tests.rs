@@ -101,6 +101,48 @@ fn the_person_of_a_workload_token_is_found_by_the_table() {
 }
 
 #[test]
+fn the_stable_id_is_taken_where_the_subject_is_not_stable() {
+    let entra = principal(json!({
+        "iss": "https://login.microsoftonline.com/t-1/v2.0", "sub": "pairwise", "oid": "o-1", "tid": "t-1",
+        "azp": "app", "preferred_username": "jo@acme.example", "name": "Jo Doe", "email": "boss@acme.example",
+    }));
+    assert_eq!(entra.subject, "o-1");
+    assert_eq!(attribute(&entra, "user.name"), Some("jo@acme.example"));
+    assert_eq!(attribute(&entra, "user.email"), None, "nobody verified it");
+
+    let okta = principal(json!({
+        "iss": "https://acme.okta.example/oauth2/default", "sub": "jo@acme.example", "uid": "00u1", "cid": "0oa1",
+    }));
+    assert_eq!(
+        (okta.subject.as_str(), attribute(&okta, "user.name")),
+        ("00u1", Some("jo@acme.example"))
+    );
+}
+
+#[test]
+fn a_token_of_a_pipeline_a_pod_a_machine_or_an_application_names_nobody() {
+    for payload in [
+        json!({"iss": "https://vstoken.dev.azure.com/o", "sub": "p://acme/app/build", "org_id": "o"}),
+        json!({"iss": "https://u.tokens.sts.global.api.aws", "sub": "arn:aws:iam::1:role/r"}),
+        json!({"iss": "https://app.gitpod.io", "sub": "org:o/prj:p/env:e"}),
+        json!({"iss": "https://app.gitpod.io", "sub": "organization_id:o:project_id:p", "environment_id": "e",
+               "creator_id": "s-1", "creator_principal": "service_account"}),
+        json!({"iss": "https://kubernetes.default.svc", "sub": "system:serviceaccount:n:s", "kubernetes.io": {}}),
+        json!({"iss": "https://accounts.google.com", "sub": "1", "azp": "1", "email_verified": true,
+               "email": "1-compute@developer.gserviceaccount.com"}),
+        json!({"iss": "https://login.microsoftonline.com/t/v2.0", "sub": "o-1", "oid": "o-1", "azp": "app"}),
+        json!({"iss": "https://sts.windows.net/t/", "sub": "s", "oid": "o-1", "idtyp": "app"}),
+        json!({"iss": "https://acme.okta.example", "sub": "0oa1", "cid": "0oa1"}),
+        json!({"iss": "https://acme.auth0.example/", "sub": "abc@clients", "gty": "client-credentials"}),
+        json!({"iss": "https://kc.example/realms/r", "sub": "u-1", "azp": "CI",
+               "preferred_username": "service-account-ci"}),
+    ] {
+        let claims = Claims::decode(&jwt(&payload)).expect("a token");
+        assert_eq!(claims.principal(), None, "{payload}");
+    }
+}
+
+#[test]
 fn a_token_without_issuer_or_person_names_nobody() {
     for payload in [
         json!({"sub": "x"}),

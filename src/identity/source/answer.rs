@@ -16,7 +16,7 @@ const NAMES: [&str; 3] = ["token", "access_token", "id_token"];
 pub(super) fn read(content: &[u8], whence: &str) -> Result<Minted, MintError> {
     let trimmed = content.trim_ascii_start();
     if !trimmed.starts_with(b"{") {
-        return raw(content, whence);
+        return token(content, whence).map(Minted::bare);
     }
     let Ok(Value::Object(mut object)) = serde_json::from_slice(trimmed) else {
         return Err(MintError::Transient(format!("{whence} is not valid JSON")));
@@ -30,14 +30,6 @@ pub(super) fn read(content: &[u8], whence: &str) -> Result<Minted, MintError> {
             "{whence} has no `token`, `access_token` or `id_token`"
         ))),
     }
-}
-
-/// The token alone. A login page that was answered with 200 is none.
-pub(super) fn raw(content: &[u8], whence: &str) -> Result<Minted, MintError> {
-    if content.trim_ascii_start().starts_with(b"<") {
-        return Err(MintError::Transient(format!("{whence} is a page, not a token")));
-    }
-    token(content, whence).map(Minted::bare)
 }
 
 /// The token at `pointer` (RFC 6901), with its end where that stands beside it.

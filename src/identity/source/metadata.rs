@@ -10,7 +10,7 @@
 
 use url::Url;
 
-use super::{Asking, MintError, Minted, answer};
+use super::{Asking, MintError, Minted, answer, token};
 use crate::identity::{client, web};
 
 /// Where both clouds serve metadata.
@@ -59,7 +59,7 @@ impl Gcp {
         let answered = answer::ask(request, WHOM, advice).await?;
         Ok(Minted {
             date: answered.date,
-            ..answer::raw(answered.body(), &format!("what {WHOM} answered"))?
+            ..Minted::bare(token(answered.body(), &format!("what {WHOM} answered"))?)
         })
     }
 }

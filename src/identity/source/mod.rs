@@ -222,7 +222,7 @@ impl Source {
     }
 }
 
-/// The bytes as a token, if they can go into a header: one run of visible ASCII within the limit.
+/// The bytes as a token, if they can go into a header: one run of visible ASCII within the limit, and no markup.
 fn token(bytes: &[u8], whence: &str) -> Result<Secret, MintError> {
     let trimmed = bytes.trim_ascii();
     if trimmed.is_empty() {
@@ -230,6 +230,12 @@ fn token(bytes: &[u8], whence: &str) -> Result<Secret, MintError> {
     }
     if trimmed.len() > MAX_TOKEN_BYTES {
         return Err(MintError::Transient(format!("{whence} is longer than 64 KiB")));
+    }
+    // A page or an object that was answered, or left in a file, in a token's place.
+    if matches!(trimmed[0], b'<' | b'{' | b'[' | b'"') {
+        return Err(MintError::Transient(format!(
+            "{whence} is a page or JSON, not a token alone"
+        )));
     }
     match std::str::from_utf8(trimmed) {
         Ok(text) if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Secret::new(text.to_owned())),

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
 };
@@ -131,7 +131,7 @@ printf '%s.%s.%s\n' "$(part '{{"alg":"RS256"}}')" "$(part "{{\"iss\":\"https://a
 }
 
 /// Written by another process: while a file is open for writing here, a fork of another test would keep it from being run.
-fn install(path: &PathBuf, body: &str) {
+pub fn install(path: &Path, body: &str) {
     let mut writer = Command::new("/bin/sh")
         .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
         .arg(path)
