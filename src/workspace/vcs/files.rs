@@ -3,7 +3,10 @@
 //! A checkout is not to be trusted: names that lead out of the git directory are refused, nothing is read but regular
 //! files (a named pipe would hold the reader for ever), and each reading has a limit.
 
-use super::Head;
+use super::{
+    Head,
+    reftable::{self, Ref},
+};
 use std::{
     fs,
     io::{BufRead, BufReader, Read},
@@ -30,6 +33,8 @@ pub(super) struct Seen {
     head: Mark,
     /// The branch's own file, where it has one, else `packed-refs`; none while the branch is unknown.
     reference: Option<(bool, Option<Mark>)>,
+    /// The lists of the tables that hold the refs, the checkout's own and the shared one; none where refs are files.
+    tables: Option<(Mark, Option<Mark>)>,
     pub(super) config: Option<Mark>,
 }
 
@@ -65,9 +70,14 @@ impl Layout {
             Some(loose) => (true, Some(loose)),
             None => (false, mark(&self.shared.join("packed-refs"))),
         });
+        let tables = mark(&reftable::list(&self.own)).map(|own| {
+            let shared = (self.own != self.shared).then(|| mark(&reftable::list(&self.shared)));
+            (own, shared.flatten())
+        });
         Some(Seen {
             head,
             reference,
+            tables,
             config: mark(&self.shared.join("config")),
         })
     }
@@ -88,14 +98,29 @@ impl Layout {
         let name = name.trim();
         // What git writes for readers that do not know reftables.
         if name == "refs/heads/.invalid" {
-            return Some(Head {
-                reference: None,
-                revision: None,
-            });
+            return self.read_table_head();
         }
         is_ref_name(name).then(|| Head {
             reference: Some(name.to_owned()),
             revision: self.resolve(name),
+        })
+    }
+
+    /// HEAD is the checkout's own, a branch is shared by all worktrees.
+    fn read_table_head(&self) -> Option<Head> {
+        let object = |found| match found {
+            Some(Ref::Object(id)) => Some(id),
+            Some(Ref::Symbolic(_)) | None => None,
+        };
+        Some(match reftable::find(&self.own, "HEAD") {
+            Some(Ref::Symbolic(name)) if is_ref_name(&name) => Head {
+                revision: object(reftable::find(&self.shared, &name)),
+                reference: Some(name),
+            },
+            found => Head {
+                revision: object(found),
+                reference: None,
+            },
         })
     }
 
@@ -131,12 +156,12 @@ fn mark(path: &Path) -> Option<Mark> {
     })
 }
 
-fn regular(path: &Path) -> Option<fs::File> {
+pub(super) fn regular(path: &Path) -> Option<fs::File> {
     // Asked before opening: to open a pipe is to wait for its other end.
     fs::metadata(path).ok()?.is_file().then(|| fs::File::open(path).ok())?
 }
 
-fn read(path: &Path, limit: u64) -> Option<String> {
+pub(super) fn read(path: &Path, limit: u64) -> Option<String> {
     let mut bytes = Vec::new();
     regular(path)?.take(limit).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())

@@ -1,15 +1,16 @@
 //! Repository, branch and commit of a checkout, at the moment of receipt.
 //!
-//! Git is not run and no watcher thread is kept. Git replaces its files by rename, so three or four `stat` calls (HEAD,
-//! the branch's file or `packed-refs`, and `config`) tell whether anything moved; only then are they read again.
-//! It looks at most every 10 ms, which is less than a program takes to start: what runs after a commit carries it, and
-//! under load the looking costs next to nothing.
+//! Git is not run and no watcher thread is kept. Git replaces its files by rename, so four or five `stat` calls (HEAD,
+//! the branch's file or `packed-refs`, the list of tables, and `config`) tell whether anything moved; only then are
+//! they read again. It looks at most every 10 ms, which is less than a program takes to start: what runs after a commit
+//! carries it, and under load the looking costs next to nothing.
 //!
 //! It refuses to follow includes and `insteadOf` of git's configuration, to read anything that is not a regular file,
 //! and to say a remote URL that it does not fully understand: half an understood URL may be half a secret.
-//! Repositories that keep their refs in a reftable yield the repository without branch and commit.
+//! Refs are found as files, packed, or in tables (`reftable`).
 
 mod files;
+mod reftable;
 mod remote;
 #[cfg(test)]
 mod tests;

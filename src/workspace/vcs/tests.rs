@@ -196,7 +196,7 @@ fn a_head_that_leads_out_of_the_git_directory_is_not_followed() {
 }
 
 #[test]
-fn a_repository_with_a_reftable_says_only_which_it_is() {
+fn a_repository_whose_tables_are_not_to_be_read_says_only_which_it_is() {
     let (dir, vcs) = checkout();
     put(dir.path(), ".git/HEAD", "ref: refs/heads/.invalid\n");
     is_at(&vcs, None, None);
