@@ -19,12 +19,14 @@ macro_rules! say {
 
 mod completions;
 mod config;
+mod consent;
 mod doctor;
 mod down;
 mod env;
 pub mod failure;
 mod init;
 mod logs;
+mod purge;
 mod screen;
 mod spool;
 mod status;
@@ -106,6 +108,7 @@ enum Command {
     },
     /// Write the integration into a platform's own file
     Init {
+        /// Whose file
         platform: init::Place,
         /// Show what would change, and change nothing
         #[arg(long)]
@@ -121,6 +124,12 @@ enum Command {
     Spool {
         #[command(subcommand)]
         command: spool::Command,
+    },
+    /// Stop the agent and delete all that rests on this machine: spool, history, tokens, ids
+    Purge {
+        /// Show what would be deleted, and delete nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// The agent's own log
     Logs {
@@ -221,9 +230,34 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             },
         ),
         Command::Spool { command } => spool::run(&Context::load(env, cli.set)?, command),
+        Command::Purge { dry_run } => purge::run(&env, &cli.set, dry_run),
         Command::Logs { follow } => logs::run(&Context::load(env, cli.set)?, follow),
         Command::Config => config::run(&Context::load(env, cli.set)?),
     }
+}
+
+/// Reads every setting; writes nothing.
+fn settings(env: &Env, set: &[String], files: &Locations) -> Result<Loaded, Failure> {
+    let mut flags = Vec::with_capacity(set.len());
+    for flag in set {
+        let (key, value) = flag.split_once('=').ok_or_else(|| {
+            Failure::new(Kind::Usage, format!("--set {flag} is no setting"))
+                .hint("write it as --set section.key=value; `tagalong config` lists the keys")
+        })?;
+        flags.push((key.to_owned(), value.to_owned()));
+    }
+    Config::load(env, &flags, files).map_err(|errors| {
+        let count = errors.len();
+        let heading = if count == 1 {
+            "a setting is wrong".to_owned()
+        } else {
+            format!("{count} settings are wrong")
+        };
+        let failure = Failure::new(Kind::Usage, heading);
+        errors
+            .iter()
+            .fold(failure, |failure, error| failure.hint(error.to_string()))
+    })
 }
 
 impl Context {
@@ -232,30 +266,8 @@ impl Context {
     /// # Errors
     /// All settings that are wrong, at once.
     pub fn load(env: Env, set: Vec<String>) -> Result<Context, Failure> {
-        let mut flags = Vec::with_capacity(set.len());
-        for flag in &set {
-            let (key, value) = flag.split_once('=').ok_or_else(|| {
-                Failure::new(Kind::Usage, format!("--set {flag} is no setting"))
-                    .hint("write it as --set section.key=value; `tagalong config` lists the keys")
-            })?;
-            flags.push((key.to_owned(), value.to_owned()));
-        }
-        let load = |files: &Locations| {
-            Config::load(&env, &flags, files).map_err(|errors| {
-                let count = errors.len();
-                let heading = if count == 1 {
-                    "a setting is wrong".to_owned()
-                } else {
-                    format!("{count} settings are wrong")
-                };
-                let failure = Failure::new(Kind::Usage, heading);
-                errors
-                    .iter()
-                    .fold(failure, |failure, error| failure.hint(error.to_string()))
-            })
-        };
         let mut files = Locations::of(&env);
-        let mut loaded = load(&files)?;
+        let mut loaded = settings(&env, &set, &files)?;
         let state = &loaded.config.dirs.state;
         let detected = workspace::detect(&env, &files.machine, &loaded.config.workspace, state);
         let workspace = detected.map_err(|error| {
@@ -266,7 +278,7 @@ impl Context {
         // The ports of the last start are the agent's own too: an OTEL_* endpoint there is no upstream.
         files.own = crate::agent::ports::remembered(&spool);
         if !files.own.is_empty() {
-            loaded = load(&files)?;
+            loaded = settings(&env, &set, &files)?;
         }
         loaded.config.spool.dir = spool;
         Ok(Context {

@@ -2,13 +2,10 @@
 //!
 //! It never fails a hook: unless `--strict` is given, what goes wrong is said and the exit code is 0.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
-    Context,
+    Context, consent,
     failure::{Failure, Kind},
     screen::Screen,
 };
@@ -56,6 +53,7 @@ fn start(context: &Context, options: Options) -> Result<(), Failure> {
     if let Some(status) = running(context)? {
         let Some(reason) = why_replace(context, &status) else {
             say!("already running: {}", summary(&status));
+            tell(context, &status);
             return Ok(());
         };
         say!("replacing the running agent: {reason}");
@@ -69,7 +67,20 @@ fn start(context: &Context, options: Options) -> Result<(), Failure> {
     for moved in status.agent.iter().flat_map(|agent| &agent.moved) {
         say!("  {}", screen.wrap(2, moved));
     }
+    tell(context, &status);
     Ok(())
+}
+
+/// What is recorded, under which name, and where it goes: at the first start, and when that has changed.
+fn tell(context: &Context, status: &Status) {
+    let Some(lines) = consent::untold(context, status.principal.as_ref()) else {
+        return;
+    };
+    let screen = Screen::of(&context.env);
+    for line in lines {
+        say!("  {}", screen.wrap(2, &line));
+    }
+    consent::told(context);
 }
 
 /// The running agent's status, or none if none runs.
@@ -139,7 +150,7 @@ fn foreground(context: &Context, detached: bool) -> Result<(), Failure> {
         if detached {
             detach::say_ready()
         } else {
-            announce(&context.socket())
+            announce(context)
         }
     });
     result.map_err(|error| {
@@ -151,11 +162,15 @@ fn foreground(context: &Context, detached: bool) -> Result<(), Failure> {
 }
 
 /// In the foreground, a person reads where it listens.
-fn announce(socket: &Path) -> std::io::Result<()> {
+fn announce(context: &Context) -> std::io::Result<()> {
     eprintln!(
         "tagalong: ready; ask it with `tagalong status` (socket {})",
-        socket.display()
+        context.socket().display()
     );
+    for line in consent::untold(context, None).into_iter().flatten() {
+        eprintln!("  {line}");
+    }
+    consent::told(context);
     Ok(())
 }
 

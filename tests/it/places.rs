@@ -95,6 +95,8 @@ fn switched_off_every_command_is_silent_succeeds_and_leaves_no_file() {
         "spool list",
         "demo",
         "completions bash",
+        "purge",
+        "init shell",
         "no-such-command",
         "up --no-such-flag",
     ];
@@ -253,4 +255,84 @@ fn init_writes_through_a_link_and_keeps_the_files_mode() {
     assert!(std::fs::read_to_string(&link).expect("text").contains("tagalong up"));
     home.text(&["init", "shell", "--remove"]);
     assert_eq!(std::fs::read_to_string(&link).expect("text"), "setopt autocd\n");
+}
+
+#[test]
+fn the_first_up_says_what_is_recorded_under_which_name_and_where_it_goes_and_says_it_once() {
+    let home = offline("ws-1");
+    let said = |arguments: &[&str]| {
+        let text = home.text(arguments);
+        let lines = ["recorded: ", "under: ", "sent to: "];
+        lines.map(|start| {
+            text.lines()
+                .find_map(|line| line.trim().strip_prefix(start).map(str::to_owned))
+        })
+    };
+    let [recorded, under, sent] = said(&["up"]);
+    assert!(recorded.is_some());
+    assert_eq!(under.as_deref(), Some("u-1 (the platform's word)"));
+    let sent = sent.expect("a place");
+    assert!(
+        sent.contains("http://127.0.0.1:1/") && sent.contains("TAGALONG_DISABLED=1"),
+        "{sent}"
+    );
+    assert_eq!(said(&["up"]), [None, None, None], "not twice");
+    home.run(&["down"]);
+    assert_eq!(said(&["up"]), [None, None, None], "nor at the next start");
+    let [_, _, elsewhere] = said(&["--set", "export.endpoint=http://127.0.0.1:2", "up"]);
+    assert!(
+        elsewhere.is_some_and(|line| line.contains(":2")),
+        "but when it goes elsewhere"
+    );
+}
+
+#[test]
+fn purge_stops_the_agent_deletes_all_that_rests_here_and_nothing_of_anybody_elses() {
+    let home = offline("ws-1").set("TAGALONG_IDENTITY_ATTRIBUTES", "pseudonym");
+    home.up();
+    let kept = home.path().join("kept");
+    let client = reqwest::blocking::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    let sent = client
+        .post(home.http("v1/traces"))
+        .header("content-type", "application/x-protobuf")
+        .body(telemetry::request(Signal::Traces, 3))
+        .send();
+    assert!(sent.expect("an answer").status().is_success());
+    std::fs::create_dir_all(kept.join("bin")).expect("a directory");
+    std::fs::create_dir_all(kept.join("spool/photos")).expect("a directory");
+    for theirs in ["bin/tagalong", "notes.txt", "spool/photos/cat.jpg"] {
+        std::fs::write(kept.join(theirs), "theirs").expect("a file");
+    }
+
+    let shown = home.text(&["purge", "--dry-run"]);
+    assert!(shown.contains("would delete the spool and its history"), "{shown}");
+    assert!(home.pid().is_some(), "a dry run stops nothing");
+
+    let said = home.text(&["purge"]);
+    for thing in [
+        "stopped the agent",
+        "the spool and its history",
+        "the key of pseudonyms",
+        "the agent's log",
+    ] {
+        assert!(said.contains(thing), "{thing}: {said}");
+    }
+    assert!(said.contains("had not been sent"), "{said}");
+    let left = |dir: &Path| {
+        let mut names = entries(dir);
+        names.sort();
+        names
+    };
+    assert_eq!(left(&kept), ["bin", "notes.txt", "spool"]);
+    assert_eq!(left(&kept.join("spool")), ["photos"]);
+    assert_eq!(left(&home.path().join("run")), [""; 0]);
+    assert!(home.text(&["purge"]).contains("nothing of tagalong's rests here"));
+    assert_eq!(
+        left(&kept),
+        ["bin", "notes.txt", "spool"],
+        "looking for it makes nothing new"
+    );
 }

@@ -1,0 +1,215 @@
+//! `tagalong purge`: the agent stopped, and everything that rests on this machine deleted and named.
+//!
+//! It deletes what it knows by name and nothing else, so a directory that was set to something shared loses only what is
+//! ours. Settings that a person wrote, what `tagalong init` wrote, and the binary stay.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{
+    consent,
+    failure::{Failure, Kind},
+};
+use crate::{
+    agent::control::{self, Answer, Ask},
+    config::{Config, Locations},
+    workspace::Env,
+};
+
+/// Nothing is worth sending that is about to be deleted, but a batch under way may end.
+const DRAIN: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Directly in a spool's directory, besides the owners' directories.
+const IN_SPOOL: [&str; 4] = ["lock", "place", "place.new", "ports.json"];
+/// What makes a directory in a spool an owner's: it holds one of these.
+const LANES: [&str; 4] = ["traces", "metrics", "logs", "place"];
+/// Directly in the state directory, by what a person would call it.
+const IN_STATE: [(&str, &str); 5] = [
+    ("workspace-id", "the workspace's id"),
+    ("pseudonym-key", "the key of pseudonyms"),
+    (consent::FILE, "the note of what you were told"),
+    ("agent.log", "the agent's log"),
+    ("agent.log.1", "the log before it"),
+];
+/// How drafts begin that a killed process has left.
+const DRAFTS: [&str; 2] = [".workspace-id.", "pseudonym-key."];
+
+/// One thing that rests here.
+struct Thing {
+    name: String,
+    paths: Vec<PathBuf>,
+    /// Deleted afterwards if nothing else is in it.
+    holder: PathBuf,
+}
+
+pub fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failure> {
+    let files = Locations::of(env);
+    let loaded = super::settings(env, set, &files)?;
+    let config = &loaded.config;
+    let spools = spools(&config.spool.dir);
+    if !dry_run {
+        for spool in &spools {
+            stop(config, spool)?;
+        }
+    }
+    let things = things(config, &spools);
+    for thing in &things {
+        let bytes: u64 = thing.paths.iter().map(|path| size(path)).sum();
+        if !dry_run {
+            delete(thing)?;
+        }
+        let verb = if dry_run { "would delete" } else { "deleted" };
+        let holder = thing.holder.display();
+        say!("{verb} {} in {holder} ({bytes} bytes)", thing.name);
+    }
+    if things.is_empty() {
+        say!("nothing of tagalong's rests here");
+    }
+    if !dry_run {
+        // If nothing else is in them. What is above them may be anybody's.
+        let _ = fs::remove_dir(&config.dirs.runtime);
+        let _ = fs::remove_dir(&config.dirs.state);
+    }
+    for settings in [files.user.as_ref(), Some(&files.system)].into_iter().flatten() {
+        if settings.exists() {
+            say!("kept your settings in {}", settings.display());
+        }
+    }
+    Ok(())
+}
+
+/// The spool, and those that were begun beside it because it was copied from another workspace.
+fn spools(dir: &Path) -> Vec<PathBuf> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let is_beside = |other: &str| {
+        other
+            .strip_prefix(&name)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|hash| hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    };
+    let parent = dir.parent().unwrap_or(dir);
+    let mut found: Vec<PathBuf> = names(parent)
+        .into_iter()
+        .filter(|other| *other == name || is_beside(other))
+        .map(|other| parent.join(other))
+        .filter(|path| path.join("lock").exists())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Ends the agent of a spool and makes sure that none holds it.
+fn stop(config: &Config, spool: &Path) -> Result<(), Failure> {
+    let socket = control::socket_path(&config.dirs.runtime, spool);
+    let deadline = u64::try_from(DRAIN.as_millis()).expect("a moment fits");
+    match control::ask(&socket, &Ask::Stop { deadline }, PATIENCE) {
+        Ok(Answer::Left { bytes: bytes @ 1.. }) => say!("stopped the agent; {bytes} bytes had not been sent"),
+        Ok(_) => say!("stopped the agent"),
+        Err(_) => {}
+    }
+    let held = || {
+        Failure::new(Kind::Failed, format!("an agent still holds {}", spool.display()))
+            .hint("end it with `kill` (`tagalong status` has its pid where it is yours) and run `tagalong purge` again")
+    };
+    let lock = fs::File::open(spool.join("lock")).map_err(|_| held())?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| held())
+}
+
+fn things(config: &Config, spools: &[PathBuf]) -> Vec<Thing> {
+    let mut things: Vec<Thing> = spools.iter().map(|dir| spool(dir)).collect();
+    let state = &config.dirs.state;
+    for (file, name) in IN_STATE {
+        things.push(Thing {
+            name: name.to_owned(),
+            paths: vec![state.join(file)],
+            holder: state.clone(),
+        });
+    }
+    let drafts = names(state)
+        .into_iter()
+        .filter(|name| DRAFTS.iter().any(|draft| name.starts_with(draft)));
+    things.push(Thing {
+        name: "unfinished files".to_owned(),
+        paths: drafts.map(|name| state.join(name)).collect(),
+        holder: state.clone(),
+    });
+    things.push(runtime(&config.dirs.runtime));
+    for thing in &mut things {
+        thing.paths.retain(|path| path.symlink_metadata().is_ok());
+    }
+    things.retain(|thing| !thing.paths.is_empty());
+    things
+}
+
+fn spool(dir: &Path) -> Thing {
+    let is_owners = |path: &Path| LANES.iter().any(|lane| path.join(lane).exists());
+    let is_ours = |name: &String| {
+        let path = dir.join(name);
+        IN_SPOOL.contains(&name.as_str()) || (path.is_dir() && (is_owners(&path) || names(&path).is_empty()))
+    };
+    Thing {
+        name: "the spool and its history".to_owned(),
+        paths: names(dir)
+            .into_iter()
+            .filter(is_ours)
+            .map(|name| dir.join(name))
+            .collect(),
+        holder: dir.to_owned(),
+    }
+}
+
+/// Sockets, locks and kept tokens. The directory is ours alone: its mode says so, or nothing in it is touched.
+fn runtime(dir: &Path) -> Thing {
+    let is_private = fs::metadata(dir)
+        .is_ok_and(|metadata| metadata.mode() & 0o077 == 0 && metadata.uid() == rustix::process::geteuid().as_raw());
+    let files = names(dir).into_iter().map(|name| dir.join(name));
+    Thing {
+        name: "sockets, locks and what was kept of a login".to_owned(),
+        paths: files.filter(|path| is_private && !path.is_dir()).collect(),
+        holder: dir.to_owned(),
+    }
+}
+
+fn delete(thing: &Thing) -> Result<(), Failure> {
+    for path in &thing.paths {
+        let deleted = if path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            fs::remove_dir_all(path)
+        } else {
+            fs::remove_file(path)
+        };
+        match deleted {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(
+                    Failure::new(Kind::Failed, format!("{} cannot be deleted: {error}", path.display()))
+                        .hint("delete it by hand; what comes after it was not deleted either"),
+                );
+            }
+            _ => {}
+        }
+    }
+    let _ = fs::remove_dir(&thing.holder);
+    Ok(())
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// In bytes, of all that is below a path.
+fn size(path: &Path) -> u64 {
+    match path.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => names(path).iter().map(|name| size(&path.join(name))).sum(),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    }
+}
