@@ -146,7 +146,8 @@ impl Agent {
         let budget = Budget::new(Budget::DEFAULT_BYTES);
         let redactor = Redactor::build(&parts::redact(&config)).map_err(|error| Error::Part(error.to_string()))?;
         let (owner, owner_seen) = watch::channel(spool.pending());
-        let intake = Intake::new(redactor, parts::stamps(&workspace, &session), spool.clone(), owner_seen);
+        let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
+        let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen);
         let receiver = ports::bind(&config, intake.clone(), budget.clone())?;
         let (identity, identity_seen) = Identity::build(parts::identity(&env, &config, &workspace)?);
         let export = parts::export(&config)
@@ -179,7 +180,8 @@ impl Agent {
             spool_dir: config.spool.dir.clone(),
             spool_max_bytes: config.spool.max_bytes,
             endpoint: config.export.as_ref().map(|export| export.endpoint.to_string()),
-            wanted_audience: config.identity.audience.clone(),
+            wanted_audience: config.identity.wanted_audience().map(str::to_owned),
+            reason: config.identity.reason.clone(),
             grpc: receiver.grpc_addr(),
             http: receiver.http_addr(),
             moved: receiver.moved().iter().map(ports::moved_text).collect(),

@@ -20,7 +20,7 @@ use crate::{
     },
     intake::Stamps,
     stamp::{Stamp, redact},
-    workspace::{Env, Trust, Workspace, vcs::Vcs},
+    workspace::{Env, Platform, Trust, Workspace, vcs::Vcs},
 };
 
 /// 32 hex digits that no other start has.
@@ -43,9 +43,20 @@ pub(super) fn redact(config: &Config) -> redact::Config {
     }
 }
 
+/// What no sender may say of a person where persons are not to be named: the SDKs' resource detectors know the OS user.
+const NAMES_A_PERSON: [&str; 2] = ["enduser.", "process.owner"];
+
 /// What the workspace knows, rebuilt only when the checkout moved.
-pub(super) fn stamps(workspace: &Workspace, session: &str) -> Stamps {
+pub(super) fn stamps(workspace: &Workspace, session: &str, mode: config::Attributes) -> Stamps {
     let mut set = workspace.attributes();
+    let mut prefixes = vec!["user.", "workspace."];
+    if mode != config::Attributes::Full {
+        prefixes.extend(NAMES_A_PERSON);
+        if workspace.platform == Platform::Local {
+            // A plain machine's name is its host's, and that is often its owner's.
+            set.retain(|(key, _)| key != "workspace.name");
+        }
+    }
     set.push(("workspace.session.id".to_owned(), session.to_owned()));
     let vcs = Vcs::new(workspace.checkout.clone());
     let background = workspace.background();
@@ -62,7 +73,7 @@ pub(super) fn stamps(workspace: &Workspace, session: &str) -> Stamps {
         let known: Vec<String> = absent.iter().map(|(key, _)| key.clone()).collect();
         let rest = background.iter().filter(|(key, _)| !known.contains(key));
         absent.extend(rest.cloned());
-        let stamp = Arc::new(Stamp::new(vec!["user.", "workspace."], set.clone(), absent));
+        let stamp = Arc::new(Stamp::new(prefixes.clone(), set.clone(), absent));
         *newest = Some((number, stamp.clone()));
         stamp
     })

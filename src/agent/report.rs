@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::{control::Answer, telemetry::Telemetry};
 use crate::{
     export::status::{LaneState, State as ExportState, Status as ExportStatus},
-    identity::{Current, Receiver, State, claims::Claims},
+    identity::{Current, Receiver, State, claims::Claims, exchange},
     spool::Spool,
-    view::status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Workspace},
+    view::status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Step, Workspace},
     workspace,
 };
 
@@ -29,6 +29,7 @@ pub(super) struct Facts {
     pub(super) spool_max_bytes: u64,
     pub(super) endpoint: Option<String>,
     pub(super) wanted_audience: Option<String>,
+    pub(super) reason: Option<String>,
     pub(super) grpc: SocketAddr,
     pub(super) http: SocketAddr,
     pub(super) moved: Vec<String>,
@@ -64,6 +65,7 @@ impl Facts {
             }),
             credential: Credential {
                 wanted_audience: self.wanted_audience.clone(),
+                reason: self.reason.clone(),
                 ..credential_status(&current)
             },
             export: self.export_status(&spool),
@@ -176,6 +178,16 @@ fn credential_status(current: &Current) -> Credential {
         }),
         wanted_audience: None,
         clock_skew: current.clock_skew(),
+        reason: None,
+        steps: current.steps.iter().map(step).collect(),
+    }
+}
+
+fn step(step: &exchange::Step) -> Step {
+    Step {
+        name: step.name.to_owned(),
+        with: step.with.clone(),
+        trouble: step.trouble.clone(),
     }
 }
 

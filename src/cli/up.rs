@@ -67,6 +67,14 @@ fn start(context: &Context, options: Options) -> Result<(), Failure> {
     for moved in status.agent.iter().flat_map(|agent| &agent.moved) {
         say!("  {}", screen.wrap(2, moved));
     }
+    let identity = &context.loaded.config.identity;
+    if identity.is_single() {
+        let text = format!(
+            "the {} credential cannot be renewed: what is left when it ends waits in the spool for the next start",
+            identity.credential.as_str()
+        );
+        say!("  {}", screen.wrap(2, &text));
+    }
     tell(context, &status);
     Ok(())
 }

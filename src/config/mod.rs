@@ -22,7 +22,10 @@ pub use settings::{ConfigError, Origin};
 pub use value::parse_duration;
 
 use crate::{
-    identity::{exchange::Exchange, secret::Secret},
+    identity::{
+        exchange::{Exchange, Grant},
+        secret::Secret,
+    },
     workspace::{self, Env, Platform},
 };
 use settings::{KEYS, Settings};
@@ -308,6 +311,27 @@ impl std::fmt::Debug for Export {
     }
 }
 
+// === impl Identity ===
+
+impl Identity {
+    /// Whom the token that is sent should be for; none where it is not asked for one.
+    pub fn wanted_audience(&self) -> Option<&str> {
+        let Some(exchange) = &self.exchange else {
+            return self.audience.as_deref();
+        };
+        match &exchange.grant {
+            Grant::GoogleSts(Some(account)) if exchange.scopes.is_empty() => account.audience.as_deref(),
+            Grant::GoogleSts(_) => None,
+            Grant::TokenExchange | Grant::ClientAssertion => exchange.audience.as_deref(),
+        }
+    }
+
+    /// The credential ends, and its source has no other.
+    pub fn is_single(&self) -> bool {
+        matches!(self.credential, Credential::Gitlab(_) | Credential::Env(_))
+    }
+}
+
 // === impl Address ===
 
 impl std::fmt::Debug for Address {
@@ -340,10 +364,5 @@ impl Credential {
             Credential::Http(_) => "http",
             Credential::None => "none",
         }
-    }
-
-    /// There is one token and no other after it.
-    pub const fn is_single(&self) -> bool {
-        matches!(self, Credential::Gitlab(_) | Credential::Env(_))
     }
 }

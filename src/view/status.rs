@@ -94,6 +94,22 @@ pub struct Credential {
     /// Seconds that the issuer's clock is ahead of this machine's, where a token or an answer told.
     #[serde(default)]
     pub clock_skew: Option<f64>,
+    /// Why this is the source, where nobody said so: one sentence.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// What the last attempt went through, from the source to the last exchange.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+}
+
+/// One link from the platform to the token that upstream sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub name: String,
+    /// Where, or for whom.
+    pub with: String,
+    /// Why it failed; what comes after it was not tried.
+    pub trouble: Option<String>,
 }
 
 /// What rests on the disk.

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tagalong::{
+    demo::issuer::Issuer,
     identity::{
         Config, Identity, Principal,
         claims::Attributes,
@@ -18,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::support::{
+    agent::{Home, client, executable, post},
     log::Log,
+    telemetry,
+    upstream::{Say, Upstream},
     vendor::{CANARY, Mood, Reply, Service, claims, google, issuer, token},
 };
 
@@ -376,5 +380,93 @@ async fn promise_7_no_log_line_of_an_exchange_holds_a_secret() {
         !text.contains(CANARY),
         "{}",
         text.lines().find(|line| line.contains(CANARY)).unwrap_or("")
+    );
+}
+
+/// A user whose token is exchanged, and the upstream that it goes to.
+fn exchanging(issuer: &str, own_issuer: &str, audience: &str, upstream: &str) -> Home {
+    let exec = json!([
+        executable(),
+        "demo-token",
+        "--issuer",
+        own_issuer,
+        "--audience",
+        audience
+    ]);
+    Home::new()
+        .set("TAGALONG_EXPORT_ENDPOINT", upstream)
+        .set("TAGALONG_IDENTITY_EXEC", exec.to_string())
+        .set("TAGALONG_IDENTITY_EXCHANGE", "rfc8693")
+        .set("TAGALONG_IDENTITY_ISSUER", format!("{issuer}/tenant"))
+}
+
+/// The lines of `doctor` about one link, as verdict and text.
+fn links(home: &Home, name: &str) -> Vec<(String, String)> {
+    let report: Value = serde_json::from_slice(&home.run(&["doctor", "--json"]).stdout).expect("JSON");
+    let links = report["links"].as_array().expect("links").iter();
+    let text = |link: &Value, key: &str| link[key].as_str().unwrap_or_default().to_owned();
+    links
+        .filter(|link| link["link"] == name)
+        .map(|link| {
+            (
+                text(link, "verdict"),
+                format!("{} {}", text(link, "found"), text(link, "hint")),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_exchanged_is_what_upstream_gets_and_doctor_shows_each_step() {
+    let service = issuer::start().await;
+    let platform = Issuer::start(Default::default()).await.expect("an issuer");
+    let upstream = Upstream::start(|_| Say::Ok).await;
+    let audience = format!("{}/tenant", service.origin);
+    let home = exchanging(&service.origin, &platform.url(), &audience, &upstream.url());
+    assert_eq!(links(&home, "exchange")[0].0, "note", "nobody exchanges yet");
+    home.up();
+    assert!(
+        post(
+            &client(),
+            &home.http("v1/traces"),
+            telemetry::traces(&[], telemetry::spans(1))
+        )
+        .await
+    );
+    // Doctor looked in before, without a credential.
+    upstream.wait(|seen| seen.iter().any(|one| one.is_of("traces"))).await;
+    let seen = upstream.seen();
+    let first = seen.iter().find(|one| one.is_of("traces")).expect("traces");
+    let bearer = claims(first.bearer().expect("a bearer"));
+    assert_eq!(
+        (&bearer["iss"], &bearer["aud"]),
+        (&json!(audience), &json!(upstream.url()))
+    );
+    let credential = home.status()["credential"].clone();
+    assert_eq!(credential["source"], "exec");
+    assert_eq!(credential["reason"], "identity.exec is set.");
+    assert_eq!(credential["steps"].as_array().expect("steps").len(), 2);
+    let steps = links(&home, "exchange");
+    assert_eq!(steps.len(), 1);
+    assert!(steps[0].0 == "ok" && steps[0].1.contains("rfc8693"), "{steps:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_that_is_refused_is_the_link_that_doctor_blames() {
+    let service = issuer::start().await;
+    let platform = Issuer::start(Default::default()).await.expect("an issuer");
+    let home = exchanging(
+        &service.origin,
+        &platform.url(),
+        "https://wrong.example",
+        "http://127.0.0.1:1",
+    );
+    home.up();
+    home.until(|status| status["credential"]["state"] == "starved");
+    assert_eq!(links(&home, "credential")[0].0, "ok");
+    let steps = links(&home, "exchange");
+    assert!(
+        steps[0].0 == "failed" && steps[0].1.contains("does not take the workspace's token"),
+        "{steps:?}"
     );
 }

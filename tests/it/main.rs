@@ -15,6 +15,7 @@ mod exporter_tls;
 mod gitpod;
 mod identity;
 mod places;
+mod pseudonyms;
 mod receiver;
 mod receiver_door;
 mod receiver_grpc;

@@ -12,6 +12,7 @@ use tagalong::{
 };
 
 use crate::support::{
+    agent::Home,
     log::Log,
     vendor::{CANARY, Mood, Reply, Service, azure_devops, azure_metadata, claims, github_actions, google, ona, token},
 };
@@ -433,4 +434,25 @@ async fn promise_7_no_log_line_of_any_source_holds_a_secret() {
         "{}",
         shown.lines().find(|line| line.contains(CANARY)).unwrap_or("")
     );
+}
+
+#[test]
+fn up_says_ahead_of_time_that_a_gitlab_jobs_token_cannot_be_renewed() {
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_ENDPOINT", "http://127.0.0.1:1")
+        .set("TAGALONG_IDENTITY_AUDIENCE", AUDIENCE)
+        .set("GITLAB_CI", "true")
+        .set("MY_ID_TOKEN", job_token(AUDIENCE));
+    let said = home.text(&["up", "--strict"]);
+    assert!(said.contains("gitlab credential cannot be renewed"), "{said}");
+    let status = home.until(|status| status["credential"]["state"] == "fresh");
+    assert!(
+        status["credential"]["reason"]
+            .as_str()
+            .expect("a reason")
+            .contains("GitLab CI has an ID token"),
+        "{status}"
+    );
+    let doctor = String::from_utf8(home.run(&["doctor"]).stdout).expect("text");
+    assert!(doctor.contains("it cannot be renewed"), "{doctor}");
 }

@@ -6,7 +6,10 @@ use super::{Link, Name};
 use crate::{
     cli::status::{duration_text, expiry_text, principal_line, principal_name},
     config::{self, Identity},
-    identity::State,
+    identity::{
+        State,
+        source::{AzureDevops, Github, PROJECTED},
+    },
     view::status::{Credential, Status},
     workspace::{Env, Trust},
 };
@@ -69,7 +72,17 @@ pub(super) fn credential(status: &Status, identity: &Identity, env: &Env) -> Lin
         trouble.unwrap_or_else(|| "there is no usable credential yet".to_owned())
     };
     match credential.state {
-        State::Fresh | State::Refreshing => Link::ok(Name::Credential, found),
+        State::Fresh | State::Refreshing if identity.is_single() && identity.exchange.is_none() => Link::note(
+            Name::Credential,
+            found,
+            "it cannot be renewed: what is left when it ends waits in the spool for the next start",
+        ),
+        State::Fresh | State::Refreshing => match &identity.reason {
+            Some(reason) if identity.credential.as_str() == source => {
+                Link::ok(Name::Credential, format!("{found}. {reason}"))
+            }
+            _ => Link::ok(Name::Credential, found),
+        },
         State::Degraded => Link::note(
             Name::Credential,
             format!("{found}; {}", trouble()),
@@ -86,10 +99,21 @@ pub(super) fn credential(status: &Status, identity: &Identity, env: &Env) -> Lin
             "run `tagalong doctor` again in some seconds; nothing is lost meanwhile",
         ),
         State::Denied => denied(status),
+        State::Starved | State::NeedsUser if is_exchanges_fault(credential) => {
+            Link::ok(Name::Credential, format!("{source} gives its token, to be exchanged"))
+        }
         State::Starved | State::NeedsUser | State::Stopped => {
             let hint = format!("{}; {WAITS}", remedy(&identity.credential, credential));
             Link::failed(Name::Credential, trouble(), hint)
         }
+    }
+}
+
+/// The source did its part, and a step after it failed.
+fn is_exchanges_fault(credential: &Credential) -> bool {
+    match credential.steps.as_slice() {
+        [source, .., last] => source.trouble.is_none() && last.trouble.is_some(),
+        _ => false,
     }
 }
 
@@ -156,6 +180,35 @@ fn remedy(source: &config::Credential, credential: &Credential) -> String {
             "run {} by hand with its arguments: it is to print a token and to exit with 0",
             argv.first().map_or("the program", String::as_str)
         ),
+        config::Credential::Ona => format!(
+            "try `ona idp token --audience {audience}` in a terminal of the environment; the organisation has to have \
+             OIDC tokens allowed"
+        ),
+        config::Credential::Github => {
+            "give the job `permissions: id-token: write`, and start the agent in a step of it".to_owned()
+        }
+        config::Credential::Gitlab(_) => format!(
+            "name a variable under `id_tokens:` of the job with `aud: {audience}`; the token lasts as long as the job \
+             may, and no longer"
+        ),
+        config::Credential::AzureDevops(_) => {
+            "map the job's token into the step: `env: SYSTEM_ACCESSTOKEN: $(System.AccessToken)`".to_owned()
+        }
+        config::Credential::Kubernetes(path) => format!(
+            "mount a projected serviceAccountToken with audience {audience} at {}",
+            path.as_deref().unwrap_or(Path::new(PROJECTED)).display()
+        ),
+        config::Credential::Gcp => "see that this machine has a service account, and that nothing hides the metadata \
+                                    service at 169.254.169.254"
+            .to_owned(),
+        config::Credential::Azure(_) => format!(
+            "see that this machine has a managed identity, and that {audience} is the App ID URI of an application in \
+             Entra"
+        ),
+        config::Credential::Http(address) => format!(
+            "ask {} by hand, with the headers of identity.http_headers: it is to answer with a token",
+            address.url.host_str().unwrap_or("identity.url")
+        ),
         other => format!("mend identity.credential = \"{}\"", other.as_str()),
     }
 }
@@ -166,6 +219,15 @@ fn missing(source: &config::Credential, env: &Env) -> Option<(String, String)> {
         config::Credential::File(path) if !path.is_file() => Some((
             format!("there is no file {}", path.display()),
             "see to it that a token is written there, or correct identity.file".to_owned(),
+        )),
+        config::Credential::Github if !Github::is_here(env) => Some((
+            "this is no job that may ask for ID tokens".to_owned(),
+            "give the job `permissions: id-token: write`, or choose another identity.credential".to_owned(),
+        )),
+        config::Credential::AzureDevops(_) if !AzureDevops::is_here(env) => Some((
+            "this is no step of Azure Pipelines that has the job's token".to_owned(),
+            "map it: `env: SYSTEM_ACCESSTOKEN: $(System.AccessToken)`, or choose another identity.credential"
+                .to_owned(),
         )),
         config::Credential::Env(name) if env.get(name).is_none() => Some((
             format!("{name} is not set here"),

@@ -14,6 +14,7 @@ use super::{
 };
 
 mod credential;
+mod exchange;
 mod here;
 mod programs;
 mod send;
@@ -52,6 +53,8 @@ enum Name {
     Programs,
     Clock,
     Credential,
+    /// One for each step; only where the credential is exchanged.
+    Exchange,
     Claims,
     #[serde(rename = "upstream reachable")]
     Reachable,
@@ -196,10 +199,13 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
         programs::programs(&context.env, &status, &own, config.export.as_ref()),
         credential::clock(&status.credential, probe.as_ref().and_then(upstream::Probe::skew)),
         credential::credential(&status, &config.identity, &context.env),
+    ];
+    links.extend(exchange::steps(&status, &config.identity));
+    links.extend([
         credential::claims(&status),
         upstream::reachable(probe.as_ref()),
         upstream::accepts(&status),
-    ];
+    ]);
     if send {
         links.push(send::one_span(context, &status));
     }

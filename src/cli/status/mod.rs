@@ -66,8 +66,10 @@ pub(super) fn without_agent(context: &Context) -> Status {
             trouble: None,
             issuer: None,
             audiences: Vec::new(),
-            wanted_audience: config.identity.audience.clone(),
+            wanted_audience: config.identity.wanted_audience().map(str::to_owned),
             clock_skew: None,
+            reason: config.identity.reason.clone(),
+            steps: Vec::new(),
         },
         export: Export {
             endpoint: config.export.as_ref().map(|export| export.endpoint.to_string()),

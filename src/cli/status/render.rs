@@ -105,7 +105,8 @@ fn credential(status: &Status, lines: &mut Lines) {
             "none" => "none: upstream gets no token".to_owned(),
             source => format!("{source}; the agent asks for it"),
         };
-        return lines.add("credential", &text);
+        lines.add("credential", &text);
+        return reason(credential, lines);
     }
     if source == "none" {
         lines.add("credential", "none: upstream gets no token");
@@ -119,6 +120,13 @@ fn credential(status: &Status, lines: &mut Lines) {
     }
     if let Some(trouble) = &credential.trouble {
         lines.trouble(trouble);
+    }
+    reason(credential, lines);
+}
+
+fn reason(credential: &Credential, lines: &mut Lines) {
+    if let Some(reason) = &credential.reason {
+        lines.add("", reason);
     }
 }
 

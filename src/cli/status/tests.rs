@@ -62,6 +62,8 @@ pub(in crate::cli) fn at_work() -> Status {
             issuer: Some("https://api.gitpod.io/idp".to_owned()),
             audiences: vec!["https://otel.example.com".to_owned()],
             wanted_audience: Some("https://otel.example.com".to_owned()),
+            reason: None,
+            steps: Vec::new(),
             clock_skew: Some(0.0),
         },
         spool: Spool {
