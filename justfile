@@ -13,6 +13,10 @@ test:
 e2e:
     tests/e2e/run.sh
 
+# Minutes of trouble for the real executable: kills, faults, short tokens, a full disk, a backlog. A line of figures each.
+endure:
+    cargo test --release --test it endure -- --ignored --nocapture --test-threads 2
+
 bench:
     cargo bench
 

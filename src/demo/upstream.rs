@@ -67,6 +67,8 @@ pub enum Fault {
     Delay(Duration),
     /// Taken, but as a partial success that says so many items were rejected. Nothing is recorded.
     Partial { rejected: i64, message: &'static str },
+    /// Whatever holds a span of this id is refused as invalid; everything else is taken.
+    Poison { span_id: Vec<u8> },
 }
 
 /// How much came of one service.
@@ -232,7 +234,7 @@ impl Shared {
         let body = body.collect().await.ok()?.to_bytes();
         let fault = self.next_fault();
         match &fault {
-            Fault::None | Fault::TakeThenReset | Fault::Partial { .. } => {}
+            Fault::None | Fault::TakeThenReset | Fault::Partial { .. } | Fault::Poison { .. } => {}
             Fault::Delay(delay) => tokio::time::sleep(*delay).await,
             Fault::Reset => {
                 lock(&self.record).faulted += 1;
@@ -283,6 +285,12 @@ impl Shared {
         if let Fault::Partial { rejected, message } = fault {
             lock(&self.record).faulted += 1;
             return Some(reply::success(protocol, rejected, message));
+        }
+        if let Fault::Poison { span_id } = &fault
+            && counted.spans.iter().any(|(_, span)| span == span_id)
+        {
+            lock(&self.record).faulted += 1;
+            return Some(reply::failure(protocol, reply::INVALID_ARGUMENT, "poison", None));
         }
         let mut record = lock(&self.record);
         if let Some(verified) = verified {

@@ -64,8 +64,8 @@ pub(super) fn run(core: &Core, jobs: &mpsc::Receiver<Job>) {
             match job {
                 Job::Append(append) => commit_all(core, vec![append]),
                 Job::Seal(left) => seal_left(core, left),
-                Job::Trim => keep::trim(core, core.config.keep_bytes),
-                Job::MakeRoom => keep::trim(core, 0),
+                Job::Trim => drop(keep::trim(core, core.config.keep_bytes)),
+                Job::MakeRoom => drop(make_room(core)),
                 Job::Adopt(owner, reply) => drop(reply.send(super::adopt::adopt(core, &owner))),
                 Job::Expire { present, now, reply } => drop(reply.send(keep::expire(core, present.as_ref(), now))),
                 Job::Close => return close(core, jobs),
@@ -130,7 +130,7 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
         let result = if batch.is_empty() {
             Ok(())
         } else {
-            write(core, log, &batch)
+            write_or_make_room(core, log, &batch)
         };
         if !batch.is_empty() {
             core.note_trouble(result.as_ref().err());
@@ -155,6 +155,27 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
     if sealed_one && lock(&core.caps).rings.contains(&log.lane) {
         keep::trim(core, core.config.keep_bytes);
     }
+}
+
+/// Writes; on a full disk once more, if what was sent already makes room: it is worth less than what was not.
+fn write_or_make_room(core: &Core, log: &Log, batch: &[Append]) -> io::Result<()> {
+    match write(core, log, batch) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull && make_room(core) => write(core, log, batch),
+        written => written,
+    }
+}
+
+/// Deletes all history, also that of segments which are still open. Whether there was any.
+fn make_room(core: &Core) -> bool {
+    for log in core.all() {
+        let number = lock(&log.open).as_ref().map(|open| open.number);
+        if number.is_some_and(|number| log.state().is_answered_for(number))
+            && let Err(error) = seal(&log)
+        {
+            tracing::debug!(%error, log.lane, "a segment that is about to go has no footer");
+        }
+    }
+    keep::trim(core, 0)
 }
 
 /// Writes records behind the open segment's synced end, and syncs.

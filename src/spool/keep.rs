@@ -12,7 +12,8 @@ use super::{
 use std::{io, sync::Arc, time::SystemTime};
 
 /// Deletes the oldest of what was sent, and of rings, until no more than `keep` bytes of it are left.
-pub(super) fn trim(core: &Core, keep: u64) {
+/// Whether anything went.
+pub(super) fn trim(core: &Core, keep: u64) -> bool {
     let rings = lock(&core.caps).rings.clone();
     let mut held = 0;
     let mut candidates = Vec::new();
@@ -37,9 +38,12 @@ pub(super) fn trim(core: &Core, keep: u64) {
         held -= size;
         doomed.push((log, number));
     }
+    let any = !doomed.is_empty();
     if let Err(error) = delete(core, doomed) {
         tracing::warn!(%error, "history that may go stays for now");
+        return false;
     }
+    any
 }
 
 /// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago.

@@ -391,6 +391,12 @@ impl State {
         behind && !segment.open
     }
 
+    /// Whether a segment, which may be open, has records and all of them are answered for.
+    pub(super) fn is_answered_for(&self, number: u64) -> bool {
+        let segment = self.segments.get(&number);
+        segment.is_some_and(|segment| segment.tally.records > 0 && self.unsent_bytes_of(number, segment) == 0)
+    }
+
     fn unsent_bytes_of(&self, number: u64, segment: &Segment) -> u64 {
         match number.cmp(&self.cursor.segment) {
             std::cmp::Ordering::Less => 0,

@@ -123,9 +123,19 @@ impl Reader {
             self.chunk = Bytes::new();
             (self.number, self.offset, self.before) = (number, offset, before);
         }
-        if let Some((head, bytes)) = recent {
-            return Ok(self.take_recent(&head, bytes));
+        let step = match recent {
+            Some((head, bytes)) => self.take_recent(&head, bytes),
+            None => self.read(end)?,
+        };
+        if self.offset >= end {
+            // Deleted while it is held, it would keep its room on the disk.
+            self.file = None;
         }
+        Ok(step)
+    }
+
+    /// Reads what is next in the segment, which is synced up to `end`.
+    fn read(&mut self, end: u64) -> io::Result<Step> {
         let Some(file) = self.open()? else {
             return Ok(Step::Again);
         };
@@ -135,7 +145,7 @@ impl Reader {
         if self.chunk.len() < HEAD {
             self.fill(&file, end, HEAD)?;
         }
-        let head = Head::decode(&self.chunk).filter(|head| offset + head.size() <= end);
+        let head = Head::decode(&self.chunk).filter(|head| self.offset + head.size() <= end);
         let Some(head) = head else {
             return self.pass_gap(&file, end);
         };

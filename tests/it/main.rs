@@ -7,6 +7,7 @@ mod agent;
 mod agent_promises;
 mod cli;
 mod doctor;
+mod endure;
 mod exchange;
 mod exporter;
 mod exporter_identity;

@@ -241,6 +241,46 @@ async fn what_cannot_be_set_aside_for_want_of_room_is_not_answered_for() {
 }
 
 #[tokio::test]
+async fn on_a_full_disk_what_was_sent_makes_room_for_what_was_not() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    world.disk.set(Faults {
+        room: Some(10_000),
+        ..Faults::default()
+    });
+    let text = "x".repeat(1000);
+    let mut accepted = 0;
+    while spool.append(&ada(), TRACES, 1, text.clone().into()).await.is_ok() {
+        accepted += 1;
+    }
+    assert!((5..10).contains(&accepted), "{accepted}");
+    assert!(spool.stats().trouble.is_some());
+    let refused = spool.append(&ada(), TRACES, 1, text.clone().into()).await;
+    assert!(
+        matches!(refused, Err(AppendError::Disk(_))),
+        "unsent data gives way to nothing"
+    );
+    assert_eq!(world.segments().len(), 1, "a refusal leaves nothing behind");
+    for _ in 0..accepted {
+        let record = reader.next().await.expect("a record");
+        reader.resolve(record.position, delivered(1)).expect("booked");
+    }
+    put(&spool, &ada(), &text).await;
+    assert_eq!(texts(&mut reader), [text]);
+    assert_eq!(spool.stats().trouble, None);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: accepted + 1,
+            delivered: accepted,
+            pending: 1,
+            ..Books::default()
+        }
+    );
+}
+
+#[tokio::test]
 async fn promise_2_a_start_reads_only_the_newest_segment_whatever_the_backlog() {
     let world = World::new();
     let spool = world.open("s1");

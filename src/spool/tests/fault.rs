@@ -33,6 +33,8 @@ struct Image {
 pub(crate) struct Faults {
     /// Whatever needs another byte gets `ENOSPC`; overwriting goes on.
     pub full: bool,
+    /// The same once all files together have so many bytes.
+    pub room: Option<usize>,
     /// Syncs of files fail.
     pub sync: bool,
     /// Writes stop half-way.
@@ -328,9 +330,18 @@ impl Blob for Opened {
         let mut image = self.image()?;
         let faults = image.faults;
         let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let used: usize = image
+            .live
+            .values()
+            .map(|node| match node {
+                Node::Dir => 0,
+                Node::File(inode) => image.inodes[*inode].live.len(),
+            })
+            .sum();
         let inode = &mut image.inodes[self.inode];
         let end = offset as usize + bytes.len();
-        let full = faults.full && end > inode.live.len();
+        let more = end.saturating_sub(inode.live.len());
+        let full = more > 0 && (faults.full || faults.room.is_some_and(|room| used + more > room));
         if full || faults.write {
             bytes.truncate(bytes.len() / 2);
         }

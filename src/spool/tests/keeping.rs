@@ -296,3 +296,33 @@ async fn promise_5_what_an_earlier_start_left_is_adopted_in_the_same_place_only(
         ["not mine"]
     );
 }
+
+#[tokio::test]
+async fn a_deleted_segment_is_held_by_nobody_so_that_its_room_is_free() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("opens");
+    put(&spool, &ada(), "a").await;
+    spool.close().await;
+    drop(spool);
+    let spool = Spool::open(Config {
+        keep_bytes: 0,
+        ..config(dir.path())
+    })
+    .expect("opens");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    let record = reader.next().await.expect("a record");
+    reader.resolve(record.position, delivered(1)).expect("booked");
+    // One after the other: whoever is answered knows that what was asked before is done.
+    spool.expire(None, SystemTime::now()).expect("looked through");
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors");
+    let held = descriptors
+        .filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok())
+        .find(|path| path.starts_with(dir.path()) && path.to_string_lossy().ends_with(".log (deleted)"));
+    assert_eq!(held, None);
+    assert!(
+        std::fs::read_dir(dir.path().join("ada/traces"))
+            .expect("a directory")
+            .all(|entry| { !entry.expect("an entry").path().to_string_lossy().ends_with(".log") })
+    );
+    drop(reader);
+}

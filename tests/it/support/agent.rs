@@ -10,9 +10,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tagalong::demo::{
-    issuer::{self, Issuer},
-    upstream::{self, Upstream},
+use tagalong::{
+    demo::{
+        issuer::{self, Issuer},
+        upstream::{self, Upstream},
+    },
+    workspace::Env,
 };
 use tempfile::TempDir;
 
@@ -126,13 +129,13 @@ impl Home {
 
     /// A line of `/proc/PID/status` of the agent, in KiB: `VmRSS`, `VmHWM`.
     pub fn kibibytes(&self, line: &str) -> u64 {
+        kibibytes(self.pid().expect("an agent runs"), line).expect("a line of numbers")
+    }
+
+    /// Reads the resident memory of the agent that runs now, in KiB; of no process, none.
+    pub fn resident(&self) -> impl Fn() -> u64 + use<> {
         let pid = self.pid().expect("an agent runs");
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the agent runs");
-        let found = status
-            .lines()
-            .find_map(|other| other.strip_prefix(line)?.strip_prefix(':'));
-        let value = found.and_then(|value| value.split_whitespace().next()?.parse().ok());
-        value.expect("a line of numbers")
+        move || kibibytes(pid, "VmRSS").unwrap_or_default()
     }
 
     /// The files below this home that hold `text`.
@@ -188,6 +191,13 @@ pub fn signal(pid: i32, signal: Signal) {
     kill_process(pid, signal).expect("our own child may be signalled");
 }
 
+fn kibibytes(pid: i32, line: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mut lines = status.lines();
+    let value = lines.find_map(|other| other.strip_prefix(line)?.strip_prefix(':'))?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
 /// Nobody may be there to reap a detached process; it is gone all the same.
 pub fn is_zombie(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -196,8 +206,12 @@ pub fn is_zombie(pid: i32) -> bool {
         .is_none_or(|rest| rest.trim_start().starts_with('Z'))
 }
 
-pub fn executable() -> &'static str {
-    env!("CARGO_BIN_EXE_tagalong")
+/// The one that was built with the tests, or another build of it that `TAGALONG_TEST_EXECUTABLE` names.
+pub fn executable() -> String {
+    let env = Env::from_process();
+    env.get("TAGALONG_TEST_EXECUTABLE")
+        .unwrap_or(env!("CARGO_BIN_EXE_tagalong"))
+        .to_owned()
 }
 
 /// An issuer, and an upstream that takes its tokens.

@@ -1,0 +1,60 @@
+//! Credentials that live for ten seconds, are refused before their time, and cannot be had for a third of it.
+
+use std::time::Duration;
+
+use super::{length, set_aside, shown};
+use crate::support::{
+    agent::{Home, parties, soon},
+    load::{self, Load},
+};
+
+const LIFETIME: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: just endure"]
+async fn ten_second_tokens_under_load_with_refusals_and_an_issuer_that_is_away() {
+    let (issuer, upstream) = parties(LIFETIME).await;
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    let config = load::Config {
+        senders: 8,
+        every: Some(Duration::from_millis(20)),
+        ..load::Config::default()
+    };
+    let load = Load::start(&home.http("v1/traces"), config);
+    // A third of each lifetime the issuer is away; every seventeen seconds all tokens so far are refused, which at times
+    // comes together.
+    let thirds = 2 * length().as_secs() * 3 / LIFETIME.as_secs();
+    let mut turn = tokio::time::interval(LIFETIME / 3);
+    let mut revoked = 0;
+    for third in 0..thirds {
+        turn.tick().await;
+        issuer.set_refuse_minting(third % 3 == 1);
+        if third % 5 == 4 {
+            issuer.revoke_all().expect("a new key");
+            upstream.forget_keys();
+            revoked += 1;
+        }
+    }
+    issuer.set_refuse_minting(false);
+    let sent = load.stop().await;
+    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    let status = home.until(|status| status["spool"]["bytes"] == 0);
+    let (record, minted) = (upstream.record(), issuer.minted());
+    println!(
+        "endure: {LIFETIME:?} tokens, revoked {revoked} times: {}; {minted} minted, {} generations, {} of them used, {} 401s",
+        shown(&record, &sent),
+        status["credential"]["generation"],
+        record.tokens.len(),
+        record.refused,
+    );
+    assert_eq!(set_aside(&home), (0, 0));
+    assert_eq!((sent.refused, sent.failed), (0, 0));
+    assert_eq!(record.duplicates(), 0);
+    assert_eq!(
+        Some(minted),
+        status["credential"]["generation"].as_u64(),
+        "one refresh a generation"
+    );
+    assert!(record.refused >= revoked.min(1));
+}
