@@ -15,6 +15,14 @@ DOUBLES = [
 ]  # fmt: skip
 
 
+# What may stand anywhere in a text that somebody wrote by hand.
+STRAYS = [
+    None, True, False, 0, 1, -1, 1.5, 1e3, 2**31, 2**32, 2**63, 2**64, "", "0", "1", "-1", "1.5", "x", "NaN", "Infinity",
+    "-Infinity", "5b8efff798038103d269b633813fc60c", "5B8EFFF798038103", "AAECAwQ=", "====", [], {}, [[]], [None], [{}],
+    ["a"], [1], {"a": 1}, {"values": []}, {"stringValue": "s"}, {"key": "k"},
+]  # fmt: skip
+
+
 class Generator:
     def __init__(self, random):
         self.random = random
@@ -95,6 +103,17 @@ class Generator:
             return self.random.randbytes(size - 1) + b"\x01"
         return b""
 
+    def write_strange(self, request):
+        """The request as JSON with one value replaced, by one that may be of another type.
+
+        Resources are left as they are: the agent rewrites them, and a case is told by them.
+        """
+        values = mapping.write(request)
+        scopes = [part[key] for part in next(iter(values.values())) for key in part if key.startswith("scope")]
+        holder, key = self.random.choice(list(_places(scopes)))
+        holder[key] = self.random.choice(STRAYS)
+        return json.dumps(values).encode()
+
     def write(self, request):
         """The request as JSON, in one of the ways that a receiver has to take."""
         values = mapping.write(request)
@@ -133,3 +152,12 @@ class Generator:
         if field.type == field.TYPE_BYTES:
             return value.rstrip("=").replace("+", "-").replace("/", "_")
         return value
+
+
+def _places(values):
+    """Every value in a tree, as what holds it and where."""
+    pairs = values.items() if isinstance(values, dict) else enumerate(values)
+    for key, value in pairs:
+        yield values, key
+        if isinstance(value, (dict, list)):
+            yield from _places(value)

@@ -2,12 +2,13 @@
 
 OTLP changes that mapping in three points, which are put right on either side of it: ids are hex, enums are integers
 and never names, and a key in snake_case is an unknown key. And what Python takes beyond what proto3's JSON allows is
-refused here: lists and texts for messages, truth values for numbers.
+refused here: lists and texts for messages, truth values for numbers, enums beyond 32 bits, noise in base64.
 """
 
 import base64
 import binascii
 import json
+import re
 
 from google.protobuf import json_format
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -33,14 +34,41 @@ def resources(request):
 
 def items(request):
     """How many spans, data points or log records a request holds. One without any is not passed on."""
-    return sum(_items(scope) for part in resources(request) for scope in _only_list(part))
+    scopes = [scope for part in resources(request) for scope in _only_list(part)]
+    if not isinstance(request, ExportMetricsServiceRequest):
+        return sum(len(_only_list(scope)) for scope in scopes)
+    metrics = [metric for scope in scopes for metric in scope.metrics if metric.WhichOneof("data")]
+    return sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in metrics)
 
 
-def _items(scope):
-    found = _only_list(scope)
-    if scope.DESCRIPTOR.name != "ScopeMetrics":
-        return len(found)
-    return sum(len(getattr(metric, metric.WhichOneof("data")).data_points) for metric in found if metric.WhichOneof("data"))
+def take_out_invalid(request):
+    """Takes out the spans and log records whose ids are not valid, and the envelopes that this empties.
+
+    Returns how many there were.
+    """
+    before = items(request)
+    if not isinstance(request, ExportMetricsServiceRequest):
+        _keep(request, _has_valid_ids)
+    return before - items(request)
+
+
+def _keep(message, valid):
+    """Keeps the valid items of a request. Whether something of the message is left, or it was empty anyway."""
+    if message.DESCRIPTOR.name in ("Span", "LogRecord"):
+        return valid(message)
+    children = _only_list(message)
+    kept = [child for child in children if _keep(child, valid)]
+    emptied = children and not kept
+    del children[:]
+    children.extend(kept)
+    return not emptied
+
+
+def _has_valid_ids(item):
+    ids = [(item.trace_id, 16), (item.span_id, 8)]
+    if item.DESCRIPTOR.name == "Span":
+        return all(len(value) == size and any(value) for value, size in ids) and len(item.parent_span_id) in (0, 8)
+    return all(len(value) in (0, size) for value, size in ids)
 
 
 def _only_list(message):
@@ -96,14 +124,22 @@ def _proto3(values, descriptor):
             several = [_proto3(value, field.message_type) for value in several]
         elif key in IDS:
             several = [_base64(value) for value in several]
-        elif field.type == field.TYPE_ENUM and any(isinstance(value, str) for value in several):
-            raise Refused(f"{key}: an enum is given by name")
-        elif field.type != field.TYPE_BOOL and any(isinstance(value, bool) for value in several):
-            raise Refused(f"{key}: a truth value is no number and no text")
+        elif not all(_is_proto3(field, value) for value in several):
+            raise Refused(f"{key}: Python takes it, and proto3's JSON or OTLP's does not")
         if isinstance(values[key], list) != field.is_repeated and values[key] is not None:
             raise Refused(f"{key}: a list, or none, where it should not be")
         known[key] = several if isinstance(values[key], list) else several[0]
     return known
+
+
+def _is_proto3(field, value):
+    if isinstance(value, bool):
+        return field.type == field.TYPE_BOOL
+    if field.type == field.TYPE_ENUM and value is not None:
+        return isinstance(value, (int, float)) and value % 1 == 0 and -(2**31) <= value < 2**31
+    if field.type == field.TYPE_BYTES and isinstance(value, str):
+        return re.fullmatch(r"[A-Za-z0-9+/_-]*={0,2}", value) is not None
+    return True
 
 
 def _base64(value):
