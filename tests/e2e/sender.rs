@@ -13,6 +13,8 @@ use super::workspace::{Endpoints, Workspace};
 /// How often each program sends each of its signals, at even distances over more than two lives of a token.
 pub const COUNT: u64 = 150;
 const SECONDS: f64 = 24.0;
+/// In seconds, for a machine that has much else to do.
+const PATIENCE: &str = "240";
 
 /// What every program claims to be. Nothing of it may arrive.
 const FORGED: [(&str, &str); 4] = [
@@ -121,7 +123,9 @@ impl Sender {
             Protocol::Grpc => &endpoints.grpc,
             Protocol::HttpProtobuf | Protocol::HttpJson => &endpoints.http,
         };
-        let mut command = workspace.program(self.executable());
+        // A program that does not end is a failure, and not a test run that does not end either.
+        let mut command = workspace.program("timeout");
+        command.arg(PATIENCE).arg(self.executable());
         match self.program {
             Program::Telemetrygen => self.arguments(&mut command, endpoint),
             _ => self.variables(&mut command, workspace, endpoint),
