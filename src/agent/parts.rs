@@ -118,7 +118,7 @@ pub(super) fn identity(env: &Env, config: &Config, workspace: &Workspace) -> Res
             (key, _) => key.clone(),
         },
         fallback: fallback(env, workspace),
-        issuer: settings.issuer.clone(),
+        issuer: settings.accepted_issuer().map(str::to_owned),
         ca_file: config.export.as_ref().and_then(|export| export.ca_file.clone()),
         clock: identity::clock::Clock::System,
     })

@@ -64,7 +64,7 @@ impl Settings {
         if choice == "auto" {
             return self.automatic(platform, env);
         }
-        match self.named(&choice) {
+        match self.named(&choice, env) {
             Some(credential) => (credential, None),
             None => {
                 let key = if choice == "http" { "url" } else { &choice };
@@ -80,14 +80,16 @@ impl Settings {
     }
 
     /// The source of that name, if what it needs is set.
-    fn named(&self, kind: &str) -> Option<Credential> {
+    fn named(&self, kind: &str, env: &Env) -> Option<Credential> {
         Some(match kind {
             "gitpod" => Credential::Gitpod,
             "ona" => Credential::Ona,
             "github" => Credential::Github,
             "gitlab" => Credential::Gitlab(self.text("identity.env")),
             "azure-devops" => Credential::AzureDevops(self.text("identity.service_connection")),
-            "kubernetes" => Credential::Kubernetes(self.text("identity.file").map(PathBuf::from)),
+            "kubernetes" => {
+                Credential::Kubernetes(self.text("identity.file").map(PathBuf::from).or_else(|| self.aks(env)))
+            }
             "gcp" => Credential::Gcp,
             // With an exchange, the client is the one that the new token is for.
             "azure" if self.has_exchange() => Credential::Azure(None),
@@ -110,7 +112,7 @@ impl Settings {
         let setting = "identity.credential";
         let set: Vec<(&str, Credential)> = [("file", "file"), ("env", "env"), ("exec", "exec"), ("url", "http")]
             .into_iter()
-            .filter_map(|(key, kind)| Some((key, self.named(kind)?)))
+            .filter_map(|(key, kind)| Some((key, self.named(kind, env)?)))
             .collect();
         let (credential, from, reason) = match set.as_slice() {
             [(key, credential)] => (
@@ -168,6 +170,10 @@ impl Settings {
                               map SYSTEM_ACCESSTOKEN into the step.";
                 (Credential::None, reason)
             }
+            _ if self.aks(env).is_some() => (
+                Credential::Kubernetes(self.aks(env)),
+                "The cluster mounts a token for Entra's workload identity into this pod.",
+            ),
             _ if Path::new(source::PROJECTED).exists() => (
                 Credential::Kubernetes(None),
                 "A token is mounted where tagalong looks for the pod's.",
@@ -189,6 +195,14 @@ impl Settings {
             }
         };
         (credential, reason.to_owned())
+    }
+
+    /// Where Azure Kubernetes Service mounts a token that only Entra takes ("Workload identity",
+    /// azure.github.io/azure-workload-identity).
+    fn aks(&self, env: &Env) -> Option<PathBuf> {
+        let path = PathBuf::from(env.get("AZURE_FEDERATED_TOKEN_FILE")?);
+        let is_for_entra = self.text("identity.exchange").as_deref() == Some("client-assertion");
+        (is_for_entra && path.is_absolute()).then_some(path)
     }
 
     fn has_exchange(&self) -> bool {

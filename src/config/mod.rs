@@ -23,7 +23,7 @@ pub use value::parse_duration;
 
 use crate::{
     identity::{
-        exchange::{Exchange, Grant},
+        exchange::{Exchange, Grant, TokenEndpoint},
         secret::Secret,
     },
     workspace::{self, Env, Platform},
@@ -124,7 +124,7 @@ pub struct Identity {
     pub reason: Option<String>,
     /// What to ask a token for; none only if there is neither an upstream nor a setting.
     pub audience: Option<String>,
-    /// The only issuer to accept.
+    /// The only issuer to accept, or the one that exchanges.
     pub issuer: Option<String>,
     /// What becomes of the credential before it is sent.
     pub exchange: Option<Exchange>,
@@ -323,6 +323,15 @@ impl Identity {
             Grant::GoogleSts(Some(account)) if exchange.scopes.is_empty() => account.audience.as_deref(),
             Grant::GoogleSts(_) => None,
             Grant::TokenExchange | Grant::ClientAssertion => exchange.audience.as_deref(),
+        }
+    }
+
+    /// The only issuer whose tokens are taken. The one that exchanges gives them itself, perhaps under an older name
+    /// of its own (Entra's `sts.windows.net`), so there is nothing to compare then.
+    pub fn accepted_issuer(&self) -> Option<&str> {
+        match self.exchange.as_ref().map(|exchange| &exchange.endpoint) {
+            Some(TokenEndpoint::Of(_)) => None,
+            _ => self.issuer.as_deref(),
         }
     }
 

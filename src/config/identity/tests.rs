@@ -125,6 +125,25 @@ fn an_assertion_for_entra_is_asked_for_the_audience_that_entra_wants() {
 }
 
 #[test]
+fn in_azures_kubernetes_the_mounted_token_is_exchanged() {
+    let machine = sending()
+        .var("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+        .var(
+            "AZURE_FEDERATED_TOKEN_FILE",
+            "/var/run/secrets/azure/tokens/azure-identity-token",
+        )
+        .flag("identity.exchange", "client-assertion")
+        .flag("identity.issuer", "https://login.microsoftonline.com/tenant/v2.0")
+        .flag("identity.client_id", "app")
+        .flag("identity.scopes", "api://gateway/.default");
+    let (credential, _) = automatic(&machine);
+    let path = PathBuf::from("/var/run/secrets/azure/tokens/azure-identity-token");
+    assert_eq!(credential, Credential::Kubernetes(Some(path)));
+    // Entra's tokens may come under the name of its older issuer.
+    assert_eq!(machine.loaded().config.identity.accepted_issuer(), None);
+}
+
+#[test]
 fn a_token_exchange_asks_the_workspace_for_a_token_for_the_issuer_and_the_issuer_for_one_for_upstream() {
     let machine = sending()
         .flag("identity.file", "/t")

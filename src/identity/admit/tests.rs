@@ -139,3 +139,24 @@ fn an_absurd_date_is_clamped_and_no_arithmetic_overflows() {
     )));
     assert!(left(far, WALL).is_ok());
 }
+
+#[test]
+fn the_person_of_the_exchanged_token_is_the_platforms_word_where_the_new_one_names_nobody() {
+    let subject = Claims::decode(&jwt(&json!({"iss": "https://issuer.example", "sub": "jo"})));
+    let with = |token: &str| Minted {
+        subject: subject.clone(),
+        ..Minted::bare(Secret::new(token.to_owned()))
+    };
+    let app = jwt(&json!({"iss": "https://login.microsoftonline.com/t/v2.0", "sub": "o", "oid": "o"}));
+    for nobody in ["opaque", &app] {
+        let principal = admit(with(nobody), &terms(), at(WALL), at(WALL))
+            .expect("admitted")
+            .principal;
+        assert_eq!((principal.subject.as_str(), principal.trust), ("jo", Trust::Platform));
+    }
+    let person = jwt(&json!({"iss": "https://other.example", "sub": "ada"}));
+    let principal = admit(with(&person), &terms(), at(WALL), at(WALL))
+        .expect("admitted")
+        .principal;
+    assert_eq!((principal.subject.as_str(), principal.trust), ("ada", Trust::Verified));
+}

@@ -474,6 +474,54 @@ fn a_file_that_stays_the_same_is_no_failure_and_a_new_one_is_taken_within_ten_se
 }
 
 #[test]
+fn a_cache_that_keeps_its_token_until_the_last_minute_is_no_failure_and_is_asked_ever_more_often() {
+    let mut world = World::with(Manner::Cached, 0.5);
+    let mut never = |_: Now| (HOUR, Ok(HOUR));
+    let mut held = world.mint(HOUR);
+    let mut asked = Vec::new();
+    world.step(Event::Tick, &mut never);
+    for second in 0..3 * 3600 {
+        if world.attempt.take().is_some() {
+            asked.push(second);
+            if held
+                .expiry
+                .is_some_and(|expiry| expiry.remaining(world.now) < seconds(60.0))
+            {
+                held = world.mint(HOUR);
+            }
+            world.step(Event::Minted(Ok(held.clone())), &mut never);
+        }
+        assert!(world.lease().is_some(), "second {second}: {:?}", world.machine.state);
+        world.pass(Duration::from_secs(1));
+        world.step(Event::Tick, &mut never);
+    }
+    assert_eq!((world.machine.generation(), world.machine.failures), (4, 0));
+    assert!(asked.len() <= 3 * 24, "{asked:?}");
+}
+
+#[test]
+fn a_cached_token_that_is_refused_is_asked_about_once_and_then_probed() {
+    let mut world = World::with(Manner::Cached, 0.5);
+    let mut never = |_: Now| (HOUR, Ok(HOUR));
+    let held = world.mint(HOUR);
+    let again = held.clone();
+    world.step(Event::Tick, &mut never);
+    world.step(Event::Minted(Ok(held)), &mut never);
+    world.verdict(1, Verdict::Unauthenticated, &mut never);
+    world.attempt = None;
+    world.pass(Duration::from_secs(1));
+    world.step(Event::Tick, &mut never);
+    assert!(world.attempt.take().is_some(), "the source was not asked");
+    world.step(Event::Minted(Ok(again)), &mut never);
+    assert_eq!(world.machine.state, State::Denied);
+    let another = world.mint(HOUR);
+    world.step(Event::Minted(Ok(another)), &mut never);
+    world.pass(Duration::from_secs(4));
+    world.step(Event::Tick, &mut never);
+    assert!(world.takes_probe(), "the new one may be tried");
+}
+
+#[test]
 fn a_file_whose_token_is_refused_is_probed_until_it_changes_or_upstream_does() {
     let mut world = World::with(Manner::Look, 0.5);
     let mut never = |_: Now| (HOUR, Ok(HOUR));

@@ -42,6 +42,8 @@ proptest! {
         prop_assert!(least_gap(Some(lifetime)) >= LEAST_GAP);
         prop_assert!(forced_gap(count, Some(lifetime)) <= Duration::from_secs(300));
         prop_assert!(attempt(Some(remaining)) <= ATTEMPT);
+        prop_assert!(ask_cache_again(Some(lifetime), remaining) >= LEAST_GAP);
+        prop_assert!(ask_cache_again(Some(lifetime), remaining) <= Duration::from_secs(300));
         prop_assert!(after_resume(Some(lifetime), unit) <= Duration::from_secs(5));
     }
 }

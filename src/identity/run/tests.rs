@@ -93,7 +93,9 @@ async fn a_sender_gets_the_first_credential_and_then_ever_newer_ones() {
     assert!((20..=32).contains(&last), "{last} generations");
     // The next attempt may be under way.
     assert!(story.asked.load(Ordering::Relaxed) - last <= 1);
-    assert_eq!(story.receiver.current().rotations, last - 1);
+    let current = story.receiver.current();
+    let newest = current.credential.expect("a credential").generation;
+    assert_eq!(current.rotations, newest - 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,4 +206,37 @@ async fn without_a_credential_the_platforms_word_is_published_before_the_loop_ru
     assert!(lease.credential.token.is_none());
     assert_eq!(lease.principal.attributes[0].0, "user.hash");
     assert_eq!(receiver.current().source, "none");
+}
+
+#[tokio::test]
+async fn an_exchange_that_says_nothing_ends_with_the_attempt_and_is_noted() {
+    // Connections wait in the backlog; nobody ever answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/token", listener.local_addr().expect("an address"));
+    let exchange = Exchange {
+        grant: crate::identity::exchange::Grant::TokenExchange,
+        endpoint: crate::identity::exchange::TokenEndpoint::At(url::Url::parse(&url).expect("a URL")),
+        subject_audience: "https://issuer.example".into(),
+        audience: None,
+        scopes: Vec::new(),
+        client_id: None,
+        client_secret_file: None,
+        parameters: std::collections::BTreeMap::new(),
+    };
+    let asking = Asking {
+        audience: &exchange.subject_audience,
+        ca_file: None,
+        timeout: Duration::from_secs(30),
+    };
+    let own = Minted::bare(Secret::new(CANARY.into()));
+    let mut steps = Vec::new();
+    let error = swap(&exchange, own, &asking, Duration::from_millis(200), &mut steps)
+        .await
+        .expect_err("nobody answers");
+    assert!(
+        matches!(&error, MintError::Transient(text) if text.contains("in time")),
+        "{error}"
+    );
+    assert_eq!(steps.len(), 1);
+    assert!(steps[0].trouble.is_some() && !format!("{error} {steps:?}").contains(CANARY));
 }
