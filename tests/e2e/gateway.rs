@@ -1,6 +1,6 @@
 //! Every program to an OpenTelemetry Collector that verifies tokens and writes what they say over what senders say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
 use tagalong::{
@@ -51,8 +51,11 @@ async fn every_item_arrives_once_under_the_name_that_the_gateway_verified() {
     let bearer = format!("Bearer {}", agents[0].0.tagalong(&["token"]).trim());
     assert_eq!(forge(&collector, Some(&bearer)).await, 200);
     direct += 1;
-    assert_eq!(forge(&collector, Some("Bearer forged")).await, 401);
-    assert_eq!(forge(&collector, None).await, 401);
+    let elsewhere = format!("Bearer {}", issuer.mint("https://elsewhere.example.com"));
+    let expired = format!("Bearer {}", issuer.mint_with(AUDIENCE, Duration::ZERO));
+    for refused in [Some(elsewhere.as_str()), Some(&expired), Some("Bearer forged"), None] {
+        assert_eq!(forge(&collector, refused).await, 401);
+    }
 
     for (number, (workspace, _)) in agents.iter().enumerate() {
         let theirs: Vec<_> = senders.iter().skip(number).step_by(agents.len()).collect();
