@@ -71,8 +71,11 @@ pub struct Counts {
 /// One number for each signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BySignal {
+    /// Requests, not spans.
     pub traces: u64,
+    /// Requests, not data points.
     pub metrics: u64,
+    /// Requests, not log records.
     pub logs: u64,
 }
 

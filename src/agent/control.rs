@@ -18,22 +18,30 @@ use crate::view::status::Status;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ask {
+    /// Everything that the agent says of itself.
     Status,
     /// Drain for at most so many milliseconds, then stop.
     Stop {
+        /// In milliseconds.
         deadline: u64,
     },
     /// The credential of the moment.
     Token,
+    /// What was set aside, entry by entry.
     SetAside,
+    /// Append an entry to the spool again.
     Retry {
+        /// As [`Entry::id`] names it.
         id: String,
     },
+    /// Delete an entry for good.
     GiveUp {
+        /// As [`Entry::id`] names it.
         id: String,
     },
     /// Resolves once everything accepted so far is answered for, or after so many milliseconds.
     Flush {
+        /// In milliseconds.
         deadline: u64,
     },
 }
@@ -42,30 +50,44 @@ pub enum Ask {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
+    /// To [`Ask::Status`].
     Status(Box<Status>),
     /// What was left in the spool when the agent stopped or the flush ended.
     Left {
+        /// Unsent bytes; 0 also where nothing is ever sent, because there is no upstream.
         bytes: u64,
     },
+    /// To [`Ask::Token`].
     Token {
+        /// None while there is no usable credential, and where the source is `none`.
         token: Option<String>,
+        /// Seconds until the sooner of both clocks ends it; none if nothing says.
         expires_in: Option<f64>,
+        /// The subject that it speaks for; empty without a token.
         principal: String,
     },
+    /// To [`Ask::SetAside`], in no order that is promised.
     SetAside(Vec<Entry>),
+    /// It was done.
     Done,
+    /// It was not, for this reason, in words for people. Also the answer to a question that this agent does not know.
     Failed(String),
 }
 
 /// One set-aside entry, as `spool list` shows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
+    /// Names it among all, for `retry` and `drop`.
     pub id: String,
+    /// `traces`, `metrics` or `logs`.
     pub signal: String,
+    /// Spans, data points or log records.
     pub items: u64,
+    /// Of what was set aside.
     pub bytes: u64,
     /// Seconds since the epoch.
     pub at: u64,
+    /// What upstream said, or what the disk did to it.
     pub reason: String,
 }
 

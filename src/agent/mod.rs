@@ -57,25 +57,35 @@ const DRAIN_LOOK: Duration = Duration::from_millis(20);
 /// Everything that a run needs; nothing is read from the environment later.
 #[derive(Debug)]
 pub struct Plan {
+    /// The starter's environment: sources of credentials read it, and what they start gets parts of it.
     pub env: Env,
+    /// Resolved and checked.
     pub config: Config,
+    /// As it was detected by the starter, which also decided that this is no prebuild.
     pub workspace: Workspace,
+    /// Where questions are answered; [`control::socket_path`] says where.
     pub socket: PathBuf,
 }
 
 /// Why an agent does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The lock in this directory is held.
     #[error("{ANOTHER_AGENT} {0}: it may be starting or stopping; `tagalong status` tells")]
     AnotherAgent(PathBuf),
+    /// This directory cannot be made, read or locked, or a newer version wrote there.
     #[error("the spool in {0} cannot be opened: {1}. Make it writable, or set spool.dir")]
     Spool(PathBuf, io::Error),
+    /// Among the reasons: a path of more than the hundred-odd bytes that a socket's may have.
     #[error("the control socket {0} cannot be made: {1}")]
     Control(PathBuf, io::Error),
+    /// It would send to itself, for ever.
     #[error("export.endpoint ({0}) leads back to the agent itself: set it to your team's gateway or vendor")]
     LeadsBack(String),
+    /// A part refused its settings, in its own words.
     #[error("{0}")]
     Part(String),
+    /// The runtime or the signal handlers could not be set up.
     #[error("{0}")]
     Io(#[from] io::Error),
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::agent::control::{Answer, Ask};
 
-pub fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
+pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
     let timeout = super::parse_duration(timeout)?;
     let deadline = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
     let sends = super::status::fetch(context).is_ok_and(|status| status.export.endpoint.is_some());

@@ -8,14 +8,14 @@ use super::{Context, failure::Failure};
 use crate::agent::control::{Answer, Ask};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Shell {
+pub(super) enum Shell {
     Sh,
     Fish,
     Json,
     Dotenv,
 }
 
-pub fn run(context: &Context, shell: Shell) -> Result<(), Failure> {
+pub(super) fn run(context: &Context, shell: Shell) -> Result<(), Failure> {
     if context.env.get("OTEL_CONFIG_FILE").is_some() {
         eprintln!("tagalong: OTEL_CONFIG_FILE is set: SDKs that honour it ignore these variables");
     }

@@ -25,12 +25,16 @@ pub enum Kind {
 /// A failure with its first line, and hints as the lines after it.
 #[derive(Debug)]
 pub struct Failure {
+    /// Decides the exit code.
     pub kind: Kind,
+    /// What happened, in one line without a full stop.
     pub message: String,
+    /// What to do; one line each, the likeliest first.
     pub hints: Vec<String>,
 }
 
 impl Failure {
+    /// A failure that does not say yet what to do.
     pub fn new(kind: Kind, message: impl Into<String>) -> Failure {
         Failure {
             kind,
@@ -54,6 +58,7 @@ impl Failure {
         text
     }
 
+    /// The public number of the kind.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self.kind {
             Kind::Failed => 1,

@@ -17,7 +17,7 @@ use crate::{
 
 /// Whose file is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Place {
+pub(super) enum Place {
     Gitpod,
     Ona,
     Devcontainer,
@@ -30,14 +30,14 @@ pub enum Place {
 }
 
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(super) struct Options {
     pub place: Place,
     pub dry_run: bool,
     pub remove: bool,
     pub file: Option<PathBuf>,
 }
 
-pub fn run(env: &Env, options: &Options) -> Result<(), Failure> {
+pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
     let here = std::env::current_dir()?;
     let target = target(env, options.place);
     let root = match options.place {

@@ -15,7 +15,7 @@ use super::{
 /// How often a followed log is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-pub fn run(context: &Context, follow: bool) -> Result<(), Failure> {
+pub(super) fn run(context: &Context, follow: bool) -> Result<(), Failure> {
     let path = crate::agent::log_path(&context.loaded.config.dirs);
     let mut file = File::open(&path).map_err(|error| {
         Failure::new(

@@ -156,8 +156,11 @@ enum Command {
 /// What every command knows before it begins.
 #[derive(Debug)]
 pub struct Context {
+    /// The process's own, read once.
     pub env: Env,
+    /// The settings, with where they came from.
     pub loaded: Loaded,
+    /// Where this call runs.
     pub workspace: Workspace,
     /// The `--set` flags, to be handed to an agent that this call starts.
     pub set: Vec<String>,

@@ -13,7 +13,7 @@ use crate::agent::control::{Answer, Ask};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, ClapSubcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// List what was set aside, with the reasons
     List,
     /// Send an entry (or `all`) again
@@ -28,7 +28,7 @@ pub enum Command {
     },
 }
 
-pub fn run(context: &Context, command: Command) -> Result<(), Failure> {
+pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::List => list(context),
         Command::Retry { id } => each(context, &id, "sent again", |id| Ask::Retry { id }),

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const YEAR_10000: u64 = 253_402_300_800;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// The token alone
     Raw,
     /// The token with its expiry
@@ -30,7 +30,7 @@ pub enum Format {
     OtelHeaders,
 }
 
-pub fn run(context: &Context, format: Format) -> Result<(), Failure> {
+pub(super) fn run(context: &Context, format: Format) -> Result<(), Failure> {
     let Answer::Token {
         token,
         expires_in,
@@ -79,7 +79,7 @@ fn rfc3339(now: SystemTime, seconds: f64) -> Option<String> {
     Some(humantime::format_rfc3339_seconds(end).to_string())
 }
 
-pub fn whoami(context: &Context) -> Result<(), Failure> {
+pub(super) fn whoami(context: &Context) -> Result<(), Failure> {
     let Answer::Status(status) = context.ask(&Ask::Status, PATIENCE)? else {
         return Err(super::unknown_answer());
     };

@@ -24,13 +24,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const DRAIN: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(super) struct Options {
     pub foreground: bool,
     pub strict: bool,
     pub detached: bool,
 }
 
-pub fn run(context: Result<Context, Failure>, options: Options) -> Result<(), Failure> {
+pub(super) fn run(context: Result<Context, Failure>, options: Options) -> Result<(), Failure> {
     let outcome = context.and_then(|context| start(&context, options));
     match outcome {
         // Promise 9: the workspace comes first. A foreground agent has a supervisor that wants to know.

@@ -29,7 +29,9 @@ pub struct Config {
     pub subject: String,
     /// The stable id of the person.
     pub user_id: String,
+    /// `name`: shown, and stamped as the full name.
     pub name: String,
+    /// `email`; stamped only if `email_verified`.
     pub email: String,
     /// Whether the issuer vouches for `email`.
     pub email_verified: bool,

@@ -48,15 +48,22 @@ pub enum Fault {
     None,
     /// This HTTP answer, whatever the protocol, before anything is looked at.
     Http {
+        /// Any HTTP status.
         status: u16,
+        /// As it stands in the header.
         content_type: &'static str,
+        /// Further headers; a `date` here replaces the true one.
         headers: Vec<(&'static str, String)>,
+        /// As it is sent.
         body: Bytes,
     },
     /// This gRPC status; over OTLP/HTTP, the same as `google.rpc.Status` under the HTTP status that OTLP maps it to.
     Rpc {
+        /// google.rpc.Code.
         code: i32,
+        /// What people read.
         message: &'static str,
+        /// `RetryInfo`, where upstream asks for a pause.
         retry_delay: Option<Duration>,
     },
     /// The connection is cut without an answer, and nothing is taken.
@@ -66,16 +73,27 @@ pub enum Fault {
     /// Checked and taken, after this delay.
     Delay(Duration),
     /// Taken, but as a partial success that says so many items were rejected. Nothing is recorded.
-    Partial { rejected: i64, message: &'static str },
+    Partial {
+        /// Any number: what is wrong with it is for the agent to find out.
+        rejected: i64,
+        /// What people read; alone, it is a warning.
+        message: &'static str,
+    },
     /// Whatever holds a span of this id is refused as invalid; everything else is taken.
-    Poison { span_id: Vec<u8> },
+    Poison {
+        /// As OTLP has it: eight bytes, or it is no span's.
+        span_id: Vec<u8>,
+    },
 }
 
 /// How much came of one service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Items {
+    /// Deliveries, so a span that came twice counts twice.
     pub spans: u64,
+    /// Data points, not metrics.
     pub points: u64,
+    /// Log records.
     pub logs: u64,
 }
 

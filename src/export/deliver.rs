@@ -33,7 +33,7 @@ const BOOK_AGAIN: Duration = Duration::from_secs(1);
 const STAMP_ROOM: usize = 256;
 
 /// Everything that one delivery needs.
-pub struct Delivery {
+pub(super) struct Delivery {
     pub sender: Arc<Sender>,
     pub place: Place,
     pub resolver: Resolver,
@@ -81,7 +81,7 @@ impl Delivery {
     ///
     /// # Errors
     /// [`NoAnswer`]: what is not resolved stays in the spool.
-    pub async fn run(self) -> Result<(), NoAnswer> {
+    pub(super) async fn run(self) -> Result<(), NoAnswer> {
         let size: usize = self.records.iter().map(|record| record.bytes.len() + STAMP_ROOM).sum();
         let mut budget = tokio::select! {
             biased;

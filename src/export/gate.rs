@@ -20,7 +20,7 @@ use super::{
 
 /// The gate; one for all signals.
 #[derive(Debug)]
-pub struct Gate {
+pub(super) struct Gate {
     inner: Mutex<Inner>,
     /// Counts changes, to wake who waits.
     changes: watch::Sender<u64>,
@@ -45,7 +45,7 @@ struct Closed {
 
 /// The right to send one request. Dropped unused, it goes back.
 #[derive(Debug)]
-pub struct Turn<'a> {
+pub(super) struct Turn<'a> {
     gate: &'a Gate,
     epoch: u64,
     probe: bool,
@@ -58,7 +58,7 @@ struct Ticket<'a> {
 }
 
 impl Gate {
-    pub fn new(status: Arc<watch::Sender<Status>>) -> Gate {
+    pub(super) fn new(status: Arc<watch::Sender<Status>>) -> Gate {
         Gate {
             inner: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -66,17 +66,17 @@ impl Gate {
         }
     }
 
-    pub fn is_closed(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         self.lock().closed.is_some()
     }
 
     /// Waits for the gate to close or open, or for a probe to end.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// Waits until a request may be sent. Cancel-safe.
-    pub async fn turn(&self) -> Turn<'_> {
+    pub(super) async fn turn(&self) -> Turn<'_> {
         let mut changes = self.changes.subscribe();
         let ticket = self.ticket();
         loop {
@@ -147,7 +147,7 @@ impl Turn<'_> {
     /// Upstream took or judged what was sent: the path is fine.
     ///
     /// The answer to a request that went out before the gate closed does not open it: upstream may have asked for a pause since.
-    pub fn fine(self) {
+    pub(super) fn fine(self) {
         let mut inner = self.gate.lock();
         if inner.epoch == self.epoch && inner.closed.take().is_some() {
             inner.epoch += 1;
@@ -161,7 +161,7 @@ impl Turn<'_> {
     /// The path is in trouble. `random` in `[0, 1)` is for the jitter.
     ///
     /// Requests that were in flight together and fail together count as one failure.
-    pub fn failed(self, trouble: &Trouble, random: f64) {
+    pub(super) fn failed(self, trouble: &Trouble, random: f64) {
         let mut inner = self.gate.lock();
         if inner.epoch != self.epoch {
             if let (Some(closed), Some(hint)) = (&mut inner.closed, trouble.hint) {

@@ -38,7 +38,7 @@ use crate::{
 
 /// How calls are made.
 #[derive(Debug)]
-pub struct Grpc {
+pub(super) struct Grpc {
     /// With prior knowledge of HTTP/2 where the endpoint is plain HTTP.
     pub plain: reqwest::Client,
     /// HTTP/2 by ALPN.
@@ -78,7 +78,7 @@ struct Raw {
 }
 
 impl Grpc {
-    pub async fn send(&self, signal: Signal, url: &Url, body: Bytes, token: Option<&Secret>) -> Answer {
+    pub(super) async fn send(&self, signal: Signal, url: &Url, body: Bytes, token: Option<&Secret>) -> Answer {
         let mut headers = self.headers.clone();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Err(reason) = authorize(&mut headers, token) {

@@ -25,7 +25,7 @@ use crate::{
 const INLINE_GZIP_BYTES: usize = 16 * 1024;
 
 /// OTLP's own product word, with ours before it (OTLP exporter specification, "User Agent").
-pub const AGENT: &str = concat!(
+pub(super) const AGENT: &str = concat!(
     "tagalong/",
     env!("CARGO_PKG_VERSION"),
     " OTel-OTLP-Exporter-Rust/",
@@ -34,7 +34,7 @@ pub const AGENT: &str = concat!(
 
 /// How requests are sent.
 #[derive(Debug)]
-pub struct Http {
+pub(super) struct Http {
     pub client: reqwest::Client,
     pub compression: Compression,
     pub headers: HeaderMap,
@@ -45,7 +45,7 @@ pub struct Http {
 }
 
 impl Http {
-    pub async fn send(&self, url: &Url, body: Bytes, token: Option<&Secret>) -> Answer {
+    pub(super) async fn send(&self, url: &Url, body: Bytes, token: Option<&Secret>) -> Answer {
         let mut headers = self.headers.clone();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
@@ -114,7 +114,7 @@ impl Http {
 ///
 /// # Errors
 /// The token is not fit for a header.
-pub fn authorize(headers: &mut HeaderMap, token: Option<&Secret>) -> Result<(), String> {
+pub(super) fn authorize(headers: &mut HeaderMap, token: Option<&Secret>) -> Result<(), String> {
     let Some(token) = token else {
         return Ok(());
     };
@@ -126,13 +126,13 @@ pub fn authorize(headers: &mut HeaderMap, token: Option<&Secret>) -> Result<(), 
 }
 
 /// What upstream asks to be waited.
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     retry::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }
 
 /// What a body claims to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentKind {
+pub(super) enum ContentKind {
     Protobuf,
     Json,
     Text,
@@ -141,7 +141,7 @@ pub enum ContentKind {
 }
 
 impl ContentKind {
-    pub fn of(headers: &HeaderMap) -> ContentKind {
+    pub(super) fn of(headers: &HeaderMap) -> ContentKind {
         let value = headers
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
@@ -191,7 +191,7 @@ impl ContentKind {
 }
 
 /// A status in words, with the field that is at fault where upstream names it.
-pub fn said(status: Status) -> String {
+pub(super) fn said(status: Status) -> String {
     match status.bad_request {
         Some(detail) if !status.message.contains(&detail) => format!("{} ({detail})", status.message),
         _ => status.message,

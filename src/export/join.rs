@@ -14,14 +14,14 @@ use crate::{
 
 /// Several records of one log, as one request.
 #[derive(Debug)]
-pub struct Joined {
+pub(super) struct Joined {
     pub bytes: Bytes,
     pub records: Vec<Placed>,
 }
 
 /// One record's place in a joined request.
 #[derive(Clone, Debug)]
-pub struct Placed {
+pub(super) struct Placed {
     pub position: Position,
     pub items: u64,
     pub range: Range<usize>,
@@ -29,7 +29,7 @@ pub struct Placed {
 
 /// Joins and stamps. What cannot be stamped is no request: it is returned apart, to be set aside.
 /// `headroom` is a guess at what the stamp adds to each record.
-pub fn join(records: Vec<Record>, stamp: &Stamp, headroom: usize) -> (Joined, Vec<(Position, Outcome)>) {
+pub(super) fn join(records: Vec<Record>, stamp: &Stamp, headroom: usize) -> (Joined, Vec<(Position, Outcome)>) {
     let raw: usize = records.iter().map(|record| record.bytes.len() + headroom).sum();
     let mut bytes = Vec::with_capacity(raw);
     let mut placed = Vec::with_capacity(records.len());

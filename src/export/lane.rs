@@ -32,7 +32,7 @@ const UNREADABLE_FOR: Duration = Duration::from_secs(1);
 
 /// Whose log, which signal, and until when.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub(super) struct Place {
     pub signal: Signal,
     pub owner: Owner,
     /// Cancelled when another principal takes over.
@@ -40,7 +40,7 @@ pub struct Place {
 }
 
 /// One signal of one principal.
-pub struct Lane {
+pub(super) struct Lane {
     sender: Arc<Sender>,
     spool: Spool,
     place: Place,
@@ -66,7 +66,7 @@ enum End {
 }
 
 impl Lane {
-    pub fn new(sender: Arc<Sender>, spool: Spool, place: Place) -> Lane {
+    pub(super) fn new(sender: Arc<Sender>, spool: Spool, place: Place) -> Lane {
         Lane {
             sender,
             spool,
@@ -76,7 +76,7 @@ impl Lane {
     }
 
     /// Returns when the principal changed, or on the drain.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let lane = self.place.signal.as_str();
         loop {
             // Each start tries anew.

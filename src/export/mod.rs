@@ -48,9 +48,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The protocol that upstream speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Protocol {
+    /// OTLP/HTTP with binary protobuf, over HTTP/1.1 or HTTP/2.
     #[default]
     #[serde(rename = "http/protobuf")]
     HttpProtobuf,
+    /// OTLP/gRPC; HTTP/2 without negotiation where the endpoint is plain HTTP.
     #[serde(rename = "grpc")]
     Grpc,
 }
@@ -59,8 +61,10 @@ pub enum Protocol {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
+    /// What every OTLP server takes.
     #[default]
     Gzip,
+    /// As they are.
     None,
 }
 
@@ -71,7 +75,9 @@ pub struct Config {
     pub endpoint: Url,
     /// Endpoints of single signals; used as they are.
     pub endpoints: BTreeMap<Signal, Url>,
+    /// For all signals.
     pub protocol: Protocol,
+    /// Of requests.
     pub compression: Compression,
     /// Sent with each request. Values may be secret.
     pub headers: Vec<(String, String)>,
@@ -92,6 +98,7 @@ pub struct Config {
 }
 
 impl Config {
+    /// With the defaults of `default.toml`, no headers and the system's certificates alone.
     pub fn new(endpoint: Url) -> Config {
         Config {
             endpoint,
@@ -129,12 +136,16 @@ impl std::fmt::Debug for Config {
 /// Why there is no exporter. Header values are never said.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
+    /// An endpoint that cannot be sent to.
     #[error(transparent)]
     Endpoint(#[from] BadEndpoint),
+    /// By the header's name.
     #[error("the header {0:?} has a name or a value that HTTP does not allow")]
     Header(String),
+    /// By the header's name.
     #[error("the header {0:?} is set by the agent itself and cannot be configured")]
     ReservedHeader(String),
+    /// `ca_file` or a proxy of the environment is not what it should be.
     #[error(transparent)]
     Client(#[from] client::ClientError),
 }
@@ -181,6 +192,7 @@ impl Export {
             .all(|signal| self.target.may_carry_credential(*signal))
     }
 
+    /// Follows what it does; stays readable after the end.
     pub fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
     }

@@ -24,23 +24,33 @@ const REASON_CHARS: usize = 512;
 pub enum Answer {
     /// An HTTP answer that carries no gRPC status.
     Http {
+        /// 100 to 599.
         status: u16,
         /// Whether whoever answered speaks OTLP over HTTP. An HTML page or an answer to a gRPC call does not.
         otlp: bool,
+        /// As the header said, at most [`HINT_CAP`].
         retry_after: Option<Duration>,
+        /// What the body says for people; untrusted.
         message: String,
         /// For 2xx: what the body says, or `None` if it is no OTLP response.
         response: Option<Response>,
     },
     /// A gRPC status that came over the wire.
     Grpc {
+        /// google.rpc.Code; any number that came.
         code: i32,
+        /// `RetryInfo` among the details.
         retry_delay: Option<Duration>,
+        /// `grpc-message`, decoded; untrusted.
         message: String,
+        /// What the message of an OK says; the default otherwise.
         response: Response,
     },
     /// No answer: not connected, reset, timed out, or an error that the client library made up.
-    Nothing { reason: String },
+    Nothing {
+        /// What the client library or the system said.
+        reason: String,
+    },
 }
 
 /// What an answer means.
@@ -65,7 +75,9 @@ pub enum Verdict {
 /// Why the path is paused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
+    /// Fit to be shown.
     pub reason: String,
+    /// Decides how long the pauses grow.
     pub reach: Reach,
     /// What upstream asked for, capped at [`HINT_CAP`].
     pub hint: Option<Duration>,
@@ -76,19 +88,21 @@ pub struct Trouble {
 /// Whether there was an answer at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
+    /// None: connecting failed, or the connection broke.
     Unreached,
+    /// Somebody answered, and refused.
     Answering,
 }
 
 /// The gRPC codes that are told apart (google.rpc.Code).
 mod code {
-    pub const OK: i32 = 0;
-    pub const INVALID_ARGUMENT: i32 = 3;
-    pub const PERMISSION_DENIED: i32 = 7;
-    pub const RESOURCE_EXHAUSTED: i32 = 8;
-    pub const UNIMPLEMENTED: i32 = 12;
-    pub const INTERNAL: i32 = 13;
-    pub const UNAUTHENTICATED: i32 = 16;
+    pub(super) const OK: i32 = 0;
+    pub(super) const INVALID_ARGUMENT: i32 = 3;
+    pub(super) const PERMISSION_DENIED: i32 = 7;
+    pub(super) const RESOURCE_EXHAUSTED: i32 = 8;
+    pub(super) const UNIMPLEMENTED: i32 = 12;
+    pub(super) const INTERNAL: i32 = 13;
+    pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
 /// The table of verdicts.

@@ -13,15 +13,17 @@ use crate::otlp::Signal;
 /// Why an endpoint cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BadEndpoint {
+    /// By the signal's name.
     #[error("the endpoint of {0} is not an http:// or https:// URL with a host")]
     Scheme(&'static str),
+    /// By the signal's name; the URL stays unsaid.
     #[error("the endpoint of {0} holds a user name or password; use export.headers or identity.credential instead")]
     Userinfo(&'static str),
 }
 
 /// One URL a signal. For gRPC it is the origin, with the prefix of the path if there is one.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(super) struct Target {
     traces: Url,
     metrics: Url,
     logs: Url,
@@ -33,7 +35,7 @@ impl Target {
     ///
     /// # Errors
     /// [`BadEndpoint`], naming the signal.
-    pub fn build(base: &Url, own: &BTreeMap<Signal, Url>, protocol: Protocol) -> Result<Target, BadEndpoint> {
+    pub(super) fn build(base: &Url, own: &BTreeMap<Signal, Url>, protocol: Protocol) -> Result<Target, BadEndpoint> {
         let of = |signal: Signal| {
             let url = match (own.get(&signal), protocol) {
                 (Some(url), _) => url.clone(),
@@ -49,7 +51,7 @@ impl Target {
         })
     }
 
-    pub fn url(&self, signal: Signal) -> &Url {
+    pub(super) fn url(&self, signal: Signal) -> &Url {
         match signal {
             Signal::Traces => &self.traces,
             Signal::Metrics => &self.metrics,
@@ -58,18 +60,18 @@ impl Target {
     }
 
     /// Whether a bearer may be sent with this signal.
-    pub fn may_carry_credential(&self, signal: Signal) -> bool {
+    pub(super) fn may_carry_credential(&self, signal: Signal) -> bool {
         may_carry_credential(self.url(signal))
     }
 
     /// Whether HTTP/2 has to be spoken without negotiation for gRPC.
-    pub fn plain(&self, signal: Signal) -> bool {
+    pub(super) fn plain(&self, signal: Signal) -> bool {
         self.url(signal).scheme() == "http"
     }
 }
 
 /// TLS, or a host that is this machine by its name or address.
-pub fn may_carry_credential(url: &Url) -> bool {
+pub(super) fn may_carry_credential(url: &Url) -> bool {
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -80,7 +82,7 @@ pub fn may_carry_credential(url: &Url) -> bool {
 }
 
 /// The endpoint as it may be shown: a query may hold a key.
-pub fn shown(url: &Url) -> String {
+pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     if url.query().is_some() {
         url.set_query(Some("..."));

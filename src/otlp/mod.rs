@@ -23,19 +23,25 @@ mod samples;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Signal {
+    /// Items are spans.
     Traces,
+    /// Items are data points.
     Metrics,
+    /// Items are log records.
     Logs,
 }
 
 /// The bytes of one export request (`Export…ServiceRequest`, protobuf) of one signal.
 #[derive(Clone, Debug)]
 pub struct Batch {
+    /// Which of the three messages the bytes are.
     pub signal: Signal,
+    /// `Export…ServiceRequest`, as it goes over the wire.
     pub bytes: Bytes,
 }
 
 impl Signal {
+    /// In the order of the specification.
     pub const ALL: [Signal; 3] = [Signal::Traces, Signal::Metrics, Signal::Logs];
 
     /// The name as it stands in URLs, settings and directories.

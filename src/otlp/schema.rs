@@ -7,14 +7,14 @@
 use super::Signal;
 
 /// One message type. No `Debug`: the tables refer to each other in circles.
-pub struct Message {
+pub(crate) struct Message {
     fields: &'static [Field],
     /// Index into `fields` by field number, [`NONE`] where there is no such field.
     by_number: [u8; SLOTS],
 }
 
 /// One known field of a message.
-pub struct Field {
+pub(crate) struct Field {
     pub number: u32,
     /// The lowerCamelCase name (J4); the snake_case name is unknown on purpose.
     pub json: &'static str,
@@ -24,7 +24,7 @@ pub struct Field {
 
 /// The type of a field.
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub(crate) enum Kind {
     Message(&'static Message),
     String,
     Bytes,
@@ -46,7 +46,7 @@ pub enum Kind {
 
 /// How often a field occurs, and whether its default value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label {
+pub(crate) enum Label {
     /// proto3's plain field: the default value is not written.
     Implicit,
     /// `optional`: a default value that was set is written.
@@ -64,18 +64,18 @@ const NONE: u8 = u8::MAX;
 impl Message {
     /// The field of that number, if it is known.
     #[inline(always)]
-    pub fn field(&self, number: u32) -> Option<&'static Field> {
+    pub(crate) fn field(&self, number: u32) -> Option<&'static Field> {
         let index = *self.by_number.get(number as usize)?;
         self.fields.get(usize::from(index))
     }
 
     /// The field of that JSON name, if it is known.
-    pub fn field_by_name(&self, name: &str) -> Option<&'static Field> {
+    pub(crate) fn field_by_name(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.json == name)
     }
 
     /// The `Export…ServiceRequest` of a signal.
-    pub fn request(signal: Signal) -> &'static Message {
+    pub(crate) fn request(signal: Signal) -> &'static Message {
         match signal {
             Signal::Traces => &TRACES_REQUEST,
             Signal::Metrics => &METRICS_REQUEST,
@@ -85,12 +85,12 @@ impl Message {
 
     /// Whether this is `KeyValue`, wherever it stands.
     #[inline(always)]
-    pub fn is_key_value(&self) -> bool {
+    pub(crate) fn is_key_value(&self) -> bool {
         std::ptr::eq(self, &KEY_VALUE)
     }
 
     /// The submessage type of a field that is known to be one.
-    pub fn child(&self, number: u32) -> &'static Message {
+    pub(crate) fn child(&self, number: u32) -> &'static Message {
         match self.field(number).map(|field| field.kind) {
             Some(Kind::Message(message)) => message,
             _ => unreachable!("the tables have a submessage at field {number}"),

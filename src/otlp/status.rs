@@ -16,6 +16,7 @@ use super::wire::{self, Fields, Value, WireError, WireType};
 pub struct Status {
     /// A `google.rpc.Code`.
     pub code: i32,
+    /// `error_message`, for people; may be there without any rejection (a warning).
     pub message: String,
     /// `google.rpc.RetryInfo.retry_delay`, where there is one.
     pub retry_delay: Option<Duration>,

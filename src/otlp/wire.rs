@@ -18,6 +18,7 @@ pub struct Fields<'a> {
 pub struct Field<'a> {
     /// From 1 to 2^29 - 1.
     pub number: u32,
+    /// As its wire type says, uninterpreted.
     pub value: Value<'a>,
     /// The whole field as it was written, its tag included: what to copy to keep it byte for byte.
     pub raw: &'a [u8],
@@ -26,10 +27,13 @@ pub struct Field<'a> {
 /// What a field holds, as far as its wire type tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
+    /// Integers, booleans, enums; zigzag is the reader's business.
     Varint(u64),
+    /// Little-endian on the wire; doubles too, by their bits.
     Fixed64(u64),
     /// A string, bytes, a submessage or a packed list.
     Bytes(&'a [u8]),
+    /// Little-endian on the wire; floats too, by their bits.
     Fixed32(u32),
 }
 
@@ -37,21 +41,29 @@ pub enum Value<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum WireType {
+    /// Up to ten bytes, seven bits each.
     Varint = 0,
+    /// Eight bytes.
     Fixed64 = 1,
+    /// A length and so many bytes: strings, messages, packed numbers.
     Bytes = 2,
+    /// Four bytes.
     Fixed32 = 5,
 }
 
 /// Why bytes are no protobuf message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
+    /// A length leads beyond the end.
     #[error("the message ends in the middle of a field")]
     Truncated,
+    /// More than ten bytes, or more than 64 bits.
     #[error("a varint is longer than 64 bits")]
     VarintTooLong,
+    /// 0, or more than 2²⁹ − 1.
     #[error("a field number is not between 1 and 536870911")]
     FieldNumber,
+    /// Groups (3 and 4) among them: OTLP has none.
     #[error("a field has wire type {0}, which is a group or unassigned")]
     WireType(u8),
 }
@@ -59,6 +71,7 @@ pub enum WireError {
 // === impl Fields ===
 
 impl<'a> Fields<'a> {
+    /// Reads nothing yet; mistakes come out of the iterator.
     pub const fn new(message: &'a [u8]) -> Fields<'a> {
         Fields { message, at: 0 }
     }

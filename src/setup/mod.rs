@@ -89,7 +89,9 @@ pub enum Error {
     /// It cannot be parsed, or not be extended without touching something else.
     #[error("{path} is left as it is: {reason}")]
     Refused {
+        /// The file that was left as it is.
         path: PathBuf,
+        /// In words for people.
         reason: String,
         /// What a person may add.
         by_hand: String,

@@ -56,6 +56,7 @@ pub use self::reader::{Reader, Resolver};
 /// What a spool is opened with.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Made if it is absent, with mode 0700; its `lock` is held while the spool is open.
     pub dir: PathBuf,
     /// Unsent bytes over all logs; one lane takes at most half.
     pub max_bytes: u64,
@@ -76,40 +77,57 @@ pub struct Owner(pub String);
 /// Identifies one record in one log; later records are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
+    /// From 1 on; no number is used twice.
     pub segment: u64,
+    /// In bytes from the segment's start.
     pub offset: u64,
 }
 
+/// One accepted batch, read back.
 #[derive(Clone, Debug)]
 pub struct Record {
+    /// Names it in [`Resolver`].
     pub position: Position,
+    /// As many as its append said.
     pub items: u64,
+    /// To the millisecond.
     pub received: SystemTime,
+    /// As they were appended; their checksum held.
     pub bytes: Bytes,
 }
 
 /// What upstream's answer meant for one record. The three add up to the record's items.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
+    /// Items that upstream took.
     pub delivered: u64,
+    /// Items that upstream counted out of what it took.
     pub rejected: u64,
+    /// What upstream refused for good, to be kept apart.
     pub set_aside: Vec<Part>,
 }
 
 /// A part of a record (or all of it) that upstream refuses for good.
 #[derive(Clone, Debug)]
 pub struct Part {
+    /// To be appended again as a record, if somebody asks for it.
     pub bytes: Bytes,
+    /// Of the record's items.
     pub items: u64,
+    /// For people; more than a kilobyte of it is cut.
     pub reason: String,
 }
 
+/// Why a record was not accepted. The sender still has it.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
+    /// At the cap, of the whole spool or of the lane (half of it); room comes by sending.
     #[error("the spool is full")]
     Full,
+    /// Writing or syncing failed; the record may be there after a crash all the same.
     #[error("the spool cannot be written: {0}")]
     Disk(String),
+    /// The agent is stopping.
     #[error("the spool is closed")]
     Closed,
 }
@@ -117,18 +135,26 @@ pub enum AppendError {
 /// One lane's books, in items over the spool's life: accepted = delivered + rejected + set_aside + expired + pending.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Books {
+    /// The sum of all others.
     pub accepted: u64,
+    /// Upstream took them.
     pub delivered: u64,
+    /// Upstream counted them out in a partial success.
     pub rejected: u64,
+    /// Refused for good or damaged; those that were given up stay counted here.
     pub set_aside: u64,
+    /// Deleted unsent: an absent principal's, or the oldest of a ring.
     pub expired: u64,
+    /// Not answered for yet.
     pub pending: u64,
 }
 
+/// What is in a spool at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
     /// Unsent bytes over all logs.
     pub bytes: u64,
+    /// When the oldest unsent record came in, at the earliest; none if nothing is unsent.
     pub oldest: Option<SystemTime>,
     /// By lane name, summed over owners.
     pub books: std::collections::BTreeMap<String, Books>,
@@ -138,14 +164,22 @@ pub struct Stats {
     pub trouble: Option<String>,
 }
 
+/// One entry that rests in `set-aside`.
 #[derive(Clone, Debug)]
 pub struct SetAside {
+    /// Names it among all: owner, lane and file.
     pub id: String,
+    /// Whose log it came from, and goes back into.
     pub owner: Owner,
+    /// The signal's name.
     pub lane: String,
+    /// Of the record's items.
     pub items: u64,
+    /// Of the record, without the note about it.
     pub bytes: u64,
+    /// When it was set aside.
     pub at: SystemTime,
+    /// In words for people.
     pub reason: String,
 }
 

@@ -12,22 +12,32 @@ use crate::{identity::State, spool::Books, workspace::Trust};
 /// The whole answer; `agent` is null when none runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
+    /// Null while none runs: the rest is then what settings, platform and disk tell.
     pub agent: Option<Agent>,
+    /// Where this is.
     pub workspace: Workspace,
+    /// Null until the first credential, and while no agent runs.
     pub principal: Option<Principal>,
+    /// What proves it.
     pub credential: Credential,
+    /// What waits.
     pub spool: Spool,
+    /// What leaves.
     pub export: Export,
 }
 
 /// The running process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Agent {
+    /// As `tagalong --version` says it; another one is replaced by `up`.
     pub version: String,
+    /// In the process id namespace that the agent runs in.
     pub pid: u32,
     /// Seconds since the start.
     pub uptime: u64,
+    /// `workspace.session.id`: new at each start.
     pub session_id: String,
+    /// Where it really listens, which may not be what was set.
     pub endpoints: Endpoints,
     /// Ports that were taken, and by whom.
     pub moved: Vec<String>,
@@ -38,18 +48,26 @@ pub struct Agent {
 /// Where programs send to, as `host:port`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Endpoints {
+    /// Speaks OTLP/HTTP too.
     pub grpc: String,
+    /// Speaks OTLP/gRPC too.
     pub http: String,
 }
 
 /// What was detected, each value with how far it can be believed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Workspace {
+    /// `gitpod`, `codespaces`, `local` and so on: the names that `workspace.platform` takes.
     pub platform: String,
+    /// Never empty.
     pub id: String,
+    /// What people call it.
     pub name: Option<String>,
+    /// New at every start of the same workspace, where the platform has such a thing.
     pub instance_id: Option<String>,
+    /// Where it is opened in a browser.
     pub url: Option<String>,
+    /// Nothing is started here.
     pub prebuild: bool,
     /// The repository that it was made for, as a web address without anything secret in it.
     #[serde(default)]
@@ -60,32 +78,44 @@ pub struct Workspace {
     /// The platform's word for who created it.
     #[serde(default)]
     pub owner: Option<String>,
+    /// By field name: `verified`, `platform` or `asserted`; a field that is absent has none.
     pub trust: BTreeMap<String, Trust>,
 }
 
 /// Who telemetry leaves for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Principal {
+    /// `iss`; where no token says who this is, `platform:NAME` or `os:HOST`.
     pub issuer: String,
+    /// The stable person id within the issuer.
     pub subject: String,
+    /// `user.*`, as they are stamped.
     pub attributes: BTreeMap<String, String>,
+    /// `verified` only where a token says so.
     pub trust: Trust,
 }
 
 /// The credential of the moment, without the token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Credential {
+    /// The value of `identity.credential` that holds, `auto` resolved.
     pub source: String,
+    /// `fresh`, `refreshing` and `degraded` send; `stopped` while no agent runs.
     pub state: State,
     /// Seconds until neither clock calls it usable; null if it never ends or there is none.
     pub expires_in: Option<f64>,
+    /// 1 for the first of this agent's, 0 before it.
     pub generation: u64,
+    /// Successful mints after the first.
     pub rotations: u64,
+    /// Mints that failed, since the agent's start.
     pub failures: u64,
+    /// Why the last mint failed or upstream refused, in words for people.
     pub trouble: Option<String>,
     /// Who the token says that it is from (`iss`), and for (`aud`), where it is a JWT; read, not verified.
     #[serde(default)]
     pub issuer: Option<String>,
+    /// Empty where the token is opaque.
     #[serde(default)]
     pub audiences: Vec<String>,
     /// The audience that tokens are asked for.
@@ -115,9 +145,11 @@ pub struct Step {
 /// What rests on the disk.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Spool {
+    /// `spool.dir`.
     pub dir: String,
     /// Unsent bytes.
     pub bytes: u64,
+    /// `spool.max_bytes`.
     pub max_bytes: u64,
     /// Seconds since the oldest unsent record came in.
     pub oldest_age: Option<u64>,
@@ -125,22 +157,28 @@ pub struct Spool {
     pub set_aside: u64,
     /// Items by signal.
     pub books: BTreeMap<String, Books>,
+    /// Why the disk refuses right now, or why it cannot be read.
     pub trouble: Option<String>,
 }
 
 /// What left, in items.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Export {
+    /// Null: telemetry is kept as a ring and sent nowhere.
     pub endpoint: Option<String>,
     /// `sending`, `paused`, `waiting` (for a credential) or `off` (no endpoint).
     pub state: String,
+    /// Why sending is paused.
     pub trouble: Option<String>,
+    /// The sum of the books.
     pub accepted: u64,
+    /// Items that upstream took.
     pub delivered: u64,
     /// Items that upstream rejected or that were set aside.
     pub refused: u64,
     /// 401 answers to the credential of the moment, and to an older one.
     pub unauthenticated_current: u64,
+    /// Refusals of a credential that had been renewed in the meantime: no trouble at all.
     pub unauthenticated_stale: u64,
     /// Signals that upstream does not take.
     pub not_taken: Vec<String>,

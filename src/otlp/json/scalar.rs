@@ -27,7 +27,7 @@ pub enum ScalarError {
 ///
 /// # Errors
 /// [`ScalarError::Integer`] if it has a fraction, [`ScalarError::Range`] if it is not between `min` and `max`.
-pub fn integer(text: &str, min: i128, max: i128) -> Result<i128, ScalarError> {
+pub(super) fn integer(text: &str, min: i128, max: i128) -> Result<i128, ScalarError> {
     if number_len(text.as_bytes()) != Some(text.len()) {
         return Err(ScalarError::Integer);
     }
@@ -73,7 +73,7 @@ pub fn integer(text: &str, min: i128, max: i128) -> Result<i128, ScalarError> {
 ///
 /// # Errors
 /// [`ScalarError::Number`] if it is none, [`ScalarError::Range`] if no finite double is near it.
-pub fn double(text: &str) -> Result<f64, ScalarError> {
+pub(super) fn double(text: &str) -> Result<f64, ScalarError> {
     if number_len(text.as_bytes()) != Some(text.len()) {
         return Err(ScalarError::Number);
     }
@@ -88,7 +88,7 @@ pub fn double(text: &str) -> Result<f64, ScalarError> {
 ///
 /// # Errors
 /// As [`double`].
-pub fn double_in_string(text: &str) -> Result<f64, ScalarError> {
+pub(super) fn double_in_string(text: &str) -> Result<f64, ScalarError> {
     match text {
         "NaN" => Ok(f64::NAN),
         "Infinity" => Ok(f64::INFINITY),
@@ -102,7 +102,7 @@ pub fn double_in_string(text: &str) -> Result<f64, ScalarError> {
 ///
 /// # Errors
 /// [`ScalarError::Hex`] for an odd number of digits or another character.
-pub fn hex(text: &str) -> Result<Vec<u8>, ScalarError> {
+pub(super) fn hex(text: &str) -> Result<Vec<u8>, ScalarError> {
     let digit = |byte: u8| char::from(byte).to_digit(16).ok_or(ScalarError::Hex);
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     if !rest.is_empty() {
@@ -118,7 +118,7 @@ pub fn hex(text: &str) -> Result<Vec<u8>, ScalarError> {
 ///
 /// # Errors
 /// [`ScalarError::Base64`] if it is neither.
-pub fn base64(text: &str) -> Result<Vec<u8>, ScalarError> {
+pub(super) fn base64(text: &str) -> Result<Vec<u8>, ScalarError> {
     const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);

@@ -7,14 +7,14 @@
 use std::borrow::Cow;
 
 /// A position in a JSON text.
-pub struct Text<'a> {
+pub(super) struct Text<'a> {
     text: &'a str,
     at: usize,
 }
 
 /// What kind of value comes next, told by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(super) enum Next {
     Object,
     Array,
     String,
@@ -41,12 +41,12 @@ pub enum TextError {
 }
 
 impl<'a> Text<'a> {
-    pub const fn new(text: &'a str) -> Text<'a> {
+    pub(super) const fn new(text: &'a str) -> Text<'a> {
         Text { text, at: 0 }
     }
 
     /// The kind of the next value, which is not read yet.
-    pub fn next(&mut self) -> Result<Next, TextError> {
+    pub(super) fn next(&mut self) -> Result<Next, TextError> {
         match self.peek() {
             Some(b'{') => Ok(Next::Object),
             Some(b'[') => Ok(Next::Array),
@@ -60,7 +60,7 @@ impl<'a> Text<'a> {
     }
 
     /// Reads `null`, if that comes next.
-    pub fn null(&mut self) -> Result<bool, TextError> {
+    pub(super) fn null(&mut self) -> Result<bool, TextError> {
         if self.peek() != Some(b'n') {
             return Ok(false);
         }
@@ -68,7 +68,7 @@ impl<'a> Text<'a> {
         Ok(true)
     }
 
-    pub fn bool(&mut self) -> Result<bool, TextError> {
+    pub(super) fn bool(&mut self) -> Result<bool, TextError> {
         if self.peek() == Some(b't') {
             self.word("true", "true")?;
             return Ok(true);
@@ -78,12 +78,12 @@ impl<'a> Text<'a> {
     }
 
     /// Opens an object (`{`) or an array (`[`).
-    pub fn open(&mut self, bracket: u8) -> Result<(), TextError> {
+    pub(super) fn open(&mut self, bracket: u8) -> Result<(), TextError> {
         self.punctuation(bracket)
     }
 
     /// The key of an object's next member, its colon read; `None` at the end. `first` is true right behind the `{`.
-    pub fn key(&mut self, first: bool) -> Result<Option<Cow<'a, str>>, TextError> {
+    pub(super) fn key(&mut self, first: bool) -> Result<Option<Cow<'a, str>>, TextError> {
         if !self.more(first, b'}')? {
             return Ok(None);
         }
@@ -93,12 +93,12 @@ impl<'a> Text<'a> {
     }
 
     /// Whether an array has another element. `first` is true right behind the `[`.
-    pub fn element(&mut self, first: bool) -> Result<bool, TextError> {
+    pub(super) fn element(&mut self, first: bool) -> Result<bool, TextError> {
         self.more(first, b']')
     }
 
     /// A string, borrowed unless it has escapes.
-    pub fn string(&mut self) -> Result<Cow<'a, str>, TextError> {
+    pub(super) fn string(&mut self) -> Result<Cow<'a, str>, TextError> {
         self.punctuation(b'"').map_err(|_| self.expected("a string"))?;
         let start = self.at;
         self.plain_run();
@@ -125,7 +125,7 @@ impl<'a> Text<'a> {
     }
 
     /// A number as it is written, its grammar checked.
-    pub fn number(&mut self) -> Result<&'a str, TextError> {
+    pub(super) fn number(&mut self) -> Result<&'a str, TextError> {
         self.space();
         let start = self.at;
         self.at += number_len(&self.text.as_bytes()[start..]).ok_or_else(|| self.expected("a number"))?;
@@ -133,7 +133,7 @@ impl<'a> Text<'a> {
     }
 
     /// Reads a value that nobody wants, at most `depth` levels deep.
-    pub fn skip(&mut self, depth: u32) -> Result<(), TextError> {
+    pub(super) fn skip(&mut self, depth: u32) -> Result<(), TextError> {
         match self.next()? {
             Next::Object | Next::Array if depth == 0 => Err(TextError::Depth(self.at)),
             Next::Object => {
@@ -162,7 +162,7 @@ impl<'a> Text<'a> {
     }
 
     /// Nothing but white space may follow the outermost value.
-    pub fn end(&mut self) -> Result<(), TextError> {
+    pub(super) fn end(&mut self) -> Result<(), TextError> {
         match self.peek() {
             None => Ok(()),
             Some(_) => Err(self.expected("the end")),
@@ -282,7 +282,7 @@ impl<'a> Text<'a> {
 }
 
 /// How many bytes the JSON number at the start of `text` takes; `None` if there is none.
-pub fn number_len(text: &[u8]) -> Option<usize> {
+pub(super) fn number_len(text: &[u8]) -> Option<usize> {
     let digits = |from: usize| text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let mut at = usize::from(text.first() == Some(&b'-'));
     at += match text.get(at)? {
