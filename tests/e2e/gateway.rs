@@ -15,6 +15,8 @@ use super::{
     workspace::{self, Workspace},
 };
 
+/// Spans in the one request that is too large for a Collector.
+const LARGE: usize = 1000;
 const AUDIENCE: &str = "https://gateway.example.com";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,6 +46,9 @@ async fn every_item_arrives_once_under_the_name_that_the_gateway_verified() {
         .map(|(number, sender)| sender.start(&both(number).0, &both(number).1))
         .collect();
     let mut direct = revoke(&issuer, &collector, agents.each_ref().map(|(workspace, _)| workspace)).await;
+    for (_, endpoints) in &agents {
+        send_large(&endpoints.http).await;
+    }
     for program in running {
         program.finish();
     }
@@ -59,7 +64,9 @@ async fn every_item_arrives_once_under_the_name_that_the_gateway_verified() {
 
     for (number, (workspace, _)) in agents.iter().enumerate() {
         let theirs: Vec<_> = senders.iter().skip(number).step_by(agents.len()).collect();
-        balanced(&workspace.status(), &theirs);
+        // The large request may still be on its way: it is taken apart until its parts are small enough.
+        let status = workspace.wait(|status| status["spool"]["bytes"] == 0);
+        balanced(&status, &theirs);
         // It drains before it stops, or says that it could not.
         workspace.tagalong(&["down", "--timeout", "20s"]);
     }
@@ -72,12 +79,33 @@ async fn every_item_arrives_once_under_the_name_that_the_gateway_verified() {
         arrived_once(sender, arrived);
     }
     assert_eq!(services["direct"].spans.len(), direct);
+    assert_eq!(services["large"].spans.len(), agents.len() * LARGE);
     assert!(
         services.contains_key("tagalong"),
         "the agent's own telemetry is there too"
     );
     named(&services);
     assert!(issuer.minted() >= 3, "{} tokens were minted", issuer.minted());
+}
+
+/// One request of 8 MiB. A Collector takes 4 over gRPC.
+async fn send_large(endpoint: &str) {
+    let spans: Vec<_> = (1..=LARGE)
+        .map(|number| {
+            let text = json!({ "stringValue": "x".repeat(8192) });
+            json!({
+                "traceId": format!("{number:032x}"),
+                "spanId": format!("{number:016x}"),
+                "attributes": [{ "key": "text", "value": text }],
+            })
+        })
+        .collect();
+    let service = json!({ "key": "service.name", "value": { "stringValue": "large" } });
+    let request = json!({ "resourceSpans": [{
+        "resource": { "attributes": [service] },
+        "scopeSpans": [{ "spans": spans }],
+    }]});
+    assert_eq!(post(endpoint, &request, None).await, 200);
 }
 
 /// Makes every token that there is worthless until each agent had one refused, and so sent something again.
@@ -137,7 +165,10 @@ fn named(services: &BTreeMap<String, Arrived>) {
 /// Nothing was refused on either side, and what senders were told to be accepted is what they sent.
 fn balanced(status: &Value, senders: &[&Sender]) {
     for (signal, sent) in [
-        ("traces", senders.iter().map(|sender| sender.spans()).sum::<u64>()),
+        (
+            "traces",
+            LARGE as u64 + senders.iter().map(|sender| sender.spans()).sum::<u64>(),
+        ),
         ("logs", senders.iter().map(|sender| sender.logs()).sum()),
     ] {
         let books = &status["spool"]["books"][signal];
@@ -165,9 +196,13 @@ async fn forge(collector: &Collector, bearer: Option<&str>) -> u16 {
         ]},
         "scopeSpans": [{ "spans": [{ "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174" }] }],
     }]});
+    post(&collector.endpoints.http, &request, bearer).await
+}
+
+async fn post(endpoint: &str, request: &Value, bearer: Option<&str>) -> u16 {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let mut post = client
-        .post(format!("http://{}/v1/traces", collector.endpoints.http))
+        .post(format!("http://{endpoint}/v1/traces"))
         .header("content-type", "application/json")
         .body(request.to_string());
     if let Some(bearer) = bearer {
