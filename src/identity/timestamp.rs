@@ -94,6 +94,13 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[0-9TtZz:.+ -]{0,40}|.{0,40}") {
+            let _ = rfc3339(&text);
+        }
+    }
+
     #[test]
     fn what_is_no_time_is_none() {
         for text in [

@@ -12,8 +12,10 @@ use tagalong::{
 };
 
 use crate::support::{
-    agent::Home,
+    agent::{Home, client, post},
     log::Log,
+    telemetry,
+    upstream::{Say, Upstream},
     vendor::{CANARY, Mood, Reply, Service, azure_devops, azure_metadata, claims, github_actions, google, ona, token},
 };
 
@@ -455,4 +457,30 @@ fn up_says_ahead_of_time_that_a_gitlab_jobs_token_cannot_be_renewed() {
     );
     let doctor = String::from_utf8(home.run(&["doctor"]).stdout).expect("text");
     assert!(doctor.contains("it cannot be renewed"), "{doctor}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_github_job_sends_under_its_own_token_and_the_name_of_who_started_it_with_nothing_set() {
+    let service = github_actions::start().await;
+    let upstream = Upstream::start(|_| Say::Ok).await;
+    let mut home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", upstream.url());
+    for (name, value) in github_actions::env(&service).0 {
+        home = home.set(&name, value);
+    }
+    home.up();
+    let url = home.http("v1/traces");
+    assert!(post(&client(), &url, telemetry::traces(&[], telemetry::spans(1))).await);
+    upstream.wait(|seen| seen.iter().any(|one| one.is_of("traces"))).await;
+    let seen = upstream.seen();
+    let sent = seen.iter().find(|one| one.is_of("traces")).expect("traces");
+    let bearer = claims(sent.bearer().expect("a bearer"));
+    assert_eq!(bearer["aud"], upstream.url(), "the audience is the upstream's origin");
+    let (_, attributes) = telemetry::read_traces(&sent.body);
+    for (key, value) in [("user.id", "99"), ("user.name", "jdoe")] {
+        assert!(
+            attributes.contains(&(key.to_owned(), value.to_owned())),
+            "{attributes:?}"
+        );
+    }
+    assert_eq!(home.status()["credential"]["source"], "github");
 }

@@ -160,6 +160,10 @@ fn is_for_another(credential: &Credential) -> bool {
 /// What to do about a source that gives nothing.
 fn remedy(source: &config::Credential, credential: &Credential) -> String {
     let audience = credential.wanted_audience.as_deref().unwrap_or("AUDIENCE");
+    let is_far = credential
+        .trouble
+        .as_ref()
+        .is_some_and(|trouble| trouble.contains("cannot be reached"));
     match source {
         // The agent may run with another source than these settings name.
         source if source.as_str() != credential.source => {
@@ -184,6 +188,9 @@ fn remedy(source: &config::Credential, credential: &Credential) -> String {
             "try `ona idp token --audience {audience}` in a terminal of the environment; the organisation has to have \
              OIDC tokens allowed"
         ),
+        config::Credential::Github | config::Credential::AzureDevops(_) | config::Credential::Http(_) if is_far => {
+            "check the network, and the proxy in HTTPS_PROXY if one is needed; it is tried again by itself".to_owned()
+        }
         config::Credential::Github => {
             "give the job `permissions: id-token: write`, and start the agent in a step of it".to_owned()
         }

@@ -119,3 +119,64 @@ fn text(value: Option<Value>) -> Option<Zeroizing<String>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_end_beside_a_token_is_read_in_every_form_in_use() {
+        for (end, seconds) in [
+            (json!(1_800_000_000), Some(1_800_000_000)),
+            (json!("1800000000"), Some(1_800_000_000)),
+            (json!("2027-01-15T08:00:00Z"), Some(1_800_000_000)),
+            (json!("soon"), None),
+            (json!({}), None),
+        ] {
+            let answered = json!({ "token": "t", "expires_at": end }).to_string();
+            let minted = read(answered.as_bytes(), "the answer").expect("a token");
+            let since = minted.expires_at.map(|end| end.duration_since(SystemTime::UNIX_EPOCH));
+            assert_eq!(
+                since.map(|since| since.expect("after 1970").as_secs()),
+                seconds,
+                "{end}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pointer_that_leads_nowhere_or_to_no_text_is_a_wrong_setting() {
+        let answered = br#"{"a": {"b": ["t", 1, "", null]}, "": "root"}"#;
+        assert!(read_at(answered, "/a/b/0", "the answer").is_ok());
+        assert!(read_at(answered, "/", "the answer").is_ok());
+        for pointer in ["/a/b/1", "/a/b/2", "/a/b/3", "/a/b/9", "/a", "/x/y", "/a/b/0/c"] {
+            assert!(
+                matches!(read_at(answered, pointer, "the answer"), Err(MintError::Config(_))),
+                "{pointer}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_answered_makes_the_reader_panic_or_is_repeated(
+            content in prop_oneof![
+                any::<Vec<u8>>(),
+                r#"\{("(token|access_token|kind|status|expires_in|expires_at)":("[ -~]{0,20}"|-?[0-9e.]{1,9}|\{\}),?){0,4}\}"#
+                    .prop_map(String::into_bytes),
+            ],
+            pointer in "(/[a-z0-9~]{0,3}){0,3}",
+        ) {
+            for outcome in [read(&content, "it"), read_at(&content, &pointer, "it")] {
+                if let Err(error) = outcome {
+                    let known = ["it ", "identity.json_pointer"];
+                    prop_assert!(known.iter().any(|start| error.to_string().contains(start)));
+                    prop_assert!(error.to_string().len() < 120 + pointer.len());
+                }
+            }
+        }
+    }
+}
