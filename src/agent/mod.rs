@@ -107,11 +107,9 @@ pub fn log_path(dirs: &Dirs) -> PathBuf {
 /// What keeps it from starting. Once it runs, nothing but a signal or a question ends it.
 pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
     init_log(&plan.config.log);
-    // Two workers: one for what comes in, one for what goes out; more would only cost memory.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
+    // One thread forwards more than a workspace ever sends, and hands nothing over to another on the way. The disk has
+    // a thread of its own (`spool`), and so has whatever takes long (compression, files, names).
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async { Agent::build(plan)?.run(ready).await });
     // A mute keyring or a hanging name lookup must not keep the process from ending.
     runtime.shutdown_timeout(Duration::from_millis(200));

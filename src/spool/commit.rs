@@ -45,7 +45,52 @@ pub(super) struct Append {
     pub head: Head,
     pub encoded: [u8; segment::HEAD],
     pub bytes: Bytes,
-    pub done: oneshot::Sender<Result<(), AppendError>>,
+    pub done: oneshot::Sender<Verdict>,
+}
+
+/// What became of the records of one sync. Whoever gets it tells the others that waited for that sync.
+///
+/// To wake a task costs this thread a system call each time, and a task of the same runtime next to nothing.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    result: Result<(), AppendError>,
+    others: Vec<oneshot::Sender<Verdict>>,
+}
+
+impl Verdict {
+    fn tell(result: Result<(), AppendError>, mut waiting: Vec<oneshot::Sender<Verdict>>) {
+        let mut verdict = Verdict {
+            result,
+            others: Vec::new(),
+        };
+        while let Some(first) = waiting.pop() {
+            verdict.others = waiting;
+            match first.send(verdict) {
+                Ok(()) => return,
+                // Whoever does not wait any more hands the others back.
+                Err(mut back) => {
+                    waiting = std::mem::take(&mut back.others);
+                    verdict = back;
+                }
+            }
+        }
+    }
+
+    /// What became of one's own record.
+    pub(super) fn result(&self) -> Result<(), AppendError> {
+        self.result.clone()
+    }
+}
+
+impl Drop for Verdict {
+    fn drop(&mut self) {
+        for other in self.others.drain(..) {
+            let _ = other.send(Verdict {
+                result: self.result.clone(),
+                others: Vec::new(),
+            });
+        }
+    }
 }
 
 /// Runs until the spool is closed.
@@ -79,7 +124,7 @@ fn close(core: &Core, jobs: &mpsc::Receiver<Job>) {
     for job in jobs.try_iter() {
         if let Job::Append(append) = job {
             core.release(&append.log.lane, append.head.size());
-            let _ = append.done.send(Err(AppendError::Closed));
+            Verdict::tell(Err(AppendError::Closed), vec![append.done]);
         }
     }
     for log in core.all() {
@@ -135,16 +180,16 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
         if !batch.is_empty() {
             core.note_trouble(result.as_ref().err());
         }
-        for append in batch {
-            if result.is_err() {
-                core.release(&log.lane, append.head.size());
-            }
-            let answer = match &result {
-                Ok(()) => Ok(()),
-                Err(error) => Err(AppendError::Disk(error.to_string())),
-            };
-            let _ = append.done.send(answer);
+        if result.is_err() {
+            batch
+                .iter()
+                .for_each(|append| core.release(&log.lane, append.head.size()));
         }
+        let verdict = match &result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(AppendError::Disk(error.to_string())),
+        };
+        Verdict::tell(verdict, batch.into_iter().map(|append| append.done).collect());
         if result.is_ok() && (left.peek().is_some() || size >= core.segment_bytes) {
             sealed_one = true;
             if let Err(error) = seal(log) {

@@ -119,7 +119,7 @@ pub struct Part {
 }
 
 /// Why a record was not accepted. The sender still has it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum AppendError {
     /// At the cap, of the whole spool or of the lane (half of it); room comes by sending.
     #[error("the spool is full")]
@@ -288,7 +288,9 @@ impl Spool {
             core.release(lane, head.size());
             return Err(AppendError::Closed);
         }
-        answer.await.unwrap_or(Err(AppendError::Closed))
+        answer
+            .await
+            .map_or(Err(AppendError::Closed), |verdict| verdict.result())
     }
 
     /// Gives to `owner` what is pending: this start's, and earlier starts' of the same place. One rename a log.
