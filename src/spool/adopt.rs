@@ -7,7 +7,7 @@
 use super::{
     Owner, aside, commit,
     core::{Core, PENDING, PLACE},
-    log::{CURSOR, Log, lock, segment_path},
+    log::{CURSOR, Log, SPARE, lock, segment_path},
 };
 use std::{io, sync::Arc};
 
@@ -86,6 +86,7 @@ fn move_whole(core: &Core, from: &Log, to: &Log) -> io::Result<()> {
         to.cursor = from.cursor;
         to.cursor_file = from.cursor_file.take();
         to.unwritten = from.unwritten;
+        to.spare = std::mem::take(&mut from.spare);
     }
     core.disk.sync_dir(&owner_dir)?;
     if let Some(parent) = source.parent() {
@@ -122,6 +123,9 @@ fn move_segments(core: &Core, from: &Log, to: &Log) -> io::Result<()> {
     move_books(core, from, to)?;
     core.disk.unlink(&source.join(CURSOR))?;
     from.state().cursor_file = None;
+    if std::mem::take(&mut from.state().spare) {
+        core.disk.unlink(&source.join(SPARE))?;
+    }
     let _ = core.disk.remove_dir(&source.join(aside::DIR));
     core.disk.remove_dir(&source)
 }

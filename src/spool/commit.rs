@@ -6,13 +6,15 @@
 use super::{
     AppendError, Owner,
     core::Core,
+    disk::File,
     keep,
-    log::{Log, Open, Segment, lock, segment_path},
-    segment::{self, Head, Tally},
+    log::{Log, Open, SPARE, Segment, lock, segment_path},
+    segment::{self, FOOTER, Head, Id, Tally},
 };
 use bytes::Bytes;
 use std::{
     io::{self, IoSlice},
+    path::Path,
     sync::{Arc, mpsc},
     time::SystemTime,
 };
@@ -43,7 +45,6 @@ pub(super) enum Job {
 pub(super) struct Append {
     pub log: Arc<Log>,
     pub head: Head,
-    pub encoded: [u8; segment::HEAD],
     pub bytes: Bytes,
     pub done: oneshot::Sender<Verdict>,
 }
@@ -231,15 +232,16 @@ fn write(core: &Core, log: &Log, batch: &[Append]) -> io::Result<()> {
         *slot = Some(create(core, log)?);
     }
     let open = slot.as_mut().expect("it was made just now");
-    let header = segment::header(core.now());
+    let header = segment::header(open.id);
+    let heads: Vec<[u8; segment::HEAD]> = batch.iter().map(|append| append.head.encode(open.id)).collect();
     let first = open.tally.records == 0;
     let mut slices = Vec::with_capacity(1 + 2 * batch.len());
     if first {
         slices.push(IoSlice::new(&header));
     }
     let mut tally = open.tally;
-    for append in batch {
-        slices.push(IoSlice::new(&append.encoded));
+    for (append, head) in batch.iter().zip(&heads) {
+        slices.push(IoSlice::new(head));
         slices.push(IoSlice::new(&append.bytes));
         tally.add(&append.head);
     }
@@ -291,12 +293,27 @@ fn create(core: &Core, log: &Log) -> io::Result<Open> {
         state.next += 1;
         state.next - 1
     };
-    let file = core.disk.create(&segment_path(&dir, number))?;
     Ok(Open {
         number,
-        file,
+        id: Id::draw()?,
+        file: make_file(core, log, &segment_path(&dir, number))?,
         tally: Tally::default(),
     })
+}
+
+/// A file for a segment: the spare one if there is one.
+fn make_file(core: &Core, log: &Log, path: &Path) -> io::Result<File> {
+    let spare = {
+        let mut state = log.state();
+        std::mem::take(&mut state.spare).then(|| state.dir.join(SPARE))
+    };
+    if let Some(spare) = spare {
+        match core.disk.rename(&spare, path).and_then(|()| core.disk.open(path)) {
+            Ok(file) => return Ok(file),
+            Err(error) => tracing::warn!(%error, log.lane, "a spare file cannot be used"),
+        }
+    }
+    core.disk.create(path)
 }
 
 /// Leaves the open segment as it is: what was synced before stays readable, and nothing is written to it any more.
@@ -334,8 +351,11 @@ fn write_footer(open: &Open) -> io::Result<()> {
     if open.tally.records == 0 {
         return Ok(());
     }
+    let end = open.tally.end();
     open.file
-        .write_at(open.tally.end(), &mut [IoSlice::new(&open.tally.encode())])?;
+        .write_at(end, &mut [IoSlice::new(&open.tally.encode(open.id))])?;
+    // A file that served before may be longer.
+    open.file.set_len(end + FOOTER as u64)?;
     open.file.sync()
 }
 
@@ -351,9 +371,13 @@ fn seal_left(core: &Core, left: Vec<(Arc<Log>, u64)>) {
         };
         let Some((segment, path)) = found else { continue };
         let sealed = core.disk.open(&path).and_then(|file| {
+            let Some(id) = Id::read(&file, file.len()?)? else {
+                return Ok(());
+            };
             file.set_len(segment.tally.end())?;
             write_footer(&Open {
                 number,
+                id,
                 file,
                 tally: segment.tally,
             })

@@ -2,17 +2,34 @@
 //!
 //! Nothing else is ever deleted. Before a segment goes, the cursor that passed it is synced: a power cut must not
 //! bring back a cursor from before a segment that is gone, or its items would be missing from the books.
+//!
+//! A busy log's oldest is not deleted but spared, to serve as its next segment: deleting and making files of that size
+//! over and over takes longer than all else that the disk does. There is one spare file at most for each log.
 
 use super::{
     Owner,
     aside::millis,
     core::Core,
-    log::{Log, lock, segment_path},
+    log::{Log, SPARE, lock, segment_path},
+    segment::SPENT,
 };
-use std::{io, sync::Arc, time::SystemTime};
+use std::{
+    io::{self, IoSlice},
+    path::Path,
+    sync::Arc,
+    time::SystemTime,
+};
 
-/// Deletes the oldest of what was sent, and of rings, until no more than `keep` bytes of it are left.
-/// Whether anything went.
+/// What is done with a segment of which nothing is wanted any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Delete,
+    /// It becomes the spare file, if there is none.
+    Spare,
+}
+
+/// Deletes the oldest of what was sent, and of rings, until no more than `keep` bytes of it are left; with none to
+/// keep, the spare files too. Whether anything went.
 pub(super) fn trim(core: &Core, keep: u64) -> bool {
     let rings = lock(&core.caps).rings.clone();
     let mut held = 0;
@@ -38,12 +55,37 @@ pub(super) fn trim(core: &Core, keep: u64) -> bool {
         held -= size;
         doomed.push((log, number));
     }
+    let end = if keep < core.segment_bytes {
+        End::Delete
+    } else {
+        End::Spare
+    };
     let any = !doomed.is_empty();
-    if let Err(error) = delete(core, doomed) {
-        tracing::warn!(%error, "history that may go stays for now");
-        return false;
+    let deleted = delete(core, doomed, end);
+    let spares = if keep == 0 { delete_spares(core) } else { Ok(false) };
+    match deleted.and(spares) {
+        Ok(spares) => any || spares,
+        Err(error) => {
+            tracing::warn!(%error, "history that may go stays for now");
+            false
+        }
     }
-    any
+}
+
+/// Whether there were any.
+fn delete_spares(core: &Core) -> io::Result<bool> {
+    let mut any = false;
+    for log in core.all() {
+        let spare = {
+            let mut state = log.state();
+            std::mem::take(&mut state.spare).then(|| state.dir.join(SPARE))
+        };
+        if let Some(spare) = spare {
+            core.disk.unlink(&spare)?;
+            any = true;
+        }
+    }
+    Ok(any)
 }
 
 /// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago.
@@ -61,11 +103,11 @@ pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> i
             .take_while(|(_, segment)| !segment.open && segment.tally.last < before);
         doomed.extend(old.map(|(number, _)| (log.clone(), *number)));
     }
-    delete(core, doomed)
+    delete(core, doomed, End::Delete)
 }
 
 /// Deletes segments, for each log from the oldest on. Returns how many items expired with them.
-fn delete(core: &Core, doomed: Vec<(Arc<Log>, u64)>) -> io::Result<u64> {
+fn delete(core: &Core, doomed: Vec<(Arc<Log>, u64)>, end: End) -> io::Result<u64> {
     let mut logs: Vec<(Arc<Log>, Vec<u64>)> = Vec::new();
     for (log, number) in doomed {
         match logs.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &log)) {
@@ -77,14 +119,14 @@ fn delete(core: &Core, doomed: Vec<(Arc<Log>, u64)>) -> io::Result<u64> {
     let mut result = Ok(());
     for (log, mut numbers) in logs {
         numbers.sort_unstable();
-        let (count, done) = delete_from(core, &log, &numbers);
+        let (count, done) = delete_from(core, &log, &numbers, end);
         expired += count;
         result = result.and(done);
     }
     result.map(|()| expired)
 }
 
-fn delete_from(core: &Core, log: &Log, numbers: &[u64]) -> (u64, io::Result<()>) {
+fn delete_from(core: &Core, log: &Log, numbers: &[u64], end: End) -> (u64, io::Result<()>) {
     let (expired, synced, dir) = {
         let mut state = log.state();
         let mut expired = 0;
@@ -112,10 +154,35 @@ fn delete_from(core: &Core, log: &Log, numbers: &[u64]) -> (u64, io::Result<()>)
         return (expired, Err(error));
     }
     for &number in numbers {
-        match core.disk.unlink(&segment_path(&dir, number)) {
+        let path = segment_path(&dir, number);
+        let ended = match end {
+            End::Spare if may_spare(core, log, number) => spare(core, log, &path, &dir),
+            End::Spare | End::Delete => core.disk.unlink(&path),
+        };
+        match ended {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return (expired, Err(error)),
             _ => drop(log.state().segments.remove(&number)),
         }
     }
     (expired, core.disk.sync_dir(&dir))
+}
+
+/// One at a time, and none that is so small that it would soon have to grow.
+fn may_spare(core: &Core, log: &Log, number: u64) -> bool {
+    let state = log.state();
+    let large = state
+        .segments
+        .get(&number)
+        .is_some_and(|segment| segment.size() >= core.segment_bytes);
+    large && !state.spare
+}
+
+fn spare(core: &Core, log: &Log, path: &Path, dir: &Path) -> io::Result<()> {
+    let file = core.disk.open(path)?;
+    file.write_at(0, &mut [IoSlice::new(&SPENT)])?;
+    // Or a power cut might leave what was in it under its new name.
+    file.sync()?;
+    core.disk.rename(path, &dir.join(SPARE))?;
+    log.state().spare = true;
+    Ok(())
 }

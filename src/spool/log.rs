@@ -8,7 +8,7 @@ use super::{
     Outcome, Owner, Position,
     cursor::{Cursor, Settled},
     disk::{Disk, File},
-    segment::{FOOTER, HEADER, Head, Tally},
+    segment::{FOOTER, HEADER, Head, Id, Tally},
 };
 use bytes::Bytes;
 use std::{
@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 
 /// The name of a log's cursor file.
 pub(super) const CURSOR: &str = "cursor";
+/// The name of the file that serves as a segment next.
+pub(super) const SPARE: &str = "spare";
 /// How much of a log's newest is kept in memory for its reader.
 const RECENT_BYTES: u64 = 1 << 20;
 
@@ -38,6 +40,7 @@ pub(super) struct Log {
 #[derive(Debug)]
 pub(super) struct Open {
     pub number: u64,
+    pub id: Id,
     pub file: File,
     /// What is synced.
     pub tally: Tally,
@@ -68,6 +71,8 @@ pub(super) struct State {
     pub segments: BTreeMap<u64, Segment>,
     /// The number of the next segment; no number is used twice.
     pub next: u64,
+    /// Whether a file waits to serve as the next segment.
+    pub spare: bool,
     pub cursor: Cursor,
     /// The cursor's file; none until the log is on disk.
     pub cursor_file: Option<File>,
@@ -217,6 +222,7 @@ impl State {
             dir,
             segments: BTreeMap::new(),
             next: 1,
+            spare: false,
             cursor: Cursor::default(),
             cursor_file: None,
             unwritten: false,

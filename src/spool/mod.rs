@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/lock                               held while a process has the spool open
 //! DIR/OWNER/LANE/00000001.log            segments (`segment`: the layout of their bytes)
+//! DIR/OWNER/LANE/spare                   a file that was a segment, and serves as the next one
 //! DIR/OWNER/LANE/cursor                  how far it is answered for, and the books (`cursor`)
 //! DIR/OWNER/LANE/set-aside/…             what is not sent again by itself (`aside`)
 //! DIR/pending-SESSION/place              who may adopt what that start left pending
@@ -277,13 +278,7 @@ impl Spool {
             return Err(AppendError::Full);
         }
         let (done, answer) = oneshot::channel();
-        let append = commit::Append {
-            log,
-            head,
-            encoded: head.encode(),
-            bytes,
-            done,
-        };
+        let append = commit::Append { log, head, bytes, done };
         if self.handle.jobs.send(Job::Append(append)).is_err() {
             core.release(lane, head.size());
             return Err(AppendError::Closed);

@@ -9,7 +9,7 @@ use super::{
     cursor::Settled,
     disk::File,
     log::{Find, Log, segment_path, settle},
-    segment::{self, CHUNK, HEAD, Head},
+    segment::{self, CHUNK, HEAD, Head, Id},
 };
 use bytes::Bytes;
 use std::{io, sync::Arc};
@@ -23,11 +23,19 @@ pub struct Reader {
     offset: u64,
     /// Items of this segment before that place.
     before: u64,
-    file: Option<(u64, File)>,
+    file: Option<Opened>,
     /// Bytes from that place on.
     chunk: Bytes,
     /// How often reading that place failed, one time after the other.
     failures: u32,
+}
+
+/// The segment that is being read.
+#[derive(Clone, Debug)]
+struct Opened {
+    number: u64,
+    id: Id,
+    file: File,
 }
 
 /// Books answers for one log, also while its reader waits. A cheap handle.
@@ -136,36 +144,42 @@ impl Reader {
 
     /// Reads what is next in the segment, which is synced up to `end`.
     fn read(&mut self, end: u64) -> io::Result<Step> {
-        let Some(file) = self.open()? else {
+        let Some(opened) = self.open()? else {
             return Ok(Step::Again);
         };
         if self.failures >= FAILURES {
-            return self.pass_unreadable(&file, end);
+            return self.pass_unreadable(&opened, end);
         }
         if self.chunk.len() < HEAD {
-            self.fill(&file, end, HEAD)?;
+            self.fill(&opened.file, end, HEAD)?;
         }
-        let head = Head::decode(&self.chunk).filter(|head| self.offset + head.size() <= end);
+        let head = Head::decode(&self.chunk, opened.id).filter(|head| self.offset + head.size() <= end);
         let Some(head) = head else {
-            return self.pass_gap(&file, end);
+            return self.pass_gap(&opened, end);
         };
         let size = head.size() as usize;
         if self.chunk.len() < size {
-            self.fill(&file, end, size)?;
+            self.fill(&opened.file, end, size)?;
         }
         self.take(&head, size)
     }
 
-    /// The segment's file; `None` if it was deleted just now, as a ring's oldest.
-    fn open(&mut self) -> io::Result<Option<File>> {
-        if let Some((number, file)) = &self.file
-            && *number == self.number
+    /// The segment; `None` if it was deleted just now, as a ring's oldest.
+    fn open(&mut self) -> io::Result<Option<Opened>> {
+        if let Some(opened) = &self.file
+            && opened.number == self.number
         {
-            return Ok(Some(file.clone()));
+            return Ok(Some(opened.clone()));
         }
         let path = segment_path(&self.resolver.log.state().dir, self.number);
         match self.resolver.handle.core.disk.open(&path) {
-            Ok(file) => Ok(Some(self.file.insert((self.number, file)).1.clone())),
+            Ok(file) => {
+                let Some(id) = Id::read(&file, file.len()?)? else {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a segment lost its header"));
+                };
+                let number = self.number;
+                Ok(Some(self.file.insert(Opened { number, id, file }).clone()))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has(self.number) => Ok(None),
             Err(error) => Err(error),
         }
@@ -211,11 +225,12 @@ impl Reader {
     }
 
     /// Passes a record, or if its head is lost all that is left of the segment, because the disk does not give it back.
-    fn pass_unreadable(&mut self, file: &File, end: u64) -> io::Result<Step> {
-        let head = file
+    fn pass_unreadable(&mut self, opened: &Opened, end: u64) -> io::Result<Step> {
+        let head = opened
+            .file
             .read_at(self.offset, HEAD)
             .ok()
-            .and_then(|bytes| Head::decode(&bytes));
+            .and_then(|bytes| Head::decode(&bytes, opened.id));
         let head = head.filter(|head| self.offset + head.size() <= end);
         let position = self.position();
         let (items, next, received) = {
@@ -264,10 +279,11 @@ impl Reader {
 
     /// Sets aside bytes that are no record, up to the next record or the end of the segment. The items are what the
     /// segment's footer counted and nobody else in it has.
-    fn pass_gap(&mut self, file: &File, end: u64) -> io::Result<Step> {
+    fn pass_gap(&mut self, opened: &Opened, end: u64) -> io::Result<Step> {
+        let Opened { id, file, .. } = opened;
         let position = self.position();
-        let next = segment::find(file, self.offset + 1, end)?.unwrap_or(end);
-        let behind = segment::survey(file, next, end)?.items;
+        let next = segment::find(file, *id, self.offset + 1, end)?.unwrap_or(end);
+        let behind = segment::survey(file, *id, next, end)?.items;
         let (total, received) = {
             let state = self.resolver.log.state();
             let cursor = state.cursor.received;

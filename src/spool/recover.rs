@@ -8,8 +8,8 @@ use super::{
     core::{Caps, Logs, is_owner},
     cursor::Cursor,
     disk::Disk,
-    log::{CURSOR, Log, Segment, State, segment_path},
-    segment::{self, HEADER, Tally},
+    log::{CURSOR, Log, SPARE, Segment, State, segment_path},
+    segment::{self, HEADER, Id, SPENT, Tally},
 };
 use std::{io, path::Path, sync::Arc};
 
@@ -68,6 +68,9 @@ fn recover_log(disk: &dyn Disk, owner: &Owner, dir: &Path) -> io::Result<State> 
         Err(error) => return Err(error),
     }
     for (name, is_dir) in disk.list(dir)? {
+        if name == SPARE {
+            state.spare = recover_spare(disk, &dir.join(SPARE))?;
+        }
         if let Some(number) = number_of(&name).filter(|_| !is_dir) {
             let segment = recover_segment(disk, &segment_path(dir, number), number < state.cursor.segment)?;
             state.segments.insert(number, segment);
@@ -81,6 +84,15 @@ fn recover_log(disk: &dyn Disk, owner: &Owner, dir: &Path) -> io::Result<State> 
     Ok(state)
 }
 
+/// Whether there is a spare file. One that was in use when the power went holds nothing that was accepted.
+fn recover_spare(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
+    let is_spent = disk.open(path)?.read_at(0, SPENT.len())? == SPENT;
+    if !is_spent {
+        disk.unlink(path)?;
+    }
+    Ok(is_spent)
+}
+
 fn number_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".log")?;
     (digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
@@ -89,7 +101,14 @@ fn number_of(name: &str) -> Option<u64> {
 fn recover_segment(disk: &dyn Disk, path: &Path, is_history: bool) -> io::Result<Segment> {
     let file = disk.open(path)?;
     let len = file.len()?;
-    if let Some(tally) = segment::footer(&file, len)? {
+    if segment::is_foreign(&file.read_at(0, HEADER as usize)?) {
+        let message = "a newer version of this program wrote into the spool";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    let Some(id) = Id::read(&file, len)? else {
+        return Ok(Segment::default());
+    };
+    if let Some(tally) = segment::footer(&file, len, id)? {
         return Ok(Segment {
             tally,
             open: false,
@@ -108,11 +127,7 @@ fn recover_segment(disk: &dyn Disk, path: &Path, is_history: bool) -> io::Result
             sealed: false,
         });
     }
-    if segment::is_foreign(&file.read_at(0, HEADER as usize)?) {
-        let message = "a newer version of this program wrote into the spool";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
-    let tally = segment::survey(&file, HEADER, len)?;
+    let tally = segment::survey(&file, id, HEADER, len)?;
     Ok(Segment {
         tally,
         open: false,

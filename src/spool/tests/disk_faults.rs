@@ -1,6 +1,6 @@
 //! Promises 1, 2 and 3 on a disk that is full, fails, or loses its power.
 
-use super::{fault::Faults, *};
+use super::{super::segment::HEAD, fault::Faults, *};
 
 #[tokio::test]
 async fn promise_1_accepted_means_on_disk_after_a_power_cut_that_spares_only_what_was_synced() {
@@ -54,7 +54,7 @@ async fn promise_3_a_corrupt_sealed_record_is_set_aside_with_its_count_and_the_r
             .expect("accepted");
     }
     spool.close().await;
-    let at = HEADER as usize + 28 + "first".len() + 28;
+    let at = HEADER as usize + HEAD + "first".len() + HEAD;
     world.disk.tamper(&world.segments()[0], |bytes| bytes[at] ^= 1);
     let spool = world.open("s2");
     let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
@@ -90,7 +90,7 @@ async fn promise_3_a_corrupt_head_loses_no_record_behind_it_and_no_item_in_the_b
         }
         world.disk.kill();
         drop(spool);
-        let at = HEADER as usize + 28 + "first".len();
+        let at = HEADER as usize + HEAD + "first".len();
         world.disk.tamper(&world.segments()[0], |bytes| bytes[at] ^= 1);
         let spool = world.open("s2");
         let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
@@ -106,7 +106,10 @@ async fn promise_3_a_corrupt_head_loses_no_record_behind_it_and_no_item_in_the_b
                 ..Books::default()
             }
         );
-        assert_eq!(spool.set_aside().expect("a list")[0].bytes, 28 + "second".len() as u64);
+        assert_eq!(
+            spool.set_aside().expect("a list")[0].bytes,
+            (HEAD + "second".len()) as u64
+        );
     }
 }
 
@@ -298,7 +301,7 @@ async fn promise_2_a_start_reads_only_the_newest_segment_whatever_the_backlog() 
     let spool = world.open("s3");
     assert!(world.disk.bytes_read() < 4096);
     assert_eq!(books(&spool).pending, 5);
-    assert_eq!(spool.stats().bytes, 4 * (28 + (9 << 20)) + 28 + 6);
+    assert_eq!(spool.stats().bytes, 4 * (HEAD as u64 + (9 << 20)) + HEAD as u64 + 6);
 }
 
 #[tokio::test]
@@ -328,7 +331,7 @@ async fn a_bad_sector_takes_only_its_own_record_and_that_is_counted() {
     spool.close().await;
     drop(spool);
     let spool = world.open("s2");
-    let bad_sector = Some(HEADER + 28 + 5 + 28 + 3);
+    let bad_sector = Some(HEADER + HEAD as u64 + 5 + HEAD as u64 + 3);
     world.disk.set(Faults {
         bad_sector,
         ..Faults::default()

@@ -1,6 +1,9 @@
 //! Promises 3 and 5: caps, history, rings, expiry, and who gets what was pending.
 
-use super::*;
+use super::{
+    super::{disk::Disk, segment::HEAD},
+    *,
+};
 
 const KIB: usize = 1024;
 
@@ -71,6 +74,11 @@ async fn fill(spool: &Spool, n: usize) {
     }
 }
 
+/// Returns when the committer has done what it was asked before.
+fn committed(spool: &Spool) {
+    spool.expire(None, UNIX_EPOCH).expect("a healthy disk");
+}
+
 async fn answer_all(spool: &Spool) {
     let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
     while let Some(record) = reader.try_next().expect("readable") {
@@ -86,14 +94,10 @@ async fn sent_history_is_kept_up_to_its_limit_and_nothing_unsent_is_deleted() {
         ..place("here", "s1")
     });
     fill(&spool, 4).await;
-    spool
-        .expire(None, UNIX_EPOCH)
-        .expect("the committer has done what was asked before");
+    committed(&spool);
     assert_eq!(world.segments().len(), 4);
     answer_all(&spool).await;
-    spool
-        .expire(None, UNIX_EPOCH)
-        .expect("the committer has done what was asked before");
+    committed(&spool);
     let left: Vec<_> = world
         .segments()
         .iter()
@@ -108,6 +112,91 @@ async fn sent_history_is_kept_up_to_its_limit_and_nothing_unsent_is_deleted() {
             ..Books::default()
         }
     );
+}
+
+/// A spool whose second segment was sent and waits to serve again.
+async fn with_a_spare_file(world: &World) -> Spool {
+    let spool = world.open_with(Config {
+        keep_bytes: 20 << 20,
+        ..place("here", "s1")
+    });
+    fill(&spool, 2).await;
+    answer_all(&spool).await;
+    committed(&spool);
+    assert!(world.disk.files().contains(&world.spare()));
+    spool
+}
+
+#[tokio::test]
+async fn a_segment_that_is_not_wanted_any_more_serves_again_and_nothing_of_it_comes_back() {
+    let world = World::new();
+    let spool = with_a_spare_file(&world).await;
+    // Records of the same size: what the file held before lies exactly where more of them would be.
+    put(&spool, &ada(), "new").await;
+    assert!(!world.disk.files().contains(&world.spare()), "it serves");
+    world.disk.kill();
+    drop(spool);
+    let spool = world.open("s2");
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["new"]);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 3,
+            delivered: 2,
+            pending: 1,
+            ..Books::default()
+        }
+    );
+    spool.close().await;
+    let last = world.segments().pop().expect("a segment");
+    let length = world.disk.open(&last).and_then(|file| file.len()).expect("a file");
+    assert!(length < 1000, "it ends where its records end");
+}
+
+#[tokio::test]
+async fn a_crash_before_a_file_that_serves_again_has_its_new_header_brings_nothing_back() {
+    let world = World::new();
+    let spool = with_a_spare_file(&world).await;
+    world.disk.kill();
+    drop(spool);
+    world
+        .disk
+        .rename(&world.spare(), &world.spare().with_file_name("00000003.log"))
+        .expect("a file system");
+    let spool = world.open("s2");
+    let nothing: [&str; 0] = [];
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), nothing);
+    assert_eq!((books(&spool).accepted, books(&spool).pending), (2, 0));
+    put(&spool, &ada(), "new").await;
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["new"]);
+}
+
+#[tokio::test]
+async fn a_spare_file_that_is_not_marked_as_spent_is_deleted() {
+    let world = World::new();
+    let spool = with_a_spare_file(&world).await;
+    world.disk.kill();
+    drop(spool);
+    world.disk.tamper(&world.spare(), |bytes| bytes[0] ^= 1);
+    let spool = world.open("s2");
+    assert!(!world.disk.files().contains(&world.spare()));
+    put(&spool, &ada(), "new").await;
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["new"]);
+}
+
+#[tokio::test]
+async fn with_no_history_to_keep_there_is_no_spare_file_either() {
+    let world = World::new();
+    let spool = with_a_spare_file(&world).await;
+    spool.close().await;
+    drop(spool);
+    let spool = world.open_with(Config {
+        keep_bytes: 0,
+        ..place("here", "s2")
+    });
+    committed(&spool);
+    assert!(!world.disk.files().contains(&world.spare()));
+    assert_eq!(world.segments().len(), 0);
 }
 
 #[tokio::test]
@@ -148,9 +237,7 @@ async fn promise_3_a_ring_is_never_full_and_what_it_lets_go_is_counted_as_expire
     });
     spool.set_ring(TRACES, true);
     fill(&spool, 5).await;
-    spool
-        .expire(None, UNIX_EPOCH)
-        .expect("the committer has done what was asked before");
+    committed(&spool);
     assert_eq!(world.segments().len(), 2);
     assert_eq!(
         books(&spool),
@@ -163,7 +250,7 @@ async fn promise_3_a_ring_is_never_full_and_what_it_lets_go_is_counted_as_expire
     );
     assert_eq!(spool.stats().bytes, 0, "a ring is not unsent");
     spool.set_ring(TRACES, false);
-    assert_eq!(spool.stats().bytes, 2 * (28 + (16 << 20)));
+    assert_eq!(spool.stats().bytes, 2 * (HEAD as u64 + (16 << 20)));
     let full = spool.append(&ada(), TRACES, 1, Bytes::from_static(b"x")).await;
     assert!(matches!(full, Err(AppendError::Full)));
 }

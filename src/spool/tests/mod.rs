@@ -45,6 +45,10 @@ impl World {
         Spool::open_on(self.disk.clone(), config, None, segment::SEGMENT_BYTES).expect("opens")
     }
 
+    fn spare(&self) -> PathBuf {
+        PathBuf::from("/spool/ada/traces/spare")
+    }
+
     fn segments(&self) -> Vec<PathBuf> {
         let files = self.disk.files().into_iter();
         files

@@ -115,7 +115,7 @@ impl Run {
         self.starts += 1;
         let session = format!("s{}", self.starts);
         let config = Config {
-            keep_bytes: 20 << 20,
+            keep_bytes: 5 << 10,
             session,
             ..config(Path::new("/spool"))
         };
