@@ -330,9 +330,10 @@ impl Underway {
         }
     }
 
-    /// Resolves the records of which nothing is open any more.
+    /// Resolves the records of which nothing is open any more: the last first, so that the cursor moves, and is written,
+    /// once for all of them.
     async fn finish(&mut self, unit: &Unit) {
-        for index in unit.records.clone() {
+        for index in unit.records.clone().rev() {
             if self.tallies[index].open == 0 {
                 let outcome = std::mem::take(&mut self.tallies[index].outcome);
                 self.resolve(self.records[index].position, outcome).await;

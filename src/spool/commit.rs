@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 /// What the committer is asked to do.
 #[derive(Debug)]
 pub(super) enum Job {
-    Append(Append),
+    Append(Vec<Append>),
     /// Ends segments that an earlier start left open.
     Seal(Vec<(Arc<Log>, u64)>),
     /// Deletes what may go.
@@ -101,14 +101,14 @@ pub(super) fn run(core: &Core, jobs: &mpsc::Receiver<Job>) {
         let mut others = Vec::new();
         for job in std::iter::once(first).chain(jobs.try_iter()) {
             match job {
-                Job::Append(append) => appends.push(append),
+                Job::Append(more) => appends.extend(more),
                 other => others.push(other),
             }
         }
         commit_all(core, appends);
         for job in others {
             match job {
-                Job::Append(append) => commit_all(core, vec![append]),
+                Job::Append(more) => commit_all(core, more),
                 Job::Seal(left) => seal_left(core, left),
                 Job::Trim => drop(keep::trim(core, core.config.keep_bytes)),
                 Job::MakeRoom => drop(make_room(core)),
@@ -123,9 +123,8 @@ pub(super) fn run(core: &Core, jobs: &mpsc::Receiver<Job>) {
 
 fn close(core: &Core, jobs: &mpsc::Receiver<Job>) {
     for job in jobs.try_iter() {
-        if let Job::Append(append) = job {
-            core.release(&append.log.lane, append.head.size());
-            Verdict::tell(Err(AppendError::Closed), vec![append.done]);
+        if let Job::Append(appends) = job {
+            refuse(core, appends);
         }
     }
     for log in core.all() {
@@ -143,6 +142,14 @@ fn close(core: &Core, jobs: &mpsc::Receiver<Job>) {
         }
     }
     *lock(&core.lock) = None;
+}
+
+/// The spool is closed.
+pub(super) fn refuse(core: &Core, appends: Vec<Append>) {
+    for append in appends {
+        core.release(&append.log.lane, append.head.size());
+        Verdict::tell(Err(AppendError::Closed), vec![append.done]);
+    }
 }
 
 /// Commits appends log by log.

@@ -167,13 +167,13 @@ fn delete_from(core: &Core, log: &Log, numbers: &[u64], end: End) -> (u64, io::R
     (expired, core.disk.sync_dir(&dir))
 }
 
-/// One at a time, and none that is so small that it would soon have to grow.
+/// One at a time, and none that is so small that it would have to grow for most of its new life.
 fn may_spare(core: &Core, log: &Log, number: u64) -> bool {
     let state = log.state();
     let large = state
         .segments
         .get(&number)
-        .is_some_and(|segment| segment.size() >= core.segment_bytes);
+        .is_some_and(|segment| segment.size() >= core.segment_bytes / 2);
     large && !state.spare
 }
 

@@ -194,8 +194,25 @@ pub struct Spool {
 #[derive(Debug)]
 struct Handle {
     core: Arc<Core>,
+    /// What the next hand-over takes to the committer.
+    waiting: Mutex<Vec<commit::Append>>,
     jobs: mpsc::Sender<Job>,
     committer: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+/// Hands what waits over to the committer when it is dropped: also if whoever appended does not wait any more.
+struct HandOver<'a>(&'a Handle);
+
+impl Drop for HandOver<'_> {
+    fn drop(&mut self) {
+        let waiting = std::mem::take(&mut *log::lock(&self.0.waiting));
+        if waiting.is_empty() {
+            return;
+        }
+        if let Err(mpsc::SendError(Job::Append(refused))) = self.0.jobs.send(Job::Append(waiting)) {
+            commit::refuse(&self.0.core, refused);
+        }
+    }
 }
 
 impl Spool {
@@ -237,6 +254,7 @@ impl Spool {
         })?;
         let handle = Handle {
             core,
+            waiting: Mutex::default(),
             jobs,
             committer: Mutex::new(Some(committer)),
         };
@@ -279,10 +297,11 @@ impl Spool {
         }
         let (done, answer) = oneshot::channel();
         let append = commit::Append { log, head, bytes, done };
-        if self.handle.jobs.send(Job::Append(append)).is_err() {
-            core.release(lane, head.size());
-            return Err(AppendError::Closed);
-        }
+        log::lock(&self.handle.waiting).push(append);
+        let hand_over = HandOver(&self.handle);
+        // Whoever has something for the disk by now shares the next sync.
+        tokio::task::yield_now().await;
+        drop(hand_over);
         answer
             .await
             .map_or(Err(AppendError::Closed), |verdict| verdict.result())
