@@ -88,6 +88,7 @@ async fn promise_3_full_is_said_in_both_protocols_and_ends_with_the_outage() {
 
     upstream.recover().await.expect("the port again");
     soon(upstream.wait(|record| record.logs >= accepted)).await;
+    home.until(|status| books(status, Signal::Logs)[5] == 0);
     assert!(post(&client, &url, body()).await, "there is room again");
     soon(upstream.wait(|record| record.logs == accepted + 1000)).await;
 }
