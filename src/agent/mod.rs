@@ -29,6 +29,7 @@ use crate::{
     workspace::{Env, Workspace},
 };
 
+pub mod bridge;
 pub mod claim;
 pub mod control;
 pub mod detach;
@@ -169,7 +170,8 @@ impl Agent {
             ));
         }
         // Only now: another process may hold the ports that were wanted, and be the upstream that is meant.
-        let own = [receiver.grpc_addr(), receiver.http_addr()];
+        let mut own = vec![receiver.grpc_addr(), receiver.http_addr()];
+        own.extend(receiver.siblings_addr());
         if let Some(export) = &config.export
             && config::leads_to(&export.endpoint, &own)
         {
@@ -192,6 +194,7 @@ impl Agent {
             reason: config.identity.reason.clone(),
             grpc: receiver.grpc_addr(),
             http: receiver.http_addr(),
+            siblings: receiver.siblings_addr(),
             moved: receiver.moved().iter().map(ports::moved_text).collect(),
             workspace,
             spool: spool.clone(),

@@ -114,7 +114,7 @@ pub(super) fn identity(env: &Env, config: &Config, workspace: &Workspace) -> Res
             config::Attributes::None => Attributes::None,
         },
         pseudonym_key: match (&settings.pseudonym_key, settings.attributes) {
-            (None, config::Attributes::Pseudonym) => Some(kept_key(&config.dirs.state)?),
+            (None, config::Attributes::Pseudonym) => Some(kept_key(&config.dirs.state, PSEUDONYMS)?),
             (key, _) => key.clone(),
         },
         fallback: fallback(env, workspace),
@@ -154,13 +154,16 @@ fn source(env: &Env, credential: &config::Credential) -> Result<Source, Error> {
     })
 }
 
-/// The key of this machine's pseudonyms, made at the first asking: with a new one a person would get a new pseudonym.
-fn kept_key(state: &Path) -> io::Result<Secret> {
-    let path = state.join("pseudonym-key");
+/// The file that keeps the key of this machine's pseudonyms: with a new one a person would get a new pseudonym.
+const PSEUDONYMS: &str = "pseudonym-key";
+
+/// A random key that is kept in the file `name`, made at the first asking.
+pub(super) fn kept_key(state: &Path, name: &str) -> io::Result<Secret> {
+    let path = state.join(name);
     if !path.exists() {
         super::private_dir(state)?;
         // Whole or not at all: half a key would be a key that can be guessed. The first of two that start at once wins.
-        let whole = state.join(format!("pseudonym-key.{}", std::process::id()));
+        let whole = state.join(format!("{name}.{}", std::process::id()));
         let mut file = fs::OpenOptions::new()
             .write(true)
             .create(true)
@@ -204,8 +207,11 @@ mod tests {
     #[test]
     fn the_next_start_has_the_same_pseudonyms() {
         let state = tempfile::tempdir().expect("a directory");
-        let first = kept_key(state.path()).expect("a key");
+        let first = kept_key(state.path(), PSEUDONYMS).expect("a key");
         assert!(first.expose().len() >= 32);
-        assert_eq!(kept_key(state.path()).expect("a key").expose(), first.expose());
+        assert_eq!(
+            kept_key(state.path(), PSEUDONYMS).expect("a key").expose(),
+            first.expose()
+        );
     }
 }

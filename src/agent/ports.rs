@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, bridge};
 use crate::{
     config::{Config, Listen},
     intake::Intake,
@@ -28,6 +28,8 @@ struct Ports {
     wanted_http: SocketAddr,
     grpc: SocketAddr,
     http: SocketAddr,
+    #[serde(default)]
+    siblings: Option<SocketAddr>,
 }
 
 /// Binds the receiver: to the ports of the last start if the settings still want the same and they are free.
@@ -38,6 +40,7 @@ pub(super) fn bind(config: &Config, intake: Intake, budget: Budget) -> Result<Re
         allowed_origins,
         max_request_bytes,
         other_users,
+        siblings: _,
     } = config.listen.clone();
     let last = read(&config.spool.dir).filter(|last| last.wanted_grpc == grpc && last.wanted_http == http);
     let choose = |wanted: SocketAddr, got: Option<SocketAddr>| got.filter(is_free).unwrap_or(wanted);
@@ -48,6 +51,7 @@ pub(super) fn bind(config: &Config, intake: Intake, budget: Budget) -> Result<Re
             allowed_origins,
             max_request_bytes: usize::try_from(max_request_bytes).unwrap_or(usize::MAX),
             other_users,
+            siblings: bridge::siblings(config, http.port()),
             retry_after: RETRY_AFTER,
         },
         intake,
@@ -59,6 +63,7 @@ pub(super) fn bind(config: &Config, intake: Intake, budget: Budget) -> Result<Re
         wanted_http: http,
         grpc: receiver.grpc_addr(),
         http: receiver.http_addr(),
+        siblings: receiver.siblings_addr(),
     };
     if last != Some(got) {
         // Without the note the next start takes the wanted ports, which is no worse than the first start.
@@ -72,7 +77,9 @@ pub(super) fn bind(config: &Config, intake: Intake, budget: Budget) -> Result<Re
 
 /// The addresses of the last start, for settings that must not point back at the agent.
 pub fn remembered(spool_dir: &Path) -> Vec<SocketAddr> {
-    read(spool_dir).map_or_else(Vec::new, |ports| vec![ports.grpc, ports.http])
+    read(spool_dir).map_or_else(Vec::new, |ports| {
+        [ports.grpc, ports.http].into_iter().chain(ports.siblings).collect()
+    })
 }
 
 /// One line for people about a port that was taken.

@@ -32,6 +32,7 @@ pub(super) struct Facts {
     pub(super) reason: Option<String>,
     pub(super) grpc: SocketAddr,
     pub(super) http: SocketAddr,
+    pub(super) siblings: Option<SocketAddr>,
     pub(super) moved: Vec<String>,
     pub(super) workspace: workspace::Workspace,
     pub(super) spool: Spool,
@@ -52,6 +53,7 @@ impl Facts {
                 endpoints: Endpoints {
                     grpc: self.grpc.to_string(),
                     http: self.http.to_string(),
+                    siblings: self.siblings.map(|address| address.to_string()),
                 },
                 moved: self.moved.clone(),
                 config: self.fingerprint.clone(),

@@ -4,8 +4,17 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::{Context, failure::Failure};
-use crate::agent::control::{Answer, Ask};
+use super::{
+    Context,
+    failure::{Failure, Kind},
+};
+use crate::{
+    agent::{
+        bridge,
+        control::{Answer, Ask},
+    },
+    config::Siblings,
+};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Shell {
@@ -15,11 +24,29 @@ pub(super) enum Shell {
     Dotenv,
 }
 
-pub(super) fn run(context: &Context, shell: Shell) -> Result<(), Failure> {
+/// Who is to read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Reader {
+    /// Programs in this workspace
+    Here,
+    /// Containers next to it, which do not share its loopback
+    Compose,
+}
+
+pub(super) fn run(context: &Context, reader: Reader, shell: Option<Shell>) -> Result<(), Failure> {
+    if reader == Reader::Compose {
+        let variables = for_siblings(context)?;
+        // What a compose file's `env_file` takes.
+        super::print(format_args!("{}", render(&variables, shell.unwrap_or(Shell::Dotenv))));
+        return Ok(());
+    }
     if context.env.get("OTEL_CONFIG_FILE").is_some() {
         eprintln!("tagalong: OTEL_CONFIG_FILE is set: SDKs that honour it ignore these variables");
     }
-    super::print(format_args!("{}", render(&variables(context)?, shell)));
+    super::print(format_args!(
+        "{}",
+        render(&variables(context)?, shell.unwrap_or(Shell::Sh))
+    ));
     Ok(())
 }
 
@@ -30,13 +57,46 @@ fn variables(context: &Context) -> Result<Vec<(&'static str, String)>, Failure> 
         _ => None,
     };
     let http = http.unwrap_or_else(|| context.loaded.config.listen.http.to_string());
-    Ok(vec![
+    Ok(towards(&http))
+}
+
+fn towards(http: &str) -> Vec<(&'static str, String)> {
+    vec![
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{http}")),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf".to_owned()),
         ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
         ("OTEL_METRICS_EXPORTER", "otlp".to_owned()),
         ("OTEL_LOGS_EXPORTER", "otlp".to_owned()),
-    ])
+    ]
+}
+
+/// The address that siblings reach, and the key that is asked for there.
+fn for_siblings(context: &Context) -> Result<Vec<(&'static str, String)>, Failure> {
+    let config = &context.loaded.config;
+    if config.listen.siblings == Siblings::Off {
+        let off = Failure::new(Kind::Failed, "containers next to this workspace may not send here");
+        return Err(off.hint("set listen.siblings = \"auto\", run `tagalong up`, and try again"));
+    }
+    let address = match context.ask(&Ask::Status, Duration::from_secs(2))? {
+        Answer::Status(status) => status.agent.and_then(|agent| agent.endpoints.siblings),
+        _ => None,
+    };
+    let address = address.ok_or_else(|| {
+        Failure::new(Kind::Failed, "the agent has no address that containers could reach")
+            .hint("start the container engine first, then `tagalong down` and `tagalong up`; `tagalong logs` says more")
+            .hint("or set listen.siblings to an IP address of this machine")
+    })?;
+    let file = config.dirs.state.join(bridge::KEY_FILE);
+    let key = std::fs::read_to_string(&file).map_err(|error| {
+        Failure::new(Kind::Failed, format!("{} cannot be read: {error}", file.display()))
+            .hint("`tagalong down` and `tagalong up` make it again")
+    })?;
+    let mut variables = towards(&address);
+    variables.push((
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        format!("{}={}", bridge::HEADER, key.trim()),
+    ));
+    Ok(variables)
 }
 
 fn render(variables: &[(&str, String)], shell: Shell) -> String {

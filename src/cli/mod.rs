@@ -102,9 +102,12 @@ enum Command {
     },
     /// Print the environment that makes any OpenTelemetry SDK report here
     Env {
-        /// Who is to evaluate it
-        #[arg(long, value_enum, default_value_t = env::Shell::Sh)]
-        shell: env::Shell,
+        /// Who is to evaluate it: sh, or dotenv for compose, where nothing is said
+        #[arg(long, value_enum)]
+        shell: Option<env::Shell>,
+        /// Who is to report here
+        #[arg(long = "for", value_enum, default_value_t = env::Reader::Here)]
+        reader: env::Reader,
     },
     /// Write the integration into a platform's own file
     Init {
@@ -217,7 +220,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Doctor { json, send } => doctor::run(Context::load(env, cli.set), json, send),
         Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
         Command::Token { format } => token::run(&Context::load(env, cli.set)?, format),
-        Command::Env { shell } => env::run(&Context::load(env, cli.set)?, shell),
+        Command::Env { shell, reader } => env::run(&Context::load(env, cli.set)?, reader, shell),
         Command::Init {
             platform,
             dry_run,

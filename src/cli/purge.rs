@@ -15,7 +15,10 @@ use super::{
     failure::{Failure, Kind},
 };
 use crate::{
-    agent::control::{self, Answer, Ask},
+    agent::{
+        bridge,
+        control::{self, Answer, Ask},
+    },
     config::{Config, Locations},
     workspace::Env,
 };
@@ -29,15 +32,16 @@ const IN_SPOOL: [&str; 4] = ["lock", "place", "place.new", "ports.json"];
 /// What makes a directory in a spool an owner's: it holds one of these.
 const LANES: [&str; 4] = ["traces", "metrics", "logs", "place"];
 /// Directly in the state directory, by what a person would call it.
-const IN_STATE: [(&str, &str); 5] = [
+const IN_STATE: [(&str, &str); 6] = [
     ("workspace-id", "the workspace's id"),
     ("pseudonym-key", "the key of pseudonyms"),
+    (bridge::KEY_FILE, "the key for containers next to the workspace"),
     (consent::FILE, "the note of what you were told"),
     ("agent.log", "the agent's log"),
     ("agent.log.1", "the log before it"),
 ];
 /// How drafts begin that a killed process has left.
-const DRAFTS: [&str; 2] = [".workspace-id.", "pseudonym-key."];
+const DRAFTS: [&str; 3] = [".workspace-id.", "pseudonym-key.", "siblings-key."];
 
 /// One thing that rests here.
 struct Thing {

@@ -191,6 +191,6 @@ fn summary(status: &Status) -> String {
         Some(endpoint) => format!("sends to {endpoint}"),
         None => "no export.endpoint is set: telemetry is kept here as a ring and sent nowhere".to_owned(),
     };
-    let Endpoints { grpc, http } = &agent.endpoints;
+    let Endpoints { grpc, http, .. } = &agent.endpoints;
     format!("pid {}, OTLP/gRPC {grpc}, OTLP/HTTP {http}\n  {upstream}", agent.pid)
 }

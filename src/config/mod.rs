@@ -29,7 +29,12 @@ use crate::{
     workspace::{self, Env, Platform},
 };
 use settings::{KEYS, Settings};
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 use url::Url;
 
 /// The log filter without `TAGALONG_LOG`.
@@ -70,6 +75,19 @@ pub struct Listen {
     pub max_request_bytes: u64,
     /// Whether other OS users may send.
     pub other_users: bool,
+    /// Where containers next to the workspace may send to.
+    pub siblings: Siblings,
+}
+
+/// `listen.siblings`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Siblings {
+    /// Nowhere.
+    Off,
+    /// Where they can reach us.
+    Auto,
+    /// At this address, which is neither loopback nor unspecified.
+    At(IpAddr),
 }
 
 /// `export.*`

@@ -2,7 +2,7 @@
 
 use super::{
     Compression, Config, ConfigError, DEFAULT_LOG, Dirs, Entry, Export, KEYS, Listen, Loaded, Locations, Origin,
-    Platform, Protocol, Redact, Settings, Spool, leads_to,
+    Platform, Protocol, Redact, Settings, Siblings, Spool, leads_to,
     settings::Written,
     value::{self, Value},
 };
@@ -72,6 +72,12 @@ impl Settings {
             allowed_origins: self.list("listen.allowed_origins"),
             max_request_bytes: self.number("listen.max_request_bytes"),
             other_users: self.flag("listen.other_users"),
+            siblings: match self.text("listen.siblings").as_deref() {
+                None => Siblings::Off,
+                Some("auto") => Siblings::Auto,
+                // A text that is no address does not get here.
+                Some(address) => address.parse().map_or(Siblings::Off, Siblings::At),
+            },
         }
     }
 

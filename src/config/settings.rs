@@ -61,12 +61,13 @@ const PLATFORMS: [&str; 1 + Platform::ALL.len()] = {
 };
 
 /// All keys, in the order of `default.toml`.
-pub(super) const KEYS: [Key; 44] = [
+pub(super) const KEYS: [Key; 45] = [
     key("listen.grpc", Kind::Address),
     key("listen.http", Kind::Address),
     key("listen.allowed_origins", Kind::Origins),
     key("listen.max_request_bytes", Kind::Size(64 * 1024, 1024 * MIB)),
     key("listen.other_users", Kind::Flag),
+    key("listen.siblings", Kind::Siblings),
     key("export.endpoint", Kind::Endpoint),
     key("export.protocol", Kind::Choice(&["http/protobuf", "grpc"])),
     key("export.compression", Kind::Choice(&["gzip", "none"])),

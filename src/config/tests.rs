@@ -179,6 +179,12 @@ const EXAMPLES: &[(&str, &str, &str, &str)] = &[
         "1MiB",
     ),
     ("TAGALONG_LISTEN_OTHER_USERS", "yes", "listen.other_users", "true"),
+    (
+        "TAGALONG_LISTEN_SIBLINGS",
+        "172.17.0.1",
+        "listen.siblings",
+        "172.17.0.1",
+    ),
     ("TAGALONG_EXPORT_ENDPOINT", UPSTREAM, "export.endpoint", UPSTREAM),
     ("TAGALONG_EXPORT_PROTOCOL", "grpc", "export.protocol", "grpc"),
     ("TAGALONG_EXPORT_COMPRESSION", "none", "export.compression", "none"),
@@ -602,6 +608,26 @@ fn a_relative_directory_in_a_variable_is_not_followed_into_whatever_repository_o
     )
     .unwrap();
     assert_eq!(dirs.state, PathBuf::from("/home/dev/.local/state/tagalong"));
+}
+
+#[test]
+fn siblings_are_not_let_in_at_an_address_that_is_everybodys_or_nobodys() {
+    for refused in [
+        "127.0.0.1",
+        "::1",
+        "::ffff:127.0.0.1",
+        "0.0.0.0",
+        "::",
+        "docker0",
+        "172.17.0.1:4318",
+    ] {
+        let errors = Machine::new().var("TAGALONG_LISTEN_SIBLINGS", refused).load();
+        assert!(errors.is_err(), "{refused}");
+    }
+    for (text, expected) in [("", Siblings::Off), ("auto", Siblings::Auto)] {
+        let loaded = Machine::new().flag("listen.siblings", text).loaded();
+        assert_eq!(loaded.config.listen.siblings, expected);
+    }
 }
 
 proptest::proptest! {

@@ -2,7 +2,13 @@
 //!
 //! Pure. Nothing here knows of keys or of where a value came from.
 
-use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::Duration,
+};
 use url::Url;
 
 /// What a key takes.
@@ -22,6 +28,8 @@ pub(super) enum Kind {
     /// In milliseconds.
     Duration(u64, u64),
     Address,
+    /// An IP address that others can reach, or "auto".
+    Siblings,
     /// An OTLP endpoint.
     Endpoint,
     /// A URL that a secret may be sent to or come from.
@@ -176,6 +184,9 @@ impl Kind {
                 format!("a duration from {least} to {most}, such as 200ms, 10s or 1h")
             }
             Kind::Address => "an IP address and a port, such as 127.0.0.1:4317".into(),
+            Kind::Siblings => {
+                "\"auto\", or an IP address of this machine that is neither loopback nor unspecified".into()
+            }
             Kind::Endpoint => "an http or https URL without user, password, query and fragment".into(),
             Kind::SecretUrl => {
                 "an https URL without user, password and fragment; http to this machine or link only".into()
@@ -209,7 +220,13 @@ impl Kind {
         let set = || Value::Text(text.to_owned());
         let value = match self {
             Kind::Text => Some(set()),
-            Kind::LongText(_) | Kind::Variable | Kind::Path | Kind::Endpoint | Kind::SecretUrl | Kind::Pointer
+            Kind::LongText(_)
+            | Kind::Variable
+            | Kind::Path
+            | Kind::Endpoint
+            | Kind::SecretUrl
+            | Kind::Pointer
+            | Kind::Siblings
                 if text.is_empty() =>
             {
                 Some(unset())
@@ -224,6 +241,7 @@ impl Kind {
                 .filter(|millis| (least..=most).contains(millis))
                 .map(|millis| Value::Duration(Duration::from_millis(millis))),
             Kind::Address => text.parse().ok().map(Value::Address),
+            Kind::Siblings => (text == "auto" || is_reachable(text)).then(set),
             Kind::Endpoint => endpoint(text).map(Value::Endpoint),
             Kind::Pointer => text.starts_with('/').then(set),
             Kind::SecretUrl => secret_url(text).map(Value::Endpoint),
@@ -336,6 +354,11 @@ fn secret_url(text: &str) -> Option<Url> {
         && url.password().is_none()
         && url.fragment().is_none();
     (is_plain && (url.scheme() == "https" || url.scheme() == "http" && is_near)).then_some(url)
+}
+
+fn is_reachable(text: &str) -> bool {
+    let address: Option<IpAddr> = text.parse().ok();
+    address.is_some_and(|address| !address.to_canonical().is_loopback() && !address.is_unspecified())
 }
 
 fn is_origin(text: &str) -> bool {

@@ -52,6 +52,9 @@ pub struct Endpoints {
     pub grpc: String,
     /// Speaks OTLP/gRPC too.
     pub http: String,
+    /// Where containers next to the workspace send to, with a key; null unless they are wanted and can reach it.
+    #[serde(default)]
+    pub siblings: Option<String>,
 }
 
 /// What was detected, each value with how far it can be believed.

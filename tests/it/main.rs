@@ -22,6 +22,7 @@ mod pseudonyms;
 mod receiver;
 mod receiver_door;
 mod receiver_grpc;
+mod siblings;
 mod sources;
 mod support;
 mod tidy;

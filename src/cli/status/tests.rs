@@ -26,6 +26,7 @@ pub(in crate::cli) fn at_work() -> Status {
             endpoints: Endpoints {
                 grpc: "127.0.0.1:4317".to_owned(),
                 http: "127.0.0.1:4318".to_owned(),
+                siblings: None,
             },
             moved: Vec::new(),
             config: "c0ffee".to_owned(),

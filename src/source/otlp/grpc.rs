@@ -15,7 +15,6 @@ use super::{
     answer::{Answer, Refusal},
     body::{Held, Message},
     decode::{ACCEPTED, Encoding, decode},
-    gate,
 };
 use crate::otlp::{Batch, Signal, status};
 
@@ -73,8 +72,7 @@ async fn take<B: Body<Data = Bytes>>(
 
 /// What can be refused before a byte of the message is read.
 fn route<B>(door: &Door, caller: &Caller, request: &Request<B>) -> Result<(Signal, Encoding), Refusal> {
-    caller.admitted()?;
-    gate::check_host(request, caller.loopback)?;
+    caller.admitted(request)?;
     door.origins.check(request.headers())?;
     if request.version() < Version::HTTP_2 || request.method() != Method::POST {
         return Err(Refusal::unsupported("a gRPC call is a POST over HTTP/2"));

@@ -47,6 +47,7 @@ mod gate;
 mod grpc;
 mod peer;
 mod ports;
+pub mod siblings;
 mod web;
 
 use answer::{Answer, Refusal};
@@ -54,6 +55,7 @@ use body::Limits;
 use gate::Origins;
 use peer::Peer;
 pub use ports::{BindError, Moved};
+use siblings::{Key, Siblings};
 
 /// Connections at a time; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
@@ -93,6 +95,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// `listen.other_users`: whether connections of other users of this machine, and of other machines, are taken.
     pub other_users: bool,
+    /// `listen.siblings`: one more address, for those who have the key. None by default.
+    pub siblings: Option<Siblings>,
     /// What a sender that is told to come again should wait.
     pub retry_after: Duration,
 }
@@ -100,11 +104,21 @@ pub struct Config {
 /// A receiver that listens already; connections wait until it runs.
 #[derive(Debug)]
 pub struct Receiver {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(TcpListener, Entrance)>,
+    siblings: Option<SocketAddr>,
     grpc: SocketAddr,
     http: SocketAddr,
     moved: Vec<Moved>,
     door: Arc<Door>,
+}
+
+/// Whom an address is for.
+#[derive(Clone, Debug)]
+enum Entrance {
+    /// The agent's own user.
+    Own,
+    /// Whoever has the key.
+    Siblings(Arc<Key>),
 }
 
 /// What every request needs.
@@ -120,9 +134,10 @@ struct Door {
 }
 
 /// What is known of a connection before its first request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Caller {
     stranger: bool,
+    entrance: Entrance,
     /// Whether the connection came in on a loopback address.
     loopback: bool,
 }
@@ -133,16 +148,19 @@ impl Receiver {
     /// Listens, and takes other ports where the wanted ones are held. Must be called within a runtime.
     pub fn bind(config: Config, intake: Intake, budget: Budget) -> Result<Receiver, BindError> {
         let (first, grpc, moved) = ports::listen(config.grpc)?;
-        let mut listeners = vec![first];
+        let mut listeners = vec![(first, Entrance::Own)];
         let mut all_moved = Vec::from_iter(moved);
         let mut http = grpc;
         // One address for both is fine: it answers both protocols.
         if config.http != config.grpc || config.http.port() == 0 {
             let (second, address, moved) = ports::listen(config.http)?;
-            listeners.push(second);
+            listeners.push((second, Entrance::Own));
             all_moved.extend(moved);
             http = address;
         }
+        let siblings = config
+            .siblings
+            .and_then(|siblings| open_for(siblings, &mut listeners, &mut all_moved));
         let door = Arc::new(Door {
             intake,
             limits: Limits {
@@ -156,6 +174,7 @@ impl Receiver {
         });
         Ok(Receiver {
             listeners,
+            siblings,
             grpc,
             http,
             moved: all_moved,
@@ -173,6 +192,11 @@ impl Receiver {
         self.http
     }
 
+    /// Where containers next to the workspace can send to; none if they are not wanted, or if the address is not ours.
+    pub fn siblings_addr(&self) -> Option<SocketAddr> {
+        self.siblings
+    }
+
     /// The listeners that could not have the port they were to have.
     pub fn moved(&self) -> Vec<Moved> {
         self.moved.clone()
@@ -183,16 +207,36 @@ impl Receiver {
     pub async fn run(self, shutdown: CancellationToken) {
         let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut listening = JoinSet::new();
-        for listener in self.listeners {
+        for (listener, entrance) in self.listeners {
             let (door, slots, shutdown) = (self.door.clone(), slots.clone(), shutdown.clone());
-            listening.spawn(accept_loop(listener, door, slots, shutdown));
+            listening.spawn(accept_loop(listener, entrance, door, slots, shutdown));
         }
         while listening.join_next().await.is_some() {}
     }
 }
 
+/// An address that is not there costs its siblings, and nobody else.
+fn open_for(
+    siblings: Siblings,
+    listeners: &mut Vec<(TcpListener, Entrance)>,
+    all_moved: &mut Vec<Moved>,
+) -> Option<SocketAddr> {
+    let (listener, address, moved) = ports::listen(siblings.address)
+        .inspect_err(|error| tracing::warn!(%error, "containers next to this workspace cannot send (listen.siblings)"))
+        .ok()?;
+    listeners.push((listener, Entrance::Siblings(Arc::new(siblings.key))));
+    all_moved.extend(moved);
+    Some(address)
+}
+
 /// Accepts until `shutdown`, closes the listener, and returns when the last of its connections is done.
-async fn accept_loop(listener: TcpListener, door: Arc<Door>, slots: Arc<Semaphore>, shutdown: CancellationToken) {
+async fn accept_loop(
+    listener: TcpListener,
+    entrance: Entrance,
+    door: Arc<Door>,
+    slots: Arc<Semaphore>,
+    shutdown: CancellationToken,
+) {
     let graceful = GracefulShutdown::new();
     let server = server();
     let mut connections = JoinSet::new();
@@ -207,10 +251,15 @@ async fn accept_loop(listener: TcpListener, door: Arc<Door>, slots: Arc<Semaphor
             Some(_) = connections.join_next() => {}
             (accepted, slot) = next => match accepted {
                 Ok((stream, theirs)) => {
-                    let serving = serve(server.clone(), door.clone(), graceful.watcher(), stream, theirs);
+                    let (server, door, entrance) = (server.clone(), door.clone(), entrance.clone());
+                    let watcher = graceful.watcher();
                     connections.spawn(async move {
                         let _slot = slot;
-                        serving.await;
+                        // Whose connection it is, is asked before its first byte is read.
+                        let Ok(caller) = Caller::identify(&door, entrance, &stream, theirs).await else {
+                            return;
+                        };
+                        serve(server, door, watcher, stream, caller).await;
                     });
                 }
                 Err(error) => {
@@ -240,17 +289,14 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
 }
 
-/// One connection, from the question whose it is to its last byte.
+/// One connection, to its last byte.
 async fn serve(
     server: auto::Builder<TokioExecutor>,
     door: Arc<Door>,
     watcher: Watcher,
     stream: TcpStream,
-    theirs: SocketAddr,
+    caller: Caller,
 ) {
-    let Ok(caller) = Caller::identify(&door, &stream, theirs).await else {
-        return;
-    };
     // Answers are small and each is waited for.
     let _ = stream.set_nodelay(true);
     converse(server, door, watcher, stream, caller).await;
@@ -262,11 +308,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let asked = Arc::new(AtomicBool::new(false));
+    let stranger = caller.stranger;
     let service = service_fn({
         let asked = asked.clone();
         move |request| {
             asked.store(true, Ordering::Relaxed);
-            let door = door.clone();
+            let (door, caller) = (door.clone(), caller.clone());
             async move { io::Result::Ok(door.answer(&caller, request).await) }
         }
     });
@@ -274,7 +321,7 @@ where
     let mut connection = std::pin::pin!(watcher.watch(connection));
     // A stranger gets its answer and no more of our time.
     let outcome = match timeout(FIRST_REQUEST, connection.as_mut()).await {
-        Err(_) if asked.load(Ordering::Relaxed) && !caller.stranger => connection.await,
+        Err(_) if asked.load(Ordering::Relaxed) && !stranger => connection.await,
         Err(_) => return,
         Ok(outcome) => outcome,
     };
@@ -307,9 +354,10 @@ impl Door {
 // === impl Caller ===
 
 impl Caller {
-    async fn identify(door: &Door, stream: &TcpStream, theirs: SocketAddr) -> io::Result<Caller> {
+    async fn identify(door: &Door, entrance: Entrance, stream: &TcpStream, theirs: SocketAddr) -> io::Result<Caller> {
         let ours = stream.local_addr()?;
-        let stranger = !door.other_users && {
+        let is_known_by_user = matches!(entrance, Entrance::Own) && !door.other_users;
+        let stranger = is_known_by_user && {
             let peer = task::spawn_blocking(move || Peer::of(theirs, ours)).await?;
             let may = peer.may_send_as(rustix::process::geteuid().as_raw());
             if !may && !door.strangers.swap(true, Ordering::Relaxed) {
@@ -319,17 +367,23 @@ impl Caller {
         };
         Ok(Caller {
             stranger,
+            entrance,
             loopback: ours.ip().to_canonical().is_loopback(),
         })
     }
 
-    fn admitted(&self) -> Result<(), Refusal> {
+    /// Whether this caller may send this request. It is asked before anything else of the request is looked at.
+    fn admitted<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        if let Entrance::Siblings(key) = &self.entrance {
+            // A page does not know the key, whatever name it was sent to.
+            return key.admits(request.headers());
+        }
         if self.stranger {
             return Err(Refusal::forbidden(
                 "telemetry is taken from the agent's own user only, or it would go out under the wrong name (listen.other_users)",
             ));
         }
-        Ok(())
+        gate::check_host(request, self.loopback)
     }
 }
 

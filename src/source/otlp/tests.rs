@@ -46,6 +46,7 @@ fn connect(dir: &tempfile::TempDir, stranger: bool) -> (DuplexStream, GracefulSh
     let graceful = GracefulShutdown::new();
     let caller = Caller {
         stranger,
+        entrance: Entrance::Own,
         loopback: true,
     };
     tokio::spawn(converse(server(), door(dir), graceful.watcher(), ours, caller));

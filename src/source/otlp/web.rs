@@ -69,8 +69,7 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
 }
 
 fn admit<'a, B>(door: &Door, caller: &Caller, request: &'a Request<B>) -> Result<Option<&'a HeaderValue>, Refusal> {
-    caller.admitted()?;
-    gate::check_host(request, caller.loopback)?;
+    caller.admitted(request)?;
     door.origins.check(request.headers())
 }
 

@@ -31,6 +31,7 @@ pub struct Builder {
 pub struct Running {
     pub grpc: SocketAddr,
     pub http: SocketAddr,
+    pub siblings: Option<SocketAddr>,
     pub intake: Intake,
     pub spool: Spool,
     pub shutdown: CancellationToken,
@@ -50,6 +51,7 @@ impl Default for Builder {
                 allowed_origins: Vec::new(),
                 max_request_bytes: 1024 * 1024,
                 other_users: false,
+                siblings: None,
                 retry_after: Duration::from_secs(7),
             },
             spool_bytes: 256 * 1024 * 1024,
@@ -105,6 +107,7 @@ impl Builder {
         Running {
             grpc: receiver.grpc_addr(),
             http: receiver.http_addr(),
+            siblings: receiver.siblings_addr(),
             moved: receiver.moved(),
             served: tokio::spawn(receiver.run(shutdown.clone())),
             intake,
