@@ -2,7 +2,8 @@
 //!
 //! Whoever wants to send takes a [`Turn`]. While the gate is closed, turns are given out singly, when their time has
 //! come, and in the order in which they were asked for: so a probe that failed lets another signal's go first, and one
-//! signal that upstream does not take cannot keep the others from proving that the path is fine.
+//! signal that upstream does not take cannot keep the others from proving that the path is fine. Where that is all that
+//! is known, a signal that was not tried yet does not even wait for the time.
 //! It sends nothing and judges nothing.
 
 use std::{
@@ -17,6 +18,7 @@ use super::{
     retry::{self, Trouble},
     status::{State, Status},
 };
+use crate::otlp::Signal;
 
 /// The gate; one for all signals.
 #[derive(Debug)]
@@ -41,6 +43,8 @@ struct Closed {
     until: Instant,
     figure: Duration,
     probing: bool,
+    /// Where only "not found" was heard: the signals that it was said of. Empty otherwise.
+    about: BTreeSet<Signal>,
 }
 
 /// The right to send one request. Dropped unused, it goes back.
@@ -55,6 +59,7 @@ pub(super) struct Turn<'a> {
 struct Ticket<'a> {
     gate: &'a Gate,
     number: u64,
+    signal: Signal,
 }
 
 impl Gate {
@@ -76,9 +81,9 @@ impl Gate {
     }
 
     /// Waits until a request may be sent. Cancel-safe.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(super) async fn turn(&self, signal: Signal) -> Turn<'_> {
         let mut changes = self.changes.subscribe();
-        let ticket = self.ticket();
+        let ticket = self.ticket(signal);
         loop {
             changes.borrow_and_update();
             let until = match self.try_turn(&ticket) {
@@ -112,10 +117,11 @@ impl Gate {
                 probe: false,
             });
         };
-        if closed.probing || !first {
+        let is_news = !closed.about.is_empty() && !closed.about.contains(&ticket.signal);
+        if closed.probing || !first && !is_news {
             return Err(None);
         }
-        if Instant::now() < closed.until {
+        if Instant::now() < closed.until && !is_news {
             return Err(Some(closed.until));
         }
         closed.probing = true;
@@ -126,12 +132,16 @@ impl Gate {
         })
     }
 
-    fn ticket(&self) -> Ticket<'_> {
+    fn ticket(&self, signal: Signal) -> Ticket<'_> {
         let mut inner = self.lock();
         let number = inner.next_ticket;
         inner.next_ticket += 1;
         inner.waiting.insert(number);
-        Ticket { gate: self, number }
+        Ticket {
+            gate: self,
+            number,
+            signal,
+        }
     }
 
     fn changed(&self) {
@@ -172,10 +182,20 @@ impl Turn<'_> {
         let last = inner.closed.as_ref().map(|closed| closed.figure);
         let (figure, wait) = retry::backoff(last, trouble.reach, trouble.hint, random);
         let first = inner.closed.is_none();
+        let before = inner.closed.take().map(|closed| closed.about);
+        let about = match (before, trouble.about) {
+            (None, Some(signal)) => BTreeSet::from([signal]),
+            (Some(mut before), Some(signal)) if !before.is_empty() => {
+                before.insert(signal);
+                before
+            }
+            _ => BTreeSet::new(),
+        };
         inner.closed = Some(Closed {
             until: Instant::now() + wait,
             figure,
             probing: false,
+            about,
         });
         inner.epoch += 1;
         drop(inner);
@@ -236,6 +256,7 @@ mod tests {
             reach: Reach::Answering,
             hint: hint.map(Duration::from_secs),
             suspect: false,
+            about: None,
         }
     }
 
@@ -243,32 +264,32 @@ mod tests {
     async fn a_closed_gate_lets_one_probe_through_when_its_time_has_come() {
         let gate = gate();
         let start = Instant::now();
-        gate.turn().await.failed(&trouble(Some(10)), 0.0);
-        let probe = gate.turn().await;
+        gate.turn(Signal::Traces).await.failed(&trouble(Some(10)), 0.0);
+        let probe = gate.turn(Signal::Traces).await;
         assert_eq!(start.elapsed().as_secs(), 10);
-        let second = tokio::time::timeout(Duration::from_secs(60), gate.turn()).await;
+        let second = tokio::time::timeout(Duration::from_secs(60), gate.turn(Signal::Traces)).await;
         assert!(second.is_err(), "one probe at a time");
         probe.fine();
-        gate.turn().await;
+        gate.turn(Signal::Traces).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn requests_that_fail_together_count_once() {
         let gate = gate();
-        let (one, two) = (gate.turn().await, gate.turn().await);
+        let (one, two) = (gate.turn(Signal::Traces).await, gate.turn(Signal::Traces).await);
         let start = Instant::now();
         one.failed(&trouble(None), 1.0);
         two.failed(&trouble(None), 1.0);
-        gate.turn().await.failed(&trouble(None), 1.0);
+        gate.turn(Signal::Traces).await.failed(&trouble(None), 1.0);
         assert_eq!(start.elapsed(), Duration::from_secs(1));
-        gate.turn().await.fine();
+        gate.turn(Signal::Traces).await.fine();
         assert_eq!(start.elapsed(), Duration::from_secs(3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn e8_an_older_success_does_not_cut_a_pause_short() {
         let gate = gate();
-        let (older, throttled) = (gate.turn().await, gate.turn().await);
+        let (older, throttled) = (gate.turn(Signal::Traces).await, gate.turn(Signal::Traces).await);
         throttled.failed(&trouble(Some(30)), 0.0);
         older.fine();
         assert!(gate.is_closed());
@@ -277,15 +298,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_failed_probe_lets_the_next_in_line_try() {
         let gate = Arc::new(gate());
-        gate.turn().await.failed(&trouble(None), 1.0);
-        let first = gate.turn().await;
+        gate.turn(Signal::Traces).await.failed(&trouble(None), 1.0);
+        let first = gate.turn(Signal::Traces).await;
         let other = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.turn().await.fine() }
+            async move { gate.turn(Signal::Traces).await.fine() }
         });
         tokio::task::yield_now().await;
         first.failed(&trouble(None), 1.0);
-        let again = gate.turn();
+        let again = gate.turn(Signal::Traces);
         other.await.expect("the other waiter had the next turn");
         drop(again);
         assert!(!gate.is_closed());
@@ -294,9 +315,47 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_says_nothing_gives_its_turn_back() {
         let gate = gate();
-        gate.turn().await.failed(&trouble(None), 1.0);
-        drop(gate.turn().await);
-        gate.turn().await.fine();
+        gate.turn(Signal::Traces).await.failed(&trouble(None), 1.0);
+        drop(gate.turn(Signal::Traces).await);
+        gate.turn(Signal::Traces).await.fine();
         assert!(!gate.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_signal_that_was_not_tried_yet_does_not_wait_for_one_that_was_not_found() {
+        let gate = gate();
+        let not_found = |signal| Trouble {
+            about: Some(signal),
+            ..trouble(Some(300))
+        };
+        let start = Instant::now();
+        gate.turn(Signal::Logs).await.failed(&not_found(Signal::Logs), 0.0);
+        gate.turn(Signal::Metrics)
+            .await
+            .failed(&not_found(Signal::Metrics), 0.0);
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        // Of these two it is known.
+        for signal in [Signal::Logs, Signal::Metrics] {
+            let again = tokio::time::timeout(Duration::from_secs(100), gate.turn(signal)).await;
+            assert!(again.is_err());
+        }
+        let waited = Instant::now();
+        gate.turn(Signal::Traces).await.fine();
+        assert_eq!(waited.elapsed(), Duration::ZERO);
+        assert!(!gate.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_path_in_trouble_is_in_trouble_for_every_signal() {
+        let gate = gate();
+        let not_found = Trouble {
+            about: Some(Signal::Logs),
+            ..trouble(Some(300))
+        };
+        gate.turn(Signal::Logs).await.failed(&not_found, 0.0);
+        gate.turn(Signal::Traces).await.failed(&trouble(Some(300)), 0.0);
+        let start = Instant::now();
+        gate.turn(Signal::Metrics).await.fine();
+        assert_eq!(start.elapsed(), Duration::from_secs(300));
     }
 }

@@ -24,9 +24,6 @@ use crate::{
     stamp::Stamp,
 };
 
-/// A signal that upstream does not take is tried again this often.
-const NOT_TAKEN_FOR: Duration = Duration::from_secs(3600);
-
 /// A log that cannot be read is tried again this often.
 const UNREADABLE_FOR: Duration = Duration::from_secs(1);
 
@@ -92,11 +89,12 @@ impl Lane {
                 End::NotTaken(reason) => {
                     tracing::warn!(signal = lane, %reason, "upstream does not take this signal; it is tried again every hour");
                     self.spool.set_ring(lane, true);
-                    let until = SystemTime::now() + NOT_TAKEN_FOR;
+                    let not_taken_for = self.sender.config.not_taken_for;
+                    let until = SystemTime::now() + not_taken_for;
                     self.sender.count(self.place.signal, |lane| {
                         lane.state = LaneState::NotTaken { reason, until }
                     });
-                    NOT_TAKEN_FOR
+                    not_taken_for
                 }
             };
             tokio::select! {

@@ -91,6 +91,8 @@ pub struct Config {
     pub batch_bytes: usize,
     /// The longest that a record waits for others to join.
     pub batch_delay: Duration,
+    /// A signal that upstream does not take is tried again this often.
+    pub not_taken_for: Duration,
     /// The largest request that is sent, before compression.
     pub max_request_bytes: usize,
     /// The most that is read of an answer, decompressed.
@@ -111,6 +113,7 @@ impl Config {
             concurrency: 4,
             batch_bytes: 1024 * 1024,
             batch_delay: Duration::from_millis(200),
+            not_taken_for: Duration::from_secs(3600),
             max_request_bytes: 64 * 1024 * 1024,
             max_response_bytes: 4 * 1024 * 1024,
         }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::otlp::status::Response;
+use crate::otlp::{Signal, status::Response};
 
 /// Upstream that cannot be reached is tried at least this often, so that sending resumes soon after its return.
 pub const UNREACHED_CAP: Duration = Duration::from_secs(4);
@@ -83,6 +83,8 @@ pub struct Trouble {
     pub hint: Option<Duration>,
     /// 500 or `INTERNAL`: a record that alone gets this while others pass is at fault itself.
     pub suspect: bool,
+    /// The one signal that this may be about; another may fare better.
+    pub about: Option<Signal>,
 }
 
 /// Whether there was an answer at all.
@@ -126,6 +128,7 @@ pub fn classify(answer: Answer) -> Verdict {
             reach: Reach::Unreached,
             hint: None,
             suspect: false,
+            about: None,
         }),
     }
 }
@@ -148,6 +151,7 @@ fn http(status: u16, otlp: bool, retry_after: Option<Duration>, message: &str, r
             reach: Reach::Answering,
             hint: retry_after.map(|hint| hint.min(HINT_CAP)),
             suspect: status == 500,
+            about: None,
         }),
     }
 }
@@ -166,6 +170,7 @@ fn grpc(code: i32, retry_delay: Option<Duration>, message: &str, response: Respo
             reach: Reach::Answering,
             hint: retry_delay.map(|hint| hint.min(HINT_CAP)),
             suspect: code == code::INTERNAL,
+            about: None,
         }),
     }
 }

@@ -199,7 +199,11 @@ impl Sender {
                     if self.is_not_taken(place.signal) {
                         return Err(NoAnswer::NotTaken(reason));
                     }
-                    turn.failed(&answering(reason), random());
+                    let trouble = Trouble {
+                        about: Some(place.signal),
+                        ..answering(reason)
+                    };
+                    turn.failed(&trouble, random());
                 }
                 Verdict::Path(trouble) if trouble.suspect => {
                     // While others pass, the path is fine and this request is not.
@@ -225,7 +229,7 @@ impl Sender {
         tokio::select! {
             biased;
             () = place.stop.cancelled() => Err(NoAnswer::Left),
-            turn = self.gate.turn() => Ok(turn),
+            turn = self.gate.turn(place.signal) => Ok(turn),
             () = self.shutdown.cancelled() => Err(NoAnswer::Left),
         }
     }
@@ -359,6 +363,7 @@ fn answering(reason: String) -> Trouble {
         reach: Reach::Answering,
         hint: None,
         suspect: false,
+        about: None,
     }
 }
 

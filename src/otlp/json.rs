@@ -9,6 +9,8 @@
 mod scalar;
 mod text;
 
+use std::ops::{Deref, DerefMut};
+
 use bytes::Bytes;
 
 use self::scalar::ScalarError;
@@ -18,20 +20,43 @@ use super::check::{MAX_DEPTH, Malformed};
 use super::schema::{Field, Kind, Label, Message};
 use super::wire::{self, WireType};
 
+/// The protobuf has at most so many times the bytes of its text: `0,` in a list of counts becomes eight bytes.
+pub const GROWTH: usize = 4;
+
 /// The request as protobuf.
+///
+/// # Errors
+/// As of [`to_protobuf_within`].
+pub fn to_protobuf(signal: Signal, json: &[u8]) -> Result<Bytes, Malformed> {
+    to_protobuf_within(signal, json, usize::MAX).map(Option::unwrap_or_default)
+}
+
+/// The request as protobuf, or `None` if that takes more than `room` bytes; hardly more than those are written then.
 ///
 /// # Errors
 /// [`Malformed`], with the path to the value (`resourceSpans[0].scopeSpans[1].spans[3].traceId: …`), if the bytes are
 /// no JSON or no such request. The values themselves are not repeated: they may be private.
-pub fn to_protobuf(signal: Signal, json: &[u8]) -> Result<Bytes, Malformed> {
+pub fn to_protobuf_within(signal: Signal, json: &[u8], room: usize) -> Result<Option<Bytes>, Malformed> {
     let text = std::str::from_utf8(json).map_err(|_| Malformed("not OTLP/JSON: the text is not UTF-8".to_owned()))?;
-    // Keys and quotes are most of the text.
-    let mut out = Vec::with_capacity(json.len() / 2);
+    let mut out = Out {
+        // Keys and quotes are most of the text.
+        bytes: Vec::with_capacity((json.len() / 2).min(room)),
+        room,
+    };
     let mut text = Text::new(text);
-    message(&mut text, Message::request(signal), 0, &mut out)
-        .and_then(|()| Ok(text.end()?))
-        .map_err(|problem| problem.explain())?;
-    Ok(out.into())
+    let written = message(&mut text, Message::request(signal), 0, &mut out).and_then(|()| Ok(text.end()?));
+    match written {
+        Ok(()) if out.len() <= room => Ok(Some(out.bytes.into())),
+        Ok(()) => Ok(None),
+        Err(problem) if matches!(problem.what, What::Room) => Ok(None),
+        Err(problem) => Err(problem.explain()),
+    }
+}
+
+/// What is written, and how much it may become.
+struct Out {
+    bytes: Vec<u8>,
+    room: usize,
 }
 
 /// What is wrong, and where; boxed, so that the way of success stays narrow.
@@ -49,11 +74,29 @@ enum What {
     Oneof,
     Null,
     Depth,
+    /// Nothing is wrong, but there is no room for it.
+    Room,
 }
 
 enum Step {
     Key(&'static str),
     Index(usize),
+}
+
+// === impl Out ===
+
+impl Deref for Out {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Out {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
 }
 
 // === impl Problem ===
@@ -88,6 +131,7 @@ impl Problem {
             What::Oneof => "another key of the same oneof is given too".to_owned(),
             What::Null => "null is no element of an array".to_owned(),
             What::Depth => format!("messages nest deeper than {MAX_DEPTH} levels"),
+            What::Room => "it takes more room than it may".to_owned(),
         };
         match path.is_empty() {
             true => Malformed(format!("not OTLP/JSON: {what}")),
@@ -113,7 +157,7 @@ impl From<ScalarError> for Box<Problem> {
 // === messages ===
 
 /// Reads an object and writes the fields of that message.
-fn message(text: &mut Text<'_>, message: &'static Message, depth: u32, out: &mut Vec<u8>) -> Result<(), Box<Problem>> {
+fn message(text: &mut Text<'_>, message: &'static Message, depth: u32, out: &mut Out) -> Result<(), Box<Problem>> {
     if depth > MAX_DEPTH {
         return Err(Problem::new(What::Depth));
     }
@@ -146,7 +190,7 @@ fn member(
     field: &'static Field,
     seen: &mut Seen,
     depth: u32,
-    out: &mut Vec<u8>,
+    out: &mut Out,
 ) -> Result<(), Box<Problem>> {
     if text.null()? {
         return Ok(());
@@ -166,14 +210,21 @@ fn member(
 }
 
 /// Reads an array. Scalars are written packed, as encoders do; strings and messages field by field.
-fn elements(text: &mut Text<'_>, field: &'static Field, depth: u32, out: &mut Vec<u8>) -> Result<(), Box<Problem>> {
+fn elements(text: &mut Text<'_>, field: &'static Field, depth: u32, out: &mut Out) -> Result<(), Box<Problem>> {
     expect(text, Next::Array, "an array")?;
     text.open(b'[')?;
     if matches!(field.kind, Kind::Message(_) | Kind::String | Kind::Bytes | Kind::Id) {
         return each_element(text, |text| value(text, field, depth, out));
     }
     let start = open_len(out, field.number);
-    each_element(text, |text| scalar(text, field.kind, out).map(drop))?;
+    each_element(text, |text| {
+        scalar(text, field.kind, out)?;
+        // Lists of numbers are all that takes more room than its text does.
+        if out.len() > out.room {
+            return Err(Problem::new(What::Room));
+        }
+        Ok(())
+    })?;
     match out.len() == start {
         // An empty list is not written at all.
         true => out.truncate(start - wire::len_delimited_len(field.number, 0)),
@@ -200,7 +251,7 @@ fn each_element<'a>(
 }
 
 /// Reads one value and writes it as one field.
-fn value(text: &mut Text<'_>, field: &'static Field, depth: u32, out: &mut Vec<u8>) -> Result<(), Box<Problem>> {
+fn value(text: &mut Text<'_>, field: &'static Field, depth: u32, out: &mut Out) -> Result<(), Box<Problem>> {
     // proto3's plain fields are not written when they have their default value.
     let implicit = field.label == Label::Implicit;
     let bytes = match field.kind {
@@ -267,7 +318,7 @@ fn close_len(out: &mut Vec<u8>, start: usize) {
 // === scalars ===
 
 /// Reads a scalar and appends it without a tag. Returns whether it is the type's default.
-fn scalar(text: &mut Text<'_>, kind: Kind, out: &mut Vec<u8>) -> Result<bool, Box<Problem>> {
+fn scalar(text: &mut Text<'_>, kind: Kind, out: &mut Out) -> Result<bool, Box<Problem>> {
     let (min, max) = match kind {
         Kind::Bool => {
             expect(text, Next::Bool, "true or false")?;

@@ -33,6 +33,7 @@ over_both!(
     a_stale_credential_is_just_replaced,
     forbidden_pauses_and_loses_nothing,
     a_signal_that_upstream_does_not_take_holds_up_no_other,
+    a_signal_that_upstream_does_not_take_is_tried_again,
     not_found_for_all_signals_is_the_path,
     an_upstream_that_comes_back_gets_everything_within_five_seconds,
     a_server_error_loses_nothing,
@@ -257,6 +258,31 @@ mod stories {
         assert_eq!(rig.books("traces").delivered, 3);
         let books = rig.books("logs");
         assert_eq!((books.delivered, books.set_aside), (0, 0));
+    }
+
+    /// Every hour, and here every 50 ms. What waited meanwhile goes as soon as the signal is taken.
+    pub async fn a_signal_that_upstream_does_not_take_is_tried_again(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| if seen.is_of("logs") { status(404, 12) } else { Say::Ok }).await;
+        rig.append("logs", 1, spans(["a log"])).await;
+        let config = Config {
+            not_taken_for: Duration::from_millis(50),
+            ..quick(&upstream, protocol)
+        };
+        let mut running = rig.run(config);
+        let logs = tagalong::otlp::Signal::Logs;
+        let not_taken = |status: &tagalong::export::Status| status.lanes[&logs].state != status::LaneState::Open;
+        // Only once another signal was taken since does "not found" say anything about this one.
+        running.until(|status| status.refused > 0).await;
+        rig.append_spans(["a"]).await;
+        for _ in 0..3 {
+            running.until(not_taken).await;
+            running.until(|status| !not_taken(status)).await;
+        }
+        upstream.script(|_| Say::Ok);
+        running.until(|status| status.lanes[&logs].delivered == 1).await;
+        running.drain().await;
+        assert_eq!((rig.books("logs").delivered, rig.books("logs").expired), (1, 0));
     }
 
     pub async fn not_found_for_all_signals_is_the_path(protocol: Protocol) {

@@ -12,7 +12,11 @@ use std::{
 
 use bytes::Bytes;
 use tagalong::{
-    export::{Compression, Config, Protocol, status},
+    export::{
+        Compression, Config, Protocol,
+        retry::{self, Reach},
+        status,
+    },
     otlp::Signal,
 };
 
@@ -306,7 +310,34 @@ async fn e9_a_bad_request_is_not_retried() {
     assert_eq!(upstream.seen().len(), 1);
 }
 
-// E11 (exponential backoff with jitter) is pure: `export::retry`.
+#[tokio::test]
+async fn e11_transient_errors_are_retried_with_exponential_backoff_and_jitter() {
+    for protocol in PROTOCOLS {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| status(503, 14)).await;
+        rig.append_spans(["a"]).await;
+        let mut running = rig.run(config(&upstream.url(), protocol));
+        let mut refused = 0;
+        // Equal jitter: half of the figure is certain, the other half is chance; and the figure doubles.
+        for figure in [1.0, 2.0] {
+            let found = running
+                .until(|status| status.refused > refused && matches!(status.state, status::State::Paused { .. }))
+                .await;
+            refused = found.refused;
+            let (status::State::Paused { until, .. }, Some(failed)) = (found.state, found.last_error_at) else {
+                unreachable!("just seen")
+            };
+            let wait = until.duration_since(failed).expect("later").as_secs_f64();
+            assert!((figure / 2.0..figure + 3.0).contains(&wait), "{wait} of {figure}");
+        }
+        running.drain().await;
+        assert_eq!(rig.books("traces").pending, 1);
+    }
+    // How it goes on is pure.
+    let wait = |last: u64, random| retry::backoff(Some(Duration::from_secs(last)), Reach::Answering, None, random).1;
+    assert_eq!((wait(8, 0.0).as_secs(), wait(8, 1.0).as_secs()), (8, 16));
+    assert_eq!(wait(100_000, 1.0), retry::ANSWERING_CAP);
+}
 
 /// A way to `upstream` that counts connections.
 async fn counting_relay(upstream: SocketAddr) -> (String, Arc<AtomicUsize>) {
@@ -387,7 +418,28 @@ async fn e13_an_answer_may_be_compressed_as_its_request_was() {
     assert_eq!((rig.books("traces").rejected, upstream.seen().len()), (1, 1));
 }
 
-// E14 (several destinations) does not arise: there is one upstream.
+/// There is one upstream, but a signal may have an endpoint of its own. That is another destination: its records are
+/// queued, answered for and kept apart from the others'.
+#[tokio::test]
+async fn e14_each_destination_has_its_own_queue_and_answers() {
+    for protocol in PROTOCOLS {
+        let rig = Rig::new();
+        let (upstream, of_logs) = (
+            Upstream::start(|_| Say::Ok).await,
+            Upstream::start(|_| status(400, 3)).await,
+        );
+        rig.append_spans(["a", "b"]).await;
+        rig.append("logs", 1, spans(["refused"])).await;
+        let mut config = config(&upstream.url(), protocol);
+        let endpoint = of_logs.url().parse().expect("a URL");
+        config.endpoints.insert(Signal::Logs, endpoint);
+        rig.run(config).drain().await;
+        let (traces, logs) = (rig.books("traces"), rig.books("logs"));
+        assert_eq!((traces.delivered, traces.set_aside), (2, 0));
+        assert_eq!((logs.delivered, logs.set_aside), (0, 1));
+        assert_eq!((upstream.seen().len(), of_logs.seen().len()), (1, 1));
+    }
+}
 
 #[tokio::test]
 async fn e15_no_empty_request_is_sent() {

@@ -421,6 +421,19 @@ fn long_submessages_have_lengths_of_more_than_one_byte() {
     }
 }
 
+#[test]
+fn nothing_grows_more_than_four_times() {
+    let zeros = vec!["0"; 10_000].join(",");
+    let text = format!(
+        r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{{"histogram":{{"dataPoints":[{{"bucketCounts":[{zeros}]}}]}}}}]}}]}}]}}"#
+    );
+    let bytes = to_protobuf(Signal::Metrics, text.as_bytes()).unwrap();
+    assert!(bytes.len() > 3 * text.len() && bytes.len() <= GROWTH * text.len());
+    let within = |room| to_protobuf_within(Signal::Metrics, text.as_bytes(), room).unwrap();
+    assert_eq!(within(bytes.len()), Some(bytes.clone()));
+    assert_eq!(within(bytes.len() - 1), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

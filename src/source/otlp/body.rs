@@ -77,6 +77,14 @@ impl Reserved {
         Ok(())
     }
 
+    /// Gives back all but `bytes`.
+    pub(super) fn keep(&mut self, bytes: usize) {
+        self.bytes = self.bytes.min(bytes);
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+        }
+    }
+
     /// Replaces the reservation by larger ones until `needed` bytes fit.
     pub(super) async fn grow(&mut self, limits: &Limits, needed: usize) -> Result<(), Refusal> {
         while self.bytes < needed {

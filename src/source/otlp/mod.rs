@@ -48,6 +48,7 @@ mod grpc;
 mod peer;
 mod ports;
 pub mod siblings;
+mod transcode;
 mod web;
 
 use answer::{Answer, Refusal};

@@ -21,8 +21,9 @@ use super::{
     body::Held,
     decode::{ACCEPTED, Encoding, decode},
     gate,
+    transcode::transcode,
 };
-use crate::otlp::{Batch, Signal, json, status};
+use crate::otlp::{Batch, Signal, status};
 
 /// How much of a refused body is read and thrown away, and for how long.
 /// Closing a connection with unread bytes resets it, and the sender might never see the answer.
@@ -120,10 +121,11 @@ async fn take<B: Body<Data = Bytes>>(
         return Err(Refusal::too_large(door.limits.max_request_bytes));
     }
     let held = Held::read(body, &door.limits).await?;
-    let Held { mut bytes, reserved } = decode(held, encoding, &door.limits).await?;
+    let mut held = decode(held, encoding, &door.limits).await?;
     if format == Format::Json {
-        bytes = json::to_protobuf(signal, &bytes).map_err(|error| Refusal::malformed(error.0))?;
+        held = transcode(signal, held, &door.limits).await?;
     }
+    let Held { bytes, reserved } = held;
     let response = door.take(Batch { signal, bytes }).await?;
     drop(reserved);
     Ok(response)
