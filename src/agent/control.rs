@@ -97,13 +97,6 @@ pub fn socket_path(runtime: &Path, spool_dir: &Path) -> PathBuf {
     runtime.join(format!("{name:08x}.sock"))
 }
 
-/// The process that listens on `socket`, whether it answers or not.
-pub fn pid(socket: &Path) -> Option<i32> {
-    let stream = UnixStream::connect(socket).ok()?;
-    let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
-    Some(peer.pid.as_raw_nonzero().get())
-}
-
 /// Asks the agent behind `socket`.
 ///
 /// # Errors

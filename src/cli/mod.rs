@@ -344,7 +344,7 @@ fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {
 
 /// Somebody holds the socket and says nothing.
 fn stuck(socket: &std::path::Path, patience: std::time::Duration) -> Failure {
-    let kill = match crate::agent::control::pid(socket) {
+    let kill = match holder(socket) {
         Some(pid) => format!("`kill -9 {pid}`"),
         None => "`kill -9`".to_owned(),
     };
@@ -352,6 +352,14 @@ fn stuck(socket: &std::path::Path, patience: std::time::Duration) -> Failure {
     Failure::new(Kind::Failed, message).hint(format!(
         "see `tagalong logs`; an agent that is stuck is safe to end with {kill}: nothing that it accepted is lost"
     ))
+}
+
+/// The process that listens on a socket, whether it answers or not; none if it is in a container of its own.
+fn holder(socket: &std::path::Path) -> Option<i32> {
+    // Tokio's: another library takes the kernel's 0 for a process that cannot be seen from here as a process's number.
+    let peer = async { tokio::net::UnixStream::connect(socket).await?.peer_cred() };
+    let peer = runtime().ok()?.block_on(peer).ok()?;
+    peer.pid().filter(|pid| *pid > 0)
 }
 
 /// The running agent is of another version than this command line.

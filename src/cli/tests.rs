@@ -84,7 +84,7 @@ fn an_agent_that_says_nothing_is_named_with_the_way_to_end_it() {
     let socket = directory.path().join("mute.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
     let failure = stuck(&socket, std::time::Duration::from_secs(2)).to_string();
-    let failure = failure.replace(&std::process::id().to_string(), "PID");
+    let failure = failure.replace(&format!("kill -9 {}", std::process::id()), "kill -9 PID");
     insta::assert_snapshot!(failure, @"
     tagalong: the agent did not answer within 2 s
       see `tagalong logs`; an agent that is stuck is safe to end with `kill -9 PID`: nothing that it accepted is lost

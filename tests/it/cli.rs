@@ -133,7 +133,8 @@ fn an_agent_that_hangs_is_named_with_the_way_to_end_it() {
         std::thread::yield_now();
     }
     let _mute = UnixListener::bind(path).expect("a socket");
-    let text = failure(&home, &["status"]).replace(&std::process::id().to_string(), "PID");
+    let own = format!("kill -9 {}", std::process::id());
+    let text = failure(&home, &["status"]).replace(&own, "kill -9 PID");
     insta::assert_snapshot!(text, @"
     tagalong: the agent did not answer within 2 s
       see `tagalong logs`; an agent that is stuck is safe to end with `kill -9 PID`: nothing that it accepted is lost

@@ -410,3 +410,38 @@ fn colours_only_where_they_are_wanted() {
     ESC[1mexport     ESC[0mESC[33mwaiting for a credential, to send to https://otel.example.com/ESC[0m
     ");
 }
+
+/// What version 0.1.0 answered on the day that the contract began. It is not to be changed.
+const FIRST: &str = r#"{"agent":{"version":"0.1.0","pid":1,"uptime":2,"session_id":"s","endpoints":{"grpc":"127.0.0.1:1",
+"http":"127.0.0.1:2"},"moved":[],"config":"c"},"workspace":{"platform":"local","id":"w","name":null,"instance_id":null,
+"url":null,"prebuild":false,"trust":{"id":"asserted"}},"principal":{"issuer":"os:h","subject":"u","attributes":{},
+"trust":"asserted"},"credential":{"source":"none","state":"fresh","expires_in":null,"generation":1,"rotations":0,
+"failures":0,"trouble":null},"spool":{"dir":"/s","bytes":0,"max_bytes":1,"oldest_age":null,"set_aside":0,"books":{
+"traces":{"accepted":1,"delivered":1,"rejected":0,"set_aside":0,"expired":0,"pending":0}},"trouble":null},"export":{
+"endpoint":null,"state":"off","trouble":null,"accepted":1,"delivered":1,"refused":0,"unauthenticated_current":0,
+"unauthenticated_stale":0,"not_taken":[]}}"#;
+
+#[test]
+fn an_old_agent_is_still_understood_so_that_it_can_be_replaced() {
+    let status: Status = serde_json::from_str(FIRST).expect("every field that was added since has a default");
+    let agent = status.agent.expect("one runs");
+    assert_eq!((agent.version.as_str(), agent.pid), ("0.1.0", 1));
+}
+
+#[test]
+fn no_field_of_the_contract_is_ever_taken_away() {
+    fn missing(old: &serde_json::Value, new: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+        let Some(old) = old.as_object() else { return };
+        for (key, value) in old {
+            match new.get(key) {
+                Some(now) => missing(value, now, &format!("{path}.{key}"), found),
+                None => found.push(format!("{path}.{key}")),
+            }
+        }
+    }
+    let old: serde_json::Value = serde_json::from_str(FIRST).expect("JSON");
+    let new = serde_json::to_value(at_work()).expect("JSON");
+    let mut found = Vec::new();
+    missing(&old, &new, "status", &mut found);
+    assert!(found.is_empty(), "{found:?}");
+}
