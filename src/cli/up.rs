@@ -16,6 +16,7 @@ use crate::{
         detach,
     },
     view::status::{Endpoints, Status},
+    workspace::Env,
 };
 
 /// How long an answer over the control socket may take before the agent counts as stuck.
@@ -35,7 +36,7 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options) -> Result
     match outcome {
         // Promise 9: the workspace comes first. A foreground agent has a supervisor that wants to know.
         Err(failure) if !options.strict && !options.foreground => {
-            eprintln!("{failure}");
+            eprintln!("{}", failure.render(Screen::of_errors(&Env::from_process())));
             Ok(())
         }
         other => other,

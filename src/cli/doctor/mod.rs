@@ -204,7 +204,7 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
     links.extend([
         credential::claims(&status),
         upstream::reachable(probe.as_ref()),
-        upstream::accepts(&status),
+        upstream::accepts(&status, probe.as_ref()),
     ]);
     if send {
         links.push(send::one_span(context, &status));

@@ -281,7 +281,7 @@ fn each_refusal_has_its_remedy() {
             let mut status = at_work();
             status.credential.source = source.to_owned();
             status.export.trouble = Some(trouble.to_owned());
-            line(&upstream::accepts(&status))
+            line(&upstream::accepts(&status, None))
         })
         .collect();
     insta::assert_snapshot!(lines.concat(), @"

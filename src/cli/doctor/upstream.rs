@@ -207,7 +207,7 @@ fn remedy(url: &Url, proxy: Option<&Proxy>, trouble: &str) -> String {
     "check export.endpoint, and whether a proxy or a VPN is needed; telemetry waits in the spool".to_owned()
 }
 
-pub(super) fn accepts(status: &Status) -> Link {
+pub(super) fn accepts(status: &Status, probe: Option<&Probe>) -> Link {
     let export = &status.export;
     let ask = "`tagalong doctor --send` sends one marked span";
     if export.endpoint.is_none() {
@@ -216,7 +216,12 @@ pub(super) fn accepts(status: &Status) -> Link {
     if status.agent.is_none() {
         return Link::note(Name::Accepts, "not asked: no agent runs", "start it with `tagalong up`");
     }
+    if probe.is_some_and(|probe| probe.outcome.is_err()) {
+        let hint = "mend the link above; telemetry waits in the spool";
+        return Link::note(Name::Accepts, "not asked: it cannot be reached", hint);
+    }
     if let Some(trouble) = &export.trouble {
+        let trouble = &plainly(trouble);
         return Link::failed(
             Name::Accepts,
             trouble.clone(),
