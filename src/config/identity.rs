@@ -25,9 +25,13 @@ const ENTRA: [&str; 3] = [
     "login.partner.microsoftonline.cn",
 ];
 
+const EXCHANGE: &str = "identity.exchange";
+
 impl Settings {
     pub(super) fn identity(&mut self, platform: Platform, env: &Env, export: Option<&Export>) -> Identity {
         let (credential, reason) = self.credential(platform, env, export);
+        // With a reason, it was not chosen but found.
+        let is_chosen = reason.is_none();
         if let Some(export) = export {
             self.derive(
                 "identity.audience",
@@ -36,7 +40,7 @@ impl Settings {
             );
         }
         Identity {
-            exchange: self.exchange(&credential),
+            exchange: self.exchange(&credential, is_chosen),
             credential,
             reason,
             audience: self.text("identity.audience"),
@@ -201,56 +205,53 @@ impl Settings {
     /// azure.github.io/azure-workload-identity).
     fn aks(&self, env: &Env) -> Option<PathBuf> {
         let path = PathBuf::from(env.get("AZURE_FEDERATED_TOKEN_FILE")?);
-        let is_for_entra = self.text("identity.exchange").as_deref() == Some("client-assertion");
+        let is_for_entra = self.text(EXCHANGE).as_deref() == Some("client-assertion");
         (is_for_entra && path.is_absolute()).then_some(path)
     }
 
     fn has_exchange(&self) -> bool {
-        self.text("identity.exchange")
-            .is_some_and(|exchange| exchange != "none")
+        self.text(EXCHANGE).is_some_and(|exchange| exchange != "none")
     }
 
     /// The exchange, complete; what is missing for it is an error here and not at the first token.
-    fn exchange(&mut self, credential: &Credential) -> Option<Exchange> {
-        let setting = "identity.exchange";
-        let name = self.text(setting).filter(|name| name != "none")?;
-        let origin = self.get(setting).origin.clone();
-        let endpoint = match (self.url("identity.token_endpoint"), self.text("identity.issuer")) {
-            (Some(url), _) => Some(TokenEndpoint::At(url)),
-            (None, _) if name == "gcp-sts" => Some(TokenEndpoint::At(
-                Url::parse(GOOGLE_STS).expect("the constant is a URL"),
-            )),
-            (None, Some(issuer)) => Some(TokenEndpoint::Of(issuer)),
-            (None, None) => None,
-        };
+    fn exchange(&mut self, credential: &Credential, is_chosen: bool) -> Option<Exchange> {
+        let name = self.text(EXCHANGE).filter(|name| name != "none")?;
+        let origin = self.get(EXCHANGE).origin.clone();
+        if *credential == Credential::None {
+            // Where the place offers nothing, there is nothing to exchange; that is no mistake of the settings'.
+            if is_chosen {
+                self.refuse(EXCHANGE, &origin, format!("\"{name}\" has no credential to exchange"));
+            }
+            return None;
+        }
+        let endpoint = self.exchange_endpoint(&name);
         let audience = self.text("identity.exchange_audience");
         // What is derived from the endpoint is not for an issuer that wants scopes instead (Entra's does).
         let is_written = !matches!(self.get("identity.audience").origin, Origin::Derived(_));
         let wanted = self
             .text("identity.audience")
             .filter(|_| is_written || name != "client-assertion");
+        let is_google = name == "gcp-sts";
+        let is_assertion = name == "client-assertion";
         let scopes = self.list("identity.scopes");
-        let mut missing = Vec::new();
-        if endpoint.is_none() {
-            missing.push("identity.token_endpoint or identity.issuer");
-        }
-        if name == "client-assertion" && self.text("identity.client_id").is_none() {
-            missing.push("identity.client_id");
-        }
-        if name == "client-assertion" && scopes.is_empty() && wanted.is_none() {
-            missing.push("identity.scopes");
-        }
-        if name == "gcp-sts" && audience.is_none() {
-            missing.push("identity.exchange_audience (//iam.googleapis.com/projects/…/providers/…)");
-        }
-        if *credential == Credential::None {
-            self.refuse(setting, &origin, format!("\"{name}\" has no credential to exchange"));
-        } else if !missing.is_empty() {
+        let lacks = [
+            (endpoint.is_none(), "identity.token_endpoint or identity.issuer"),
+            (
+                is_assertion && self.text("identity.client_id").is_none(),
+                "identity.client_id",
+            ),
+            (is_assertion && scopes.is_empty() && wanted.is_none(), "identity.scopes"),
+            (
+                is_google && audience.is_none(),
+                "identity.exchange_audience (//iam.googleapis.com/projects/…/providers/…)",
+            ),
+        ];
+        let missing: Vec<&str> = lacks.iter().filter(|(lacks, _)| *lacks).map(|(_, key)| *key).collect();
+        if !missing.is_empty() {
             let problem = format!("\"{name}\" needs {}, which is not set", missing.join(" and "));
-            self.refuse(setting, &origin, problem);
+            self.refuse(EXCHANGE, &origin, problem);
         }
         let endpoint = endpoint?;
-        let is_google = name == "gcp-sts";
         Some(Exchange {
             subject_audience: match &audience {
                 // As a URL the provider's name is an audience that Google takes without being told to.
@@ -258,15 +259,7 @@ impl Settings {
                 Some(audience) => audience.clone(),
                 None => subject_audience(&endpoint, &name),
             },
-            grant: match name.as_str() {
-                "client-assertion" => Grant::ClientAssertion,
-                "gcp-sts" => Grant::GoogleSts(self.text("identity.service_account").map(|email| ServiceAccount {
-                    email,
-                    audience: wanted.clone(),
-                    origin: None,
-                })),
-                _ => Grant::TokenExchange,
-            },
+            grant: self.grant(&name, wanted.clone()),
             audience: if is_google { audience } else { wanted },
             endpoint,
             scopes,
@@ -274,6 +267,28 @@ impl Settings {
             client_secret_file: self.text("identity.client_secret_file").map(PathBuf::from),
             parameters: self.headers("identity.exchange_parameters"),
         })
+    }
+
+    fn exchange_endpoint(&self, exchange: &str) -> Option<TokenEndpoint> {
+        let google = || Url::parse(GOOGLE_STS).expect("the constant is a URL");
+        match (self.url("identity.token_endpoint"), self.text("identity.issuer")) {
+            (Some(url), _) => Some(TokenEndpoint::At(url)),
+            (None, _) if exchange == "gcp-sts" => Some(TokenEndpoint::At(google())),
+            (None, issuer) => issuer.map(TokenEndpoint::Of),
+        }
+    }
+
+    fn grant(&self, exchange: &str, audience: Option<String>) -> Grant {
+        let borrow = |email| ServiceAccount {
+            email,
+            audience,
+            origin: None,
+        };
+        match exchange {
+            "client-assertion" => Grant::ClientAssertion,
+            "gcp-sts" => Grant::GoogleSts(self.text("identity.service_account").map(borrow)),
+            _ => Grant::TokenExchange,
+        }
     }
 
     /// A token goes over plain HTTP to this machine only; better said here than at the first export.

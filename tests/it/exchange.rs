@@ -446,6 +446,7 @@ async fn what_was_exchanged_is_what_upstream_gets_and_doctor_shows_each_step() {
     assert_eq!(credential["source"], "exec");
     assert_eq!(credential["reason"], "identity.exec is set.");
     assert_eq!(credential["steps"].as_array().expect("steps").len(), 2);
+    assert!(home.text(&["status"]).contains("exchanged: rfc8693"));
     let steps = links(&home, "exchange");
     assert_eq!(steps.len(), 1);
     assert!(steps[0].0 == "ok" && steps[0].1.contains("rfc8693"), "{steps:?}");

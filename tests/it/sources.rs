@@ -219,7 +219,7 @@ async fn an_address_answers_with_the_token_or_with_json_around_it() {
         .await
         .expect_err("no token");
     assert!(
-        matches!(&error, MintError::Config(text) if text.contains("json_pointer")),
+        matches!(&error, MintError::Transient(text) if text.contains("json_pointer")),
         "{error}"
     );
 }

@@ -121,6 +121,9 @@ fn credential(status: &Status, lines: &mut Lines) {
     if let Some(trouble) = &credential.trouble {
         lines.trouble(trouble);
     }
+    for step in credential.steps.iter().skip(1).filter(|step| step.trouble.is_none()) {
+        lines.add("", &format!("exchanged: {}, {}", step.name, step.with));
+    }
     reason(credential, lines);
 }
 

@@ -178,6 +178,7 @@ fn what_an_exchange_lacks_is_said_before_the_first_token() {
         with("client-assertion"),
         with("gcp-sts"),
         sending()
+            .flag("identity.credential", "none")
             .flag("identity.exchange", "rfc8693")
             .flag("identity.issuer", "https://i.example"),
     ]
@@ -188,4 +189,14 @@ fn what_an_exchange_lacks_is_said_before_the_first_token() {
     identity.exchange (flag): "gcp-sts" needs identity.exchange_audience (//iam.googleapis.com/projects/…/providers/…), which is not set
     identity.exchange (flag): "rfc8693" has no credential to exchange
     "#);
+}
+
+#[test]
+fn where_the_place_offers_nothing_the_exchange_is_left_out_and_the_agent_starts() {
+    let machine = sending()
+        .flag("identity.exchange", "rfc8693")
+        .flag("identity.issuer", "https://issuer.example");
+    let identity = machine.loaded().config.identity;
+    assert_eq!(identity.credential, Credential::None);
+    assert!(identity.exchange.is_none());
 }

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{MintError, Minted, token};
 use crate::identity::{claims, timestamp, web};
@@ -12,21 +12,23 @@ use crate::identity::{claims, timestamp, web};
 /// Where a token stands in an object, the likeliest first.
 const NAMES: [&str; 3] = ["token", "access_token", "id_token"];
 
+/// JSON that is zeroed on drop: other tokens may stand beside the one that is wanted.
+struct Parsed(Value);
+
 /// A raw token, or a JSON object with one and perhaps with its end.
 pub(super) fn read(content: &[u8], whence: &str) -> Result<Minted, MintError> {
     let trimmed = content.trim_ascii_start();
     if !trimmed.starts_with(b"{") {
         return token(content, whence).map(Minted::bare);
     }
-    let Ok(Value::Object(mut object)) = serde_json::from_slice(trimmed) else {
-        return Err(MintError::Transient(format!("{whence} is not valid JSON")));
-    };
-    if object.get("kind").and_then(Value::as_str) == Some("ExecCredential") {
-        return exec_credential(object, whence);
+    let mut parsed = Parsed::read(trimmed, whence)?;
+    if parsed.0.get("kind").and_then(Value::as_str) == Some("ExecCredential") {
+        return exec_credential(parsed, whence);
     }
-    match NAMES.iter().find_map(|name| text(object.remove(*name))) {
-        Some(found) => with_end(&found, &object, whence),
-        None => Err(MintError::Config(format!(
+    match NAMES.iter().find_map(|name| text(parsed.0.get_mut(*name))) {
+        Some(found) => with_end(&found, parsed.0.as_object(), whence),
+        // An error that came with a success may be over soon.
+        None => Err(MintError::Transient(format!(
             "{whence} has no `token`, `access_token` or `id_token`"
         ))),
     }
@@ -34,20 +36,15 @@ pub(super) fn read(content: &[u8], whence: &str) -> Result<Minted, MintError> {
 
 /// The token at `pointer` (RFC 6901), with its end where that stands beside it.
 pub(super) fn read_at(content: &[u8], pointer: &str, whence: &str) -> Result<Minted, MintError> {
-    let Ok(mut value) = serde_json::from_slice::<Value>(content) else {
-        return Err(MintError::Transient(format!("{whence} is not valid JSON")));
-    };
-    let found = text(value.pointer_mut(pointer).map(Value::take));
-    let beside = pointer
-        .rsplit_once('/')
-        .and_then(|(parent, _)| value.pointer(parent)?.as_object());
-    match (found, beside) {
-        (Some(found), Some(object)) => with_end(&found, object, whence),
-        (Some(found), None) => token(found.as_bytes(), whence).map(Minted::bare),
-        (None, _) => Err(MintError::Config(format!(
+    let mut parsed = Parsed::read(content, whence)?;
+    let Some(found) = text(parsed.0.pointer_mut(pointer)) else {
+        return Err(MintError::Transient(format!(
             "{whence} has no text at {pointer}: check identity.json_pointer"
-        ))),
-    }
+        )));
+    };
+    let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+    let beside = parsed.0.pointer(parent).and_then(Value::as_object);
+    with_end(&found, beside, whence)
 }
 
 /// The token that stands under `name` in a server's answer; its `Date` comes along.
@@ -83,27 +80,23 @@ pub(super) async fn ask(request: reqwest::RequestBuilder, whom: &str, advice: &s
 }
 
 /// `client.authentication.k8s.io`: token and end stand in `status`. A client certificate is nothing that can be sent.
-fn exec_credential(mut object: Map<String, Value>, whence: &str) -> Result<Minted, MintError> {
-    let Some(Value::Object(mut status)) = object.remove("status") else {
+fn exec_credential(mut parsed: Parsed, whence: &str) -> Result<Minted, MintError> {
+    let Some(found) = text(parsed.0.pointer_mut("/status/token")) else {
         return Err(MintError::Transient(format!(
-            "{whence} is an ExecCredential without a status"
-        )));
-    };
-    let Some(found) = text(status.remove("token")) else {
-        return Err(MintError::Config(format!(
             "{whence} is an ExecCredential without a token"
         )));
     };
     Ok(Minted {
-        expires_at: status.get("expirationTimestamp").and_then(end),
+        expires_at: parsed.0.pointer("/status/expirationTimestamp").and_then(end),
         ..Minted::bare(token(found.as_bytes(), whence)?)
     })
 }
 
-fn with_end(found: &str, object: &Map<String, Value>, whence: &str) -> Result<Minted, MintError> {
+fn with_end(found: &str, object: Option<&Map<String, Value>>, whence: &str) -> Result<Minted, MintError> {
+    let member = |name: &str| object?.get(name);
     Ok(Minted {
-        lifetime: object.get("expires_in").and_then(claims::lifetime),
-        expires_at: object.get("expires_at").and_then(end),
+        lifetime: member("expires_in").and_then(claims::lifetime),
+        expires_at: member("expires_at").and_then(end),
         ..Minted::bare(token(found.as_bytes(), whence)?)
     })
 }
@@ -113,10 +106,35 @@ fn end(value: &Value) -> Option<SystemTime> {
     claims::numeric_date(value).or_else(|| timestamp::rfc3339(value.as_str()?))
 }
 
-fn text(value: Option<Value>) -> Option<Zeroizing<String>> {
-    match value {
-        Some(Value::String(text)) if !text.is_empty() => Some(Zeroizing::new(text)),
+/// Takes the text out, if it is one and not empty.
+fn text(value: Option<&mut Value>) -> Option<Zeroizing<String>> {
+    match value? {
+        Value::String(text) if !text.is_empty() => Some(Zeroizing::new(std::mem::take(text))),
         _ => None,
+    }
+}
+
+impl Parsed {
+    fn read(content: &[u8], whence: &str) -> Result<Parsed, MintError> {
+        let parsed = serde_json::from_slice(content);
+        parsed
+            .map(Parsed)
+            .map_err(|_| MintError::Transient(format!("{whence} is not valid JSON")))
+    }
+}
+
+impl Drop for Parsed {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(members) => members.values_mut().for_each(wipe),
+        _ => {}
     }
 }
 
@@ -148,15 +166,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_that_leads_nowhere_or_to_no_text_is_a_wrong_setting() {
+    fn a_pointer_that_leads_nowhere_or_to_no_text_names_the_setting() {
         let answered = br#"{"a": {"b": ["t", 1, "", null]}, "": "root"}"#;
         assert!(read_at(answered, "/a/b/0", "the answer").is_ok());
         assert!(read_at(answered, "/", "the answer").is_ok());
         for pointer in ["/a/b/1", "/a/b/2", "/a/b/3", "/a/b/9", "/a", "/x/y", "/a/b/0/c"] {
-            assert!(
-                matches!(read_at(answered, pointer, "the answer"), Err(MintError::Config(_))),
-                "{pointer}"
-            );
+            let error = read_at(answered, pointer, "the answer").expect_err("no token");
+            assert!(error.to_string().contains("identity.json_pointer"), "{pointer}");
         }
     }
 
