@@ -286,6 +286,13 @@ impl Context {
         if !files.own.is_empty() {
             loaded = settings(&env, &set, &files)?;
         }
+        if spool != loaded.config.spool.dir {
+            loaded.notices.push(format!(
+                "{} was made in another workspace and is left alone; this one's spool is {}.",
+                loaded.config.spool.dir.display(),
+                spool.display()
+            ));
+        }
         loaded.config.spool.dir = spool;
         Ok(Context {
             env,

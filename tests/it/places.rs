@@ -179,6 +179,12 @@ fn a_snapshot_that_is_resumed_twice_makes_two_sessions_and_no_cursor_has_two_own
         one.path().join("kept/spool").exists(),
         "and the copy is neither sent nor deleted: the original may be gone"
     );
+    let notice = one.run(&["up"]);
+    let notice = String::from_utf8_lossy(&notice.stderr).into_owned();
+    assert!(
+        notice.contains("was made in another workspace and is left alone"),
+        "{notice}"
+    );
     one.text(&["--set", "spool.keep_bytes=32MiB", "up"]);
     assert_eq!(
         own(&one, &one.status()),
@@ -335,4 +341,25 @@ fn purge_stops_the_agent_deletes_all_that_rests_here_and_nothing_of_anybody_else
         ["bin", "notes.txt", "spool"],
         "looking for it makes nothing new"
     );
+}
+
+#[test]
+fn status_says_what_the_platform_says_and_whose_word_it_is() {
+    let home = in_place(&[
+        ("CODER", "true"),
+        ("CODER_WORKSPACE_NAME", "dev"),
+        ("CODER_WORKSPACE_ID", "ws-uuid"),
+        ("CODER_WORKSPACE_OWNER_ID", "u-uuid"),
+    ]);
+    let text = home.text(&["status"]);
+    for line in [
+        "ws-uuid on coder (asserted, not verified)",
+        "called dev (the platform's word)",
+        "created by u-uuid\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    let status = home.status();
+    assert_eq!(status["workspace"]["trust"]["name"], "platform");
+    assert_eq!(status["workspace"]["trust"]["owner"], "asserted");
 }

@@ -34,7 +34,11 @@ pub(super) fn settings(notices: &[String]) -> Link {
 }
 
 pub(super) fn platform(workspace: &Workspace) -> Link {
-    let found = format!("{}, workspace {}", workspace.platform, workspace.id);
+    let mut found = format!("{}, workspace {}", workspace.platform, workspace.id);
+    let facts = [("for", &workspace.repository), ("created by", &workspace.owner)];
+    for (words, value) in facts {
+        found.extend(value.iter().map(|value| format!(", {words} {value}")));
+    }
     if workspace.prebuild {
         let found = format!("{found}, a prebuild");
         return Link::note(Name::Platform, found, "nothing is started in a prebuild, on purpose");

@@ -83,6 +83,9 @@ fn agent(status: &Status, lines: &mut Lines) {
         "listening",
         &format!("gRPC {}, HTTP {}", agent.endpoints.grpc, agent.endpoints.http),
     );
+    if let Some(siblings) = &agent.endpoints.siblings {
+        lines.add("", &format!("{siblings} for containers next to it, with a key"));
+    }
     for moved in &agent.moved {
         lines.toned("", Some(Tone::Notable), moved);
     }
@@ -95,6 +98,20 @@ fn workspace(workspace: &Workspace, lines: &mut Lines) {
         "workspace",
         &format!("{} on {}{prebuild} ({trust})", workspace.id, workspace.platform),
     );
+    let facts = [
+        ("name", "called", &workspace.name),
+        ("repository", "for", &workspace.repository),
+        ("reference", "made from", &workspace.reference),
+        ("owner", "created by", &workspace.owner),
+        ("url", "at", &workspace.url),
+    ];
+    for (field, words, value) in facts {
+        let Some(value) = value else { continue };
+        // Said only where it is another than the id's.
+        let own = workspace.trust.get(field).map(|trust| trust_text(*trust));
+        let own = own.filter(|own| *own != trust).map(|own| format!(" ({own})"));
+        lines.add("", &format!("{words} {value}{}", own.unwrap_or_default()));
+    }
 }
 
 fn credential(status: &Status, lines: &mut Lines) {
