@@ -11,8 +11,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
-use crate::view::status::Status;
+use crate::{identity::secret::Secret, view::status::Status};
 
 /// A question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +28,10 @@ pub enum Ask {
     },
     /// The credential of the moment.
     Token,
+    /// Somebody logged in: with the tokens, or with none if the login rests where the agent finds it.
+    Login(Option<LoggedIn>),
+    /// Revoke the login, and forget it.
+    Logout,
     /// What was set aside, entry by entry.
     SetAside,
     /// Append an entry to the spool again.
@@ -60,7 +65,7 @@ pub enum Answer {
     /// To [`Ask::Token`].
     Token {
         /// None while there is no usable credential, and where the source is `none`.
-        token: Option<String>,
+        token: Option<Passed>,
         /// Seconds until the sooner of both clocks ends it; none if nothing says.
         expires_in: Option<f64>,
         /// The subject that it speaks for; empty without a token.
@@ -68,10 +73,48 @@ pub enum Answer {
     },
     /// To [`Ask::SetAside`], in no order that is promised.
     SetAside(Vec<Entry>),
+    /// Whether somebody was logged in, and whether the issuer said that it revoked the login.
+    LoggedOut { was_in: bool, revoked: bool },
     /// It was done.
     Done,
     /// It was not, for this reason, in words for people. Also the answer to a question that this agent does not know.
     Failed(String),
+}
+
+/// What a login brought, for an agent that keeps it in memory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LoggedIn {
+    /// None where it rests elsewhere, or the issuer gave none.
+    pub refresh: Option<Passed>,
+    /// The token that upstream is shown.
+    pub token: Passed,
+    /// Seconds.
+    pub lifetime: Option<f64>,
+    /// The ID token is shown, not the access token.
+    pub shows_id: bool,
+}
+
+/// A token on its way between two processes of one user: zeroed on drop, and `Debug` prints `"..."`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Passed(pub Zeroizing<String>);
+
+impl std::fmt::Debug for Passed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("\"...\"")
+    }
+}
+
+impl From<&Secret> for Passed {
+    fn from(secret: &Secret) -> Passed {
+        Passed(Zeroizing::new(secret.expose().to_owned()))
+    }
+}
+
+impl From<Passed> for Secret {
+    fn from(passed: Passed) -> Secret {
+        Secret::new(passed.0.as_str().to_owned())
+    }
 }
 
 /// One set-aside entry, as `spool list` shows it.
@@ -105,10 +148,10 @@ pub fn ask(socket: &Path, question: &Ask, patience: Duration) -> io::Result<Answ
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
-    let mut line = serde_json::to_vec(question)?;
+    let mut line = Zeroizing::new(serde_json::to_vec(question)?);
     line.push(b'\n');
     stream.write_all(&line)?;
-    let mut answer = String::new();
+    let mut answer = Zeroizing::new(String::new());
     BufReader::new(stream).read_line(&mut answer)?;
     if answer.is_empty() {
         return Err(io::Error::new(

@@ -37,10 +37,12 @@ mod parts;
 pub mod ports;
 pub mod report;
 mod serve;
+mod share;
 pub mod telemetry;
 
 use report::Facts;
 use serve::Stop;
+use share::Share;
 use telemetry::Telemetry;
 
 /// In the text of [`Error::AnotherAgent`], for the starter that reads it from a pipe.
@@ -54,6 +56,9 @@ const SIGNAL_GRACE: Duration = Duration::from_millis(700);
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 /// How often a drain looks whether the spool is empty.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
+
+/// How long what is no stage may take to end.
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// Everything that a run needs; nothing is read from the environment later.
 #[derive(Debug)]
@@ -102,6 +107,25 @@ pub fn log_path(dirs: &Dirs) -> PathBuf {
     dirs.state.join("agent.log")
 }
 
+/// The login that the settings ask for, for the command that makes one; none if they ask for another source.
+pub fn login_session(config: &Config, workspace: &Workspace) -> Option<identity::source::refresh::Session> {
+    parts::login_session(config, workspace)
+}
+
+/// One credential without an agent.
+///
+/// # Errors
+/// What the source says, or settings of which no source can be made.
+pub async fn mint(
+    env: &Env,
+    config: &Config,
+    workspace: &Workspace,
+) -> Result<identity::Admitted, identity::source::MintError> {
+    let identity = parts::identity(env, config, workspace)
+        .map_err(|error| identity::source::MintError::Config(error.to_string()))?;
+    Identity::mint_once(identity).await
+}
+
 /// Runs an agent until a signal or `tagalong down` ends it. `ready` is called once, when the ports accept.
 ///
 /// # Errors
@@ -139,6 +163,7 @@ struct Agent {
     telemetry: Telemetry,
     control: tokio::net::UnixListener,
     socket: PathBuf,
+    share: Option<Share>,
 }
 
 impl Agent {
@@ -158,7 +183,10 @@ impl Agent {
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
         let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen);
         let receiver = ports::bind(&config, intake.clone(), budget.clone())?;
-        let (identity, identity_seen) = Identity::build(parts::identity(&env, &config, &workspace)?);
+        let identity = parts::identity(&env, &config, &workspace)?;
+        let login = identity.source.login().cloned();
+        let (identity, identity_seen) = Identity::build(identity);
+        let share = parts::share(&config);
         let export = parts::export(&config)
             .map(|export| Export::build(export, budget))
             .transpose()
@@ -198,6 +226,8 @@ impl Agent {
             moved: receiver.moved().iter().map(ports::moved_text).collect(),
             workspace,
             spool: spool.clone(),
+            login: login.clone(),
+            ca_file: config.export.as_ref().and_then(|export| export.ca_file.clone()),
             identity: identity_seen,
             export: export.as_ref().map(Export::status),
         });
@@ -217,6 +247,7 @@ impl Agent {
             telemetry,
             control,
             socket,
+            share,
         })
     }
 
@@ -232,6 +263,7 @@ impl Agent {
             telemetry,
             control,
             socket,
+            share,
         } = self;
         let began = facts.started;
         // One token a stage, cancelled in the order of the flow; `background` ends what is no stage.
@@ -257,6 +289,7 @@ impl Agent {
         let export =
             export.map(|export| tokio::spawn(export.run(spool.clone(), facts.identity.clone(), exporting.clone())));
         let control = tokio::spawn(serve::run(control, facts.clone(), ask_stop, background.clone()));
+        let share = tokio::spawn(share::run(share, facts.identity.clone(), background.clone()));
         ready()?;
         telemetry.event("tagalong.start", began.elapsed(), Vec::new(), None);
         tracing::info!(grpc = %facts.grpc, http = %facts.http, session = facts.session, "accepting telemetry");
@@ -302,13 +335,15 @@ impl Agent {
             let _ = answer.send(left);
         }
         let rest = [
-            ("the identity", identity),
             ("the owner's keeper", keeper),
             ("the witness", witness),
             ("the control socket", control),
+            ("the shared credential", share),
         ];
+        // A refresh that is under way is worth waiting for.
+        stop("the identity", identity, identity::LAST_REFRESH + LAST_LOOK).await;
         for (name, task) in rest {
-            stop(name, task, Duration::from_millis(200)).await;
+            stop(name, task, LAST_LOOK).await;
         }
         let _ = std::fs::remove_file(&socket);
         tracing::info!(left, "stopped");

@@ -8,15 +8,17 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::Error;
+use super::{Error, share::Share};
 use crate::{
     config::{self, Config},
     export,
     identity::{
         self, Principal,
         claims::{Attributes, random_key},
+        keep::{Host, Keep},
+        login::App,
         secret::Secret,
-        source::{self, Source},
+        source::{self, Source, refresh::Session},
     },
     intake::Stamps,
     stamp::{Stamp, redact},
@@ -103,7 +105,10 @@ pub(super) fn export(config: &Config) -> Option<export::Config> {
 
 pub(super) fn identity(env: &Env, config: &Config, workspace: &Workspace) -> Result<identity::Config, Error> {
     let settings = &config.identity;
-    let source = source(env, &settings.credential)?;
+    let source = match login_session(config, workspace) {
+        Some(session) => Source::Login(session),
+        None => source(env, &settings.credential)?,
+    };
     Ok(identity::Config {
         source,
         exchange: settings.exchange.clone(),
@@ -150,8 +155,50 @@ fn source(env: &Env, credential: &config::Credential) -> Result<Source, Error> {
             let endpoint = source::Endpoint::new(address.url.clone(), &headers, address.pointer.clone());
             Source::Http(endpoint.map_err(|error| Error::Part(error.to_string()))?)
         }
-        config::Credential::None => Source::None,
+        config::Credential::Agent(socket) => Source::Agent(socket.clone()),
+        // What a login needs besides is the caller's.
+        config::Credential::Login(_) | config::Credential::None => Source::None,
     })
+}
+
+/// The socket of `identity.share`. One that cannot be had is no reason not to start.
+pub(super) fn share(config: &Config) -> Option<Share> {
+    let path = config.identity.share.as_ref()?;
+    match Share::listen(path, config.identity.audience.as_deref().unwrap_or_default()) {
+        Ok(share) => Some(share),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the credential is not shared (identity.share)");
+            None
+        }
+    }
+}
+
+/// The login that the settings ask for; none if they ask for another source.
+pub(super) fn login_session(config: &Config, workspace: &Workspace) -> Option<Session> {
+    let settings = &config.identity;
+    let config::Credential::Login(flow) = settings.credential else {
+        return None;
+    };
+    // With an exchange, upstream's audience is the exchange's business.
+    let audience = match &settings.exchange {
+        Some(exchange) => exchange.subject_audience.clone(),
+        None => settings.audience.clone().unwrap_or_default(),
+    };
+    let app = App {
+        issuer: settings.issuer.clone().unwrap_or_default(),
+        client_id: settings.client_id.clone().unwrap_or_default(),
+        scopes: settings.scopes.clone(),
+        audience,
+    };
+    // A plain machine is the same after a restart; a workspace may be a copy of another.
+    let instance = match workspace.platform {
+        Platform::Local => "",
+        _ => workspace.instance_id.as_ref().unwrap_or(&workspace.id),
+    };
+    let runtime = &config.dirs.runtime;
+    let keep = Keep::new(settings.keep, runtime, &app.name());
+    let host = Host::here(instance).name(settings.keep);
+    Some(Session::new(flow, app, keep, host, runtime))
 }
 
 /// The file that keeps the key of this machine's pseudonyms: with a new one a person would get a new pseudonym.

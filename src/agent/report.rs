@@ -3,17 +3,26 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use opentelemetry::KeyValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{control::Answer, telemetry::Telemetry};
+use super::{
+    control::{Answer, LoggedIn},
+    telemetry::Telemetry,
+};
 use crate::{
     export::status::{LaneState, State as ExportState, Status as ExportStatus},
-    identity::{Current, Receiver, State, claims::Claims, exchange},
+    identity::{
+        Current, Receiver, State,
+        claims::Claims,
+        exchange,
+        keep::Shown,
+        source::{Minted, refresh::Session},
+    },
     spool::Spool,
     view::status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Step, Workspace},
     workspace,
@@ -37,6 +46,10 @@ pub(super) struct Facts {
     pub(super) workspace: workspace::Workspace,
     pub(super) spool: Spool,
     pub(super) identity: Receiver,
+    /// The login that credentials are minted from, where that is the source.
+    pub(super) login: Option<Session>,
+    /// Roots for the issuer, besides the system's.
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) export: Option<watch::Receiver<ExportStatus>>,
 }
 
@@ -81,9 +94,50 @@ impl Facts {
         let lease = current.lease();
         let token = lease.as_ref().and_then(|lease| lease.credential.token.as_ref());
         Answer::Token {
-            token: token.map(|token| token.expose().to_owned()),
+            token: token.map(Into::into),
             expires_in: current.seconds_to_expiry(),
             principal: lease.map(|lease| lease.principal.subject.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Takes in what a login brought, or looks for what rests since.
+    pub(super) async fn login(&self, brought: Option<LoggedIn>) -> Answer {
+        let Some(session) = &self.login else {
+            return Answer::Failed(
+                "this agent's credentials come from no login: start it again with `tagalong up`".to_owned(),
+            );
+        };
+        if let Some(brought) = brought {
+            let shown = if brought.shows_id { Shown::Id } else { Shown::Access };
+            let minted = Minted {
+                lifetime: brought
+                    .lifetime
+                    .filter(|seconds| (0.0..=1e9).contains(seconds))
+                    .map(Duration::from_secs_f64),
+                fresh: true,
+                ..Minted::bare(brought.token.into())
+            };
+            if let Err(error) = session.begin(brought.refresh.map(Into::into), shown, minted).await {
+                return Answer::Failed(error.to_string());
+            }
+        }
+        self.identity.refresh();
+        Answer::Done
+    }
+
+    /// Ends the login, at the issuer too if it can be told.
+    pub(super) async fn logout(&self) -> Answer {
+        let Some(session) = &self.login else {
+            return Answer::Failed("this agent's credentials come from no login".to_owned());
+        };
+        let ended = session.end(self.ca_file.as_deref()).await;
+        self.identity.forget();
+        match ended {
+            Ok(revoked) => Answer::LoggedOut {
+                was_in: revoked.is_some(),
+                revoked: revoked.unwrap_or(false),
+            },
+            Err(error) => Answer::Failed(error.to_string()),
         }
     }
 

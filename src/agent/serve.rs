@@ -15,6 +15,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use super::{
     control::{Answer, Ask, Entry},
@@ -22,8 +23,8 @@ use super::{
 };
 use crate::spool::Spool;
 
-/// A question is one short line; more is no question of ours.
-const QUESTION_BYTES: u64 = 4096;
+/// A question is one line, and the longest brings two tokens; more is no question of ours.
+const QUESTION_BYTES: u64 = 256 * 1024;
 
 /// Somebody wants the agent to stop, and to hear how many bytes are left.
 #[derive(Debug)]
@@ -38,6 +39,11 @@ pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
         super::private_dir(directory)?;
     }
     let _ = std::fs::remove_file(path);
+    bind_private(path)
+}
+
+/// A socket of mode 0600.
+pub(super) fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(listener)
@@ -68,7 +74,7 @@ pub(super) async fn run(
 
 async fn answer(stream: UnixStream, facts: Arc<Facts>, stop: mpsc::Sender<Stop>) {
     let (read, mut write) = stream.into_split();
-    let mut line = String::new();
+    let mut line = Zeroizing::new(String::new());
     if BufReader::new(read.take(QUESTION_BYTES))
         .read_line(&mut line)
         .await
@@ -80,9 +86,10 @@ async fn answer(stream: UnixStream, facts: Arc<Facts>, stop: mpsc::Sender<Stop>)
         Ok(ask) => respond(ask, &facts, stop).await,
         Err(_) => Answer::Failed("this agent does not know that question".to_owned()),
     };
-    let Ok(mut text) = serde_json::to_vec(&answer) else {
+    let Ok(text) = serde_json::to_vec(&answer) else {
         return;
     };
+    let mut text = Zeroizing::new(text);
     text.push(b'\n');
     // Whoever asked may be gone.
     let _ = write.write_all(&text).await;
@@ -108,6 +115,8 @@ async fn respond(ask: Ask, facts: &Facts, stop: mpsc::Sender<Stop>) -> Answer {
             bytes: flush(&facts.spool, Duration::from_millis(deadline)).await,
         },
         Ask::Token => facts.token(),
+        Ask::Login(brought) => facts.login(brought).await,
+        Ask::Logout => facts.logout().await,
         Ask::SetAside => match facts.spool.set_aside() {
             Ok(entries) => Answer::SetAside(entries.into_iter().map(entry).collect()),
             Err(error) => Answer::Failed(error.to_string()),

@@ -25,8 +25,10 @@ mod down;
 mod env;
 pub mod failure;
 mod init;
+mod login;
 mod logs;
 mod purge;
+mod qr;
 mod screen;
 mod spool;
 mod status;
@@ -92,7 +94,11 @@ enum Command {
         #[arg(long)]
         send: bool,
     },
-    /// Who telemetry leaves for
+    /// Log in, where the workspace has no credential of its own; ENDPOINT says itself how, if it can
+    Login(login::Options),
+    /// End the login, at the issuer too, and forget it
+    Logout,
+    /// Who telemetry leaves for, and how far that can be believed
     Whoami,
     /// Print the current credential, for other tools
     Token {
@@ -218,6 +224,8 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),
         Command::Status { json } => status::run(&Context::load(env, cli.set)?, json),
         Command::Doctor { json, send } => doctor::run(Context::load(env, cli.set), json, send),
+        Command::Login(options) => login::run(Context::load(env, cli.set)?, &options),
+        Command::Logout => login::logout(&Context::load(env, cli.set)?),
         Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
         Command::Token { format } => token::run(&Context::load(env, cli.set)?, format),
         Command::Env { shell, reader } => env::run(&Context::load(env, cli.set)?, reader, shell),

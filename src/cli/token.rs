@@ -11,7 +11,13 @@ use super::{
 use crate::{
     agent::control::{Answer, Ask},
     config::Credential,
+    identity::{
+        Admitted, State,
+        clock::{Clock, Expiry},
+        secret::Secret,
+    },
     view::status::{self, Principal},
+    workspace::Trust,
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,13 +37,14 @@ pub(super) enum Format {
 }
 
 pub(super) fn run(context: &Context, format: Format) -> Result<(), Failure> {
-    let Answer::Token {
-        token,
-        expires_in,
-        principal: _,
-    } = context.ask(&Ask::Token, PATIENCE)?
-    else {
-        return Err(super::unknown_answer());
+    let (token, expires_in) = match context.ask(&Ask::Token, PATIENCE) {
+        Ok(Answer::Token { token, expires_in, .. }) => (token.map(Secret::from), expires_in),
+        Ok(_) => return Err(super::unknown_answer()),
+        Err(failure) if failure.kind == Kind::NotRunning && has_source(context) => {
+            let minted = alone(context)?;
+            (minted.token, left(minted.expiry))
+        }
+        Err(failure) => return Err(failure),
     };
     let Some(token) = token else {
         if context.loaded.config.identity.credential == Credential::None {
@@ -52,8 +59,40 @@ pub(super) fn run(context: &Context, format: Format) -> Result<(), Failure> {
                 .hint("`tagalong doctor` says which link is broken"),
         );
     };
-    say!("{}", render(&token, expires_in, format, SystemTime::now()));
+    say!("{}", render(token.expose(), expires_in, format, SystemTime::now()));
     Ok(())
+}
+
+/// Without a source there is nothing to mint, with an agent or without.
+fn has_source(context: &Context) -> bool {
+    !matches!(
+        context.loaded.config.identity.credential,
+        crate::config::Credential::None
+    )
+}
+
+/// One credential of this process's own, where no agent runs.
+fn alone(context: &Context) -> Result<Admitted, Failure> {
+    if context.workspace.prebuild {
+        return Err(Failure::new(
+            Kind::NoCredential,
+            "this is a prebuild: its token would name whoever it ran as",
+        ));
+    }
+    let minted = super::runtime()?.block_on(crate::agent::mint(
+        &context.env,
+        &context.loaded.config,
+        &context.workspace,
+    ));
+    minted.map_err(|error| {
+        Failure::new(Kind::NoCredential, format!("no agent runs, and without one: {error}"))
+            .hint("`tagalong doctor` says which link is broken")
+    })
+}
+
+/// What is left of it now, in seconds.
+fn left(expiry: Option<Expiry>) -> Option<f64> {
+    Some(expiry?.remaining(Clock::System.now()).as_secs_f64())
 }
 
 fn render(token: &str, expires_in: Option<f64>, format: Format, now: SystemTime) -> String {
@@ -80,17 +119,47 @@ fn rfc3339(now: SystemTime, seconds: f64) -> Option<String> {
 }
 
 pub(super) fn whoami(context: &Context) -> Result<(), Failure> {
-    let Answer::Status(status) = context.ask(&Ask::Status, PATIENCE)? else {
-        return Err(super::unknown_answer());
+    let (principal, credential) = match context.ask(&Ask::Status, PATIENCE) {
+        Ok(Answer::Status(status)) => (status.principal, status.credential),
+        Ok(_) => return Err(super::unknown_answer()),
+        Err(failure) if failure.kind == Kind::NotRunning && has_source(context) => minted(context)?,
+        Err(failure) => return Err(failure),
     };
-    let Some(principal) = status.principal else {
+    let Some(principal) = principal else {
         return Err(
             Failure::new(Kind::NoCredential, "nobody yet: no credential was obtained")
                 .hint("`tagalong doctor` says which link is broken"),
         );
     };
-    super::print(format_args!("{}", person(&principal, &status.credential)));
+    super::print(format_args!("{}", person(&principal, &credential)));
     Ok(())
+}
+
+/// Who a credential of this process's own speaks for.
+fn minted(context: &Context) -> Result<(Option<Principal>, status::Credential), Failure> {
+    let minted = alone(context)?;
+    let principal = Principal {
+        issuer: minted.principal.issuer,
+        subject: minted.principal.subject,
+        attributes: minted.principal.attributes.into_iter().collect(),
+        trust: minted.principal.trust,
+    };
+    let credential = status::Credential {
+        expires_in: left(minted.expiry),
+        generation: u64::from(minted.token.is_some()),
+        state: State::Stopped,
+        ..super::status::without_credential(context)
+    };
+    Ok((Some(principal), credential))
+}
+
+/// How far the name can be believed, and who checks it.
+fn belief(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Verified => "the issuer's token says so; its signature is checked by upstream, not here",
+        Trust::Platform => "the platform says so, without a signature",
+        Trust::Asserted => "nobody but this machine says so",
+    }
 }
 
 /// Who, by what is stamped, and what says so.
@@ -110,6 +179,7 @@ fn person(principal: &Principal, credential: &status::Credential) -> String {
         source => format!("{source}, {}", super::status::expiry_text(credential)),
     };
     rows.push(("source", source));
+    rows.push(("verified", belief(principal.trust).to_owned()));
     let labels = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     let mut text = format!("{}\n", super::status::principal_line(principal));
     for (label, value) in rows {

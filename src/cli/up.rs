@@ -31,6 +31,17 @@ pub(super) struct Options {
     pub detached: bool,
 }
 
+impl Options {
+    /// In the background, and with an error where there is one.
+    pub(super) fn strict() -> Options {
+        Options {
+            foreground: false,
+            strict: true,
+            detached: false,
+        }
+    }
+}
+
 pub(super) fn run(context: Result<Context, Failure>, options: Options) -> Result<(), Failure> {
     let outcome = context.and_then(|context| start(&context, options));
     match outcome {
@@ -43,7 +54,8 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options) -> Result
     }
 }
 
-fn start(context: &Context, options: Options) -> Result<(), Failure> {
+/// One agent with these settings, or why there is none.
+pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> {
     // A detached agent's starter has said them.
     for notice in context.loaded.notices.iter().filter(|_| !options.detached) {
         eprintln!("tagalong: {notice}");

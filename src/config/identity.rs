@@ -11,7 +11,8 @@ use super::{
 use crate::{
     identity::{
         exchange::{ENTRA_AUDIENCE, Exchange, GOOGLE_STS, Grant, ServiceAccount, TokenEndpoint},
-        source,
+        keep::Wanted,
+        source::{self, refresh::Flow},
     },
     workspace::Env,
 };
@@ -54,7 +55,25 @@ impl Settings {
                 _ => Attributes::Full,
             },
             pseudonym_key: self.text("identity.pseudonym_key").map(Secret::new),
+            keep: match self.text("identity.keep").as_deref() {
+                Some("keyring") => Wanted::Keyring,
+                Some("memory") => Wanted::Memory,
+                Some("file") => Wanted::File,
+                _ => Wanted::Auto,
+            },
+            share: self.share(),
         }
+    }
+
+    /// What is shared is one's own: with the same socket on both sides an agent would ask itself.
+    fn share(&mut self) -> Option<PathBuf> {
+        let share = self.text("identity.share").map(PathBuf::from)?;
+        if self.text("identity.agent").map(PathBuf::from).as_ref() == Some(&share) {
+            let origin = self.get("identity.share").origin.clone();
+            let problem = "is the socket of identity.agent too; expected another path".to_owned();
+            self.refuse("identity.share", &origin, problem);
+        }
+        Some(share)
     }
 
     fn credential(&mut self, platform: Platform, env: &Env, export: Option<&Export>) -> (Credential, Option<String>) {
@@ -107,6 +126,9 @@ impl Settings {
                 headers: self.headers("identity.http_headers"),
                 pointer: self.text("identity.json_pointer"),
             }),
+            "agent" => Credential::Agent(self.text("identity.agent")?.into()),
+            "device" => Credential::Login(Flow::Device),
+            "browser" => Credential::Login(Flow::Browser),
             _ => Credential::None,
         })
     }
@@ -114,10 +136,16 @@ impl Settings {
     /// What is set beside it, else what the place offers.
     fn automatic(&mut self, platform: Platform, env: &Env) -> (Credential, Option<String>) {
         let setting = "identity.credential";
-        let set: Vec<(&str, Credential)> = [("file", "file"), ("env", "env"), ("exec", "exec"), ("url", "http")]
-            .into_iter()
-            .filter_map(|(key, kind)| Some((key, self.named(kind, env)?)))
-            .collect();
+        let set: Vec<(&str, Credential)> = [
+            ("file", "file"),
+            ("env", "env"),
+            ("exec", "exec"),
+            ("url", "http"),
+            ("agent", "agent"),
+        ]
+        .into_iter()
+        .filter_map(|(key, kind)| Some((key, self.named(kind, env)?)))
+        .collect();
         let (credential, from, reason) = match set.as_slice() {
             [(key, credential)] => (
                 credential.clone(),

@@ -10,6 +10,7 @@
 //! Everything that is wrong is said at once. Nothing in a repository is read, and nothing reads the environment later.
 
 mod dirs;
+pub mod edit;
 mod identity;
 mod resolve;
 mod settings;
@@ -24,7 +25,9 @@ pub use value::parse_duration;
 use crate::{
     identity::{
         exchange::{Exchange, Grant, TokenEndpoint},
+        keep::Wanted,
         secret::Secret,
+        source::refresh::Flow,
     },
     workspace::{self, Env, Platform},
 };
@@ -154,6 +157,10 @@ pub struct Identity {
     pub token_endpoint: Option<Url>,
     /// How much of the person is stamped.
     pub attributes: Attributes,
+    /// Where a login rests.
+    pub keep: Wanted,
+    /// The socket to share the credential over.
+    pub share: Option<PathBuf>,
     /// The key of pseudonyms; none: a random one that stays here.
     pub pseudonym_key: Option<Secret>,
 }
@@ -185,6 +192,10 @@ pub enum Credential {
     Exec(Vec<String>),
     /// An address that answers with a token.
     Http(Address),
+    /// The socket of another tagalong.
+    Agent(PathBuf),
+    /// A person's login.
+    Login(Flow),
     /// Upstream needs none.
     None,
 }
@@ -389,6 +400,8 @@ impl Credential {
             Credential::Env(_) => "env",
             Credential::Exec(_) => "exec",
             Credential::Http(_) => "http",
+            Credential::Agent(_) => "agent",
+            Credential::Login(flow) => flow.as_str(),
             Credential::None => "none",
         }
     }

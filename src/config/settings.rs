@@ -61,7 +61,7 @@ const PLATFORMS: [&str; 1 + Platform::ALL.len()] = {
 };
 
 /// All keys, in the order of `default.toml`.
-pub(super) const KEYS: [Key; 45] = [
+pub(super) const KEYS: [Key; 48] = [
     key("listen.grpc", Kind::Address),
     key("listen.http", Kind::Address),
     key("listen.allowed_origins", Kind::Origins),
@@ -93,6 +93,9 @@ pub(super) const KEYS: [Key; 45] = [
             "env",
             "exec",
             "http",
+            "agent",
+            "device",
+            "browser",
             "none",
         ]),
     ),
@@ -117,6 +120,9 @@ pub(super) const KEYS: [Key; 45] = [
     key("identity.exchange_parameters", Kind::Parameters),
     key("identity.client_secret_file", Kind::Path),
     key("identity.service_account", Kind::Text),
+    key("identity.agent", Kind::Path),
+    key("identity.share", Kind::Path),
+    key("identity.keep", Kind::Choice(&["auto", "keyring", "memory", "file"])),
     secret("identity.pseudonym_key", Kind::LongText(16)),
     key("workspace.id", Kind::Text),
     key("workspace.name", Kind::Text),

@@ -268,6 +268,9 @@ const EXAMPLES: &[(&str, &str, &str, &str)] = &[
         "identity.service_account",
         "a@b",
     ),
+    ("TAGALONG_IDENTITY_AGENT", "/a.sock", "identity.agent", "/a.sock"),
+    ("TAGALONG_IDENTITY_SHARE", "/s.sock", "identity.share", "/s.sock"),
+    ("TAGALONG_IDENTITY_KEEP", "memory", "identity.keep", "memory"),
     (
         "TAGALONG_IDENTITY_PSEUDONYM_KEY",
         "s3cret-and-long-enough",
@@ -323,7 +326,7 @@ fn all_errors_are_said_at_once_each_with_key_origin_and_what_is_expected() {
     spool.maxbytes (TAGALONG_SPOOL_MAXBYTES): there is no such setting; did you mean spool.max_bytes?
     spool.max_bytes (TAGALONG_SPOOL_MAX_BYTES): "1 potato" is not accepted; expected a size from 1MiB to 1TiB, such as 512KiB, 64MiB or 1GiB
     export.endpoint (flag): "ftp://x" is not accepted; expected an http or https URL without user, password, query and fragment
-    identity.credential (flag): "gitpot" is not accepted; expected one of auto, gitpod, ona, github, gitlab, azure-devops, kubernetes, gcp, azure, file, env, exec, http, none
+    identity.credential (flag): "gitpot" is not accepted; expected one of auto, gitpod, ona, github, gitlab, azure-devops, kubernetes, gcp, azure, file, env, exec, http, agent, device, browser, none
     nothing.like.it (flag): there is no such setting
     "#);
 }

@@ -171,7 +171,7 @@ fn tokens(object: &Object, date: Option<SystemTime>, whom: &str) -> Result<Token
 }
 
 /// The form as bytes that are zeroed when the request is done with them.
-fn encode(form: &[(&str, &str)]) -> Bytes {
+pub(super) fn encode(form: &[(&str, &str)]) -> Bytes {
     let longest: usize = form.iter().map(|(name, value)| name.len() + value.len() * 3 + 2).sum();
     // Room for all of it at once, or growing would leave copies behind.
     let mut text = url::form_urlencoded::Serializer::new(String::with_capacity(longest));

@@ -26,6 +26,8 @@ pub enum Event {
     Verdict(u64, Verdict),
     /// Somebody wants a new credential now.
     Refresh,
+    /// The person logged out.
+    Forget,
     /// The end.
     Stop,
 }
@@ -37,6 +39,8 @@ pub struct Machine {
     state: State,
     principal: Option<Arc<Principal>>,
     credential: Option<Arc<Credential>>,
+    /// Of the newest credential, also when that was forgotten: no number is used twice.
+    generation: u64,
     trouble: Option<String>,
     rotations: u64,
     failures: u64,
@@ -65,6 +69,7 @@ impl Machine {
             state: State::Boot,
             principal: None,
             credential: None,
+            generation: 0,
             trouble: None,
             rotations: 0,
             failures: 0,
@@ -101,6 +106,7 @@ impl Machine {
             }
             Event::Verdict(generation, verdict) => self.judged(generation, verdict, now),
             Event::Refresh => self.asked(now),
+            Event::Forget => self.forget(now),
             Event::Stop => {
                 self.state = State::Stopped;
                 self.credential = None;
@@ -180,7 +186,8 @@ impl Machine {
         if is_same {
             return self.same_again(admitted, now, unit);
         }
-        let generation = self.generation() + 1;
+        let generation = self.generation + 1;
+        self.generation = generation;
         self.rotations = generation - 1;
         let is_same_person = self
             .principal
@@ -299,7 +306,7 @@ impl Machine {
     }
 
     fn judged(&mut self, generation: u64, verdict: Verdict, now: Now) {
-        if generation != self.generation() || self.credential.is_none() {
+        if generation != self.generation || self.credential.is_none() {
             return;
         }
         match verdict {
@@ -376,6 +383,15 @@ impl Machine {
         }
     }
 
+    /// Nothing leaves under a login that was ended; the next one is a refresh that somebody asks for.
+    fn forget(&mut self, now: Now) {
+        self.credential = None;
+        self.probe = None;
+        self.state = State::NeedsUser;
+        self.trouble = Some("somebody logged out here: run `tagalong login`".to_owned());
+        self.next = Some(now.boot + rotate::AFTER_CONFIG_ERROR);
+    }
+
     /// What the clocks alone change.
     fn settle(&mut self, now: Now) {
         if self.state.sends() && self.credential.is_some() && !self.is_usable(now) {
@@ -448,10 +464,6 @@ impl Machine {
             // The platform is late: from 5 s to a minute.
             more => (look * more.min(12)).min(Duration::from_secs(60)),
         }
-    }
-
-    fn generation(&self) -> u64 {
-        self.credential.as_ref().map_or(0, |credential| credential.generation)
     }
 
     fn lifetime(&self) -> Option<Duration> {

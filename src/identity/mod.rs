@@ -10,6 +10,8 @@ pub mod clock;
 pub mod discovery;
 pub mod exchange;
 pub mod grant;
+pub mod keep;
+pub mod login;
 mod machine;
 mod receiver;
 pub mod rotate;
@@ -23,8 +25,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 
+pub use admit::Admitted;
 pub use receiver::{Receiver, Said, Store};
-pub use run::{Config, Identity};
+pub use run::{Config, Identity, LAST_REFRESH};
 
 use crate::workspace::Trust;
 use clock::{Clock, Now};

@@ -21,6 +21,8 @@ pub enum Said {
     Verdict(u64, Verdict),
     /// Somebody wants a new credential now.
     Refresh,
+    /// The person logged out: the credential of the moment is not to be used any more.
+    Forget,
 }
 
 /// The publisher's half.
@@ -151,6 +153,11 @@ impl Receiver {
     /// Asks for a new credential now; what comes of it is published.
     pub fn refresh(&self) {
         let _ = self.say.send(Said::Refresh);
+    }
+
+    /// Ends the use of the credential of the moment: its person logged out.
+    pub fn forget(&self) {
+        let _ = self.say.send(Said::Forget);
     }
 
     /// A pair that publishes one fixed value for ever: for tests and for callers without rotation.

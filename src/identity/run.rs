@@ -51,6 +51,9 @@ pub struct Identity {
     store: Store,
 }
 
+/// How long a stop waits for a refresh that is under way.
+pub const LAST_REFRESH: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// What came of an attempt, with the links that it went through.
 type Ended = (Vec<Step>, Result<Admitted, MintError>);
 type Attempt = Pin<Box<dyn Future<Output = Ended> + Send>>;
@@ -112,6 +115,7 @@ impl Identity {
             self.tell(before);
             self.publish();
             if stopped {
+                self.finish(attempt).await;
                 return;
             }
             let wait = self.machine.wait(self.clock.now());
@@ -120,6 +124,7 @@ impl Identity {
                 said = self.store.said() => match said {
                     Said::Verdict(generation, verdict) => Event::Verdict(generation, verdict),
                     Said::Refresh => Event::Refresh,
+                    Said::Forget => Event::Forget,
                 },
                 (steps, result) = ended(&mut attempt) => {
                     attempt = None;
@@ -128,6 +133,24 @@ impl Identity {
                 }
                 () = tokio::time::sleep(wait) => Event::Tick,
             };
+        }
+    }
+
+    /// One credential, for a caller that keeps none.
+    ///
+    /// # Errors
+    /// As the source says.
+    pub async fn mint_once(config: Config) -> Result<Admitted, MintError> {
+        let (identity, _) = Identity::build(config);
+        identity.attempt().await.1
+    }
+
+    /// A refresh token that was sent is not to be lost with its answer, if that comes soon.
+    async fn finish(&self, attempt: Option<Attempt>) {
+        if let (Source::Login(_), Some(attempt)) = (&*self.source, attempt)
+            && tokio::time::timeout(LAST_REFRESH, attempt).await.is_err()
+        {
+            tracing::warn!("a refresh was under way and its answer may be lost: the next start may need a login");
         }
     }
 

@@ -48,6 +48,26 @@ pub(super) fn fetch(context: &Context) -> Result<Status, Failure> {
 }
 
 /// What settings, platform and disk tell.
+/// What is known of a credential that nobody minted yet.
+pub(super) fn without_credential(context: &Context) -> Credential {
+    let settings = &context.loaded.config.identity;
+    Credential {
+        source: settings.credential.as_str().to_owned(),
+        state: State::Stopped,
+        expires_in: None,
+        generation: 0,
+        rotations: 0,
+        failures: 0,
+        trouble: None,
+        issuer: None,
+        audiences: Vec::new(),
+        wanted_audience: settings.wanted_audience().map(str::to_owned),
+        clock_skew: None,
+        reason: settings.reason.clone(),
+        steps: Vec::new(),
+    }
+}
+
 pub(super) fn without_agent(context: &Context) -> Status {
     let config = &context.loaded.config;
     let spool = spool_on_disk(&config.spool.dir, config.spool.max_bytes);
@@ -56,21 +76,7 @@ pub(super) fn without_agent(context: &Context) -> Status {
         agent: None,
         workspace: workspace_status(&context.workspace),
         principal: None,
-        credential: Credential {
-            source: config.identity.credential.as_str().to_owned(),
-            state: State::Stopped,
-            expires_in: None,
-            generation: 0,
-            rotations: 0,
-            failures: 0,
-            trouble: None,
-            issuer: None,
-            audiences: Vec::new(),
-            wanted_audience: config.identity.wanted_audience().map(str::to_owned),
-            clock_skew: None,
-            reason: config.identity.reason.clone(),
-            steps: Vec::new(),
-        },
+        credential: without_credential(context),
         export: Export {
             endpoint: config.export.as_ref().map(|export| export.endpoint.to_string()),
             state: "off".to_owned(),

@@ -203,7 +203,7 @@ proptest! {
         for (kind, ms, unit) in events {
             world.unit = unit;
             world.pass(Duration::from_millis(u64::from(ms % 3000)));
-            let generation = world.machine.generation().saturating_sub(u64::from(ms % 7 == 0));
+            let generation = world.machine.generation.saturating_sub(u64::from(ms % 7 == 0));
             match kind {
                 0 => world.step(Event::Tick, &mut issuer),
                 1 => world.verdict(generation, Verdict::Accepted, &mut issuer),
@@ -285,7 +285,7 @@ fn a_wall_clock_that_is_set_an_hour_ahead_leads_to_a_new_credential_at_once() {
     world.now.wall += HOUR;
     world.run(Duration::from_secs(80), healthy(HOUR));
     assert_eq!(world.machine.state, State::Fresh);
-    assert_eq!(world.machine.generation(), 2);
+    assert_eq!(world.machine.generation, 2);
 }
 
 #[test]
@@ -360,7 +360,7 @@ fn denied_probes_one_at_a_time_and_ever_more_rarely() {
             assert!(!world.takes_probe(), "one turn was taken twice");
             probed.push((world.now.boot - began).as_secs());
             world.verdict(
-                world.machine.generation(),
+                world.machine.generation,
                 Verdict::Unauthenticated,
                 &mut healthy(HOUR * 10),
             );
@@ -389,7 +389,7 @@ fn an_accepted_generation_starts_the_count_of_refusals_anew() {
     world.run(Duration::from_secs(60), healthy(HOUR));
     for generation in 1..=6 {
         world.run(Duration::from_secs(1300), healthy(HOUR));
-        let current = world.machine.generation();
+        let current = world.machine.generation;
         world.verdict(current, Verdict::Accepted, &mut issuer);
         world.verdict(current, Verdict::Unauthenticated, &mut issuer);
         assert_eq!(world.machine.state, State::Rejected, "round {generation}");
@@ -403,7 +403,7 @@ fn refusals_between_acceptances_slow_the_forced_mints_down() {
     let before = world.attempts.len();
     for _ in 0..600 {
         world.run(Duration::from_secs(1), healthy(HOUR / 60));
-        let current = world.machine.generation();
+        let current = world.machine.generation;
         world.verdict(current, Verdict::Accepted, &mut healthy(HOUR));
         world.verdict(current, Verdict::Unauthenticated, &mut healthy(HOUR));
     }
@@ -431,7 +431,7 @@ fn a_refused_credential_waits_for_the_issuer_to_come_back() {
     assert!(world.lease().is_none());
     world.run(Duration::from_secs(80), healthy(HOUR));
     assert_eq!(world.machine.state, State::Fresh);
-    assert_eq!(world.machine.generation(), 2);
+    assert_eq!(world.machine.generation, 2);
 }
 
 #[test]
@@ -469,7 +469,7 @@ fn a_file_that_stays_the_same_is_no_failure_and_a_new_one_is_taken_within_ten_se
         assert_eq!(world.machine.state, State::Fresh);
     }
     assert!((11..=14).contains(&looked), "{looked} looks");
-    assert_eq!(world.machine.generation(), 2);
+    assert_eq!(world.machine.generation, 2);
     assert_eq!(world.machine.failures, 0);
 }
 
@@ -495,7 +495,7 @@ fn a_cache_that_keeps_its_token_until_the_last_minute_is_no_failure_and_is_asked
         world.pass(Duration::from_secs(1));
         world.step(Event::Tick, &mut never);
     }
-    assert_eq!((world.machine.generation(), world.machine.failures), (4, 0));
+    assert_eq!((world.machine.generation, world.machine.failures), (4, 0));
     assert!(asked.len() <= 3 * 24, "{asked:?}");
 }
 
@@ -609,4 +609,21 @@ fn stopped_forgets_the_credential_and_wakes_for_nothing() {
     assert!(world.machine.credential.is_none());
     world.step(Event::Refresh, &mut healthy(HOUR));
     assert_eq!(world.attempts.len(), 1);
+}
+
+#[test]
+fn after_a_logout_nothing_is_sent_and_no_number_is_used_twice() {
+    let mut world = World::new(0.5);
+    let mut issuer = |_| (seconds(0.2), Ok(HOUR));
+    world.run(seconds(2.0), &mut issuer);
+    assert_eq!(world.machine.generation, 1);
+    world.step(Event::Forget, &mut issuer);
+    let current = world.machine.current("device", &Clock::System);
+    assert_eq!(current.state, State::NeedsUser);
+    assert!(current.credential.is_none() && current.lease().is_none());
+    world.run(seconds(600.0), &mut issuer);
+    assert_eq!(world.machine.generation, 1, "nobody is asked");
+    world.step(Event::Refresh, &mut issuer);
+    world.run(seconds(2.0), &mut issuer);
+    assert_eq!(world.machine.generation, 2, "somebody logged in again");
 }

@@ -1,5 +1,6 @@
 //! Where credentials are minted. A source answers one question, "a token, now", and refuses to decide when to ask.
 
+pub mod agent;
 mod answer;
 mod azure_devops;
 mod command;
@@ -13,6 +14,7 @@ mod gitpod;
 mod kubernetes;
 mod metadata;
 mod ona;
+pub mod refresh;
 
 use std::{
     path::{Path, PathBuf},
@@ -62,6 +64,10 @@ pub enum Source {
     Exec(Program),
     /// An address of the user's.
     Http(Endpoint),
+    /// Another tagalong's, by the path of the socket that it shares.
+    Agent(PathBuf),
+    /// A person's login.
+    Login(refresh::Session),
     /// No credential: upstream asks for none.
     None,
     /// Answers of a test's own.
@@ -166,18 +172,31 @@ impl Source {
             Source::Env(_) => "env",
             Source::Exec(_) => "exec",
             Source::Http(_) => "http",
+            Source::Agent(_) => "agent",
+            Source::Login(session) => session.flow().as_str(),
             Source::None => "none",
             #[cfg(test)]
             Source::Scripted(_) => "scripted",
         }
     }
 
+    /// The login behind it, where it is one.
+    pub fn login(&self) -> Option<&refresh::Session> {
+        match self {
+            Source::Login(session) => Some(session),
+            _ => None,
+        }
+    }
+
     pub fn manner(&self) -> Manner {
         match self {
-            Source::Gitpod(_) | Source::Ona(_) | Source::Github(_) | Source::AzureDevops(_) => Manner::Mint,
+            Source::Gitpod(_) | Source::Ona(_) | Source::Github(_) | Source::AzureDevops(_) | Source::Login(_) => {
+                Manner::Mint
+            }
             // Metadata services keep what they gave; so do many commands and servers.
             Source::Gcp(_) | Source::Azure(_) | Source::Exec(_) | Source::Http(_) => Manner::Cached,
-            Source::File(_) | Source::Kubernetes(_) => Manner::Look,
+            // The host's agent renews its own whenever its time comes.
+            Source::File(_) | Source::Kubernetes(_) | Source::Agent(_) => Manner::Look,
             Source::Env(_) | Source::Gitlab(_) | Source::None => Manner::Once,
             #[cfg(test)]
             Source::Scripted(_) => Manner::Mint,
@@ -200,6 +219,8 @@ impl Source {
                 Source::Env(variable) => variable.mint(),
                 Source::Exec(program) => program.mint().await,
                 Source::Http(endpoint) => endpoint.mint(asking).await,
+                Source::Agent(socket) => agent::ask(socket, asking).await,
+                Source::Login(session) => session.mint(asking).await,
                 Source::None => Ok(Minted {
                     token: None,
                     lifetime: None,

@@ -5,6 +5,7 @@ pub mod exporting;
 pub mod gitpod;
 pub mod load;
 pub mod log;
+pub mod provider;
 pub mod receiver;
 pub mod telemetry;
 pub mod tls;

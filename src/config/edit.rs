@@ -1,0 +1,170 @@
+//! Writing settings into the user's file: what somebody confirmed at `tagalong login`, and nothing else ever.
+//!
+//! Comments, order and whatever else is in the file stay as they are. The file is replaced whole or not at all, and a
+//! link is followed: people keep such files in repositories of their own.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+};
+
+use toml_edit::{Array, DocumentMut, Item, Table, value};
+
+/// A setting's new value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum New {
+    Text(String),
+    List(Vec<String>),
+}
+
+/// Why the file is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    #[error("{0} cannot be written: {1}")]
+    Io(String, io::Error),
+    /// Its own words are not repeated: they quote the line, and a line may hold a secret.
+    #[error("{0} is no valid TOML, so nothing is written into it")]
+    Syntax(String),
+}
+
+/// Sets `section.key`s in the file at `path`, which need not exist yet.
+///
+/// # Errors
+/// The file is not readable, no TOML, or cannot be replaced.
+pub fn set(path: &Path, changes: &[(&str, New)]) -> Result<(), EditError> {
+    let io = |error| EditError::Io(path.display().to_string(), error);
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let (text, mode) = match fs::read_to_string(&target) {
+        Ok(text) => (text, fs::metadata(&target).map_err(io)?.permissions().mode() & 0o777),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), 0o600),
+        Err(error) => return Err(io(error)),
+    };
+    let edited = edited(&text, changes).ok_or_else(|| EditError::Syntax(path.display().to_string()))?;
+    replace(&target, &edited, mode).map_err(io)
+}
+
+/// The text with the changes; none if it is no TOML, or a section is something else than a table.
+fn edited(text: &str, changes: &[(&str, New)]) -> Option<String> {
+    let mut document: DocumentMut = text.parse().ok()?;
+    // Where there is nothing but comments, they stay at the top.
+    let top = document
+        .is_empty()
+        .then(|| document.trailing().as_str().unwrap_or_default().to_owned());
+    if let (Some(top), Some((key, _))) = (top, changes.first()) {
+        let mut section = Table::new();
+        section.decor_mut().set_prefix(top);
+        document.insert(key.split_once('.')?.0, Item::Table(section));
+        document.set_trailing("");
+    }
+    for (key, new) in changes {
+        let (section, name) = key.split_once('.')?;
+        let table = document
+            .entry(section)
+            .or_insert_with(|| Item::Table(Table::new()))
+            .as_table_like_mut()?;
+        let mut item = match new {
+            New::Text(text) => value(text),
+            New::List(items) => value(items.iter().collect::<Array>()),
+        };
+        match table.get_mut(name) {
+            // In its place: comments above and behind the old value are the new one's.
+            Some(held) => {
+                if let (Some(old), Some(new)) = (held.as_value(), item.as_value_mut()) {
+                    *new.decor_mut() = old.decor().clone();
+                }
+                *held = item;
+            }
+            None => {
+                table.insert(name, item);
+            }
+        }
+    }
+    Some(document.to_string())
+}
+
+fn replace(target: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let directory = target.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    let whole = target.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&whole)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&whole, target)?;
+    fs::File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(value: &str) -> New {
+        New::Text(value.to_owned())
+    }
+
+    #[test]
+    fn comments_order_and_everything_else_stay() {
+        let before = "# mine\n[spool]\nmax_bytes = \"2GiB\" # plenty\n\n[identity]\n# who\nissuer = \"https://old.example\" # ask ops\nattributes = \"none\"\n";
+        let after = edited(
+            before,
+            &[
+                ("identity.issuer", text("https://id.example")),
+                (
+                    "identity.scopes",
+                    New::List(vec!["openid".to_owned(), "offline_access".to_owned()]),
+                ),
+                ("export.endpoint", text("https://otlp.example.com")),
+            ],
+        )
+        .expect("TOML");
+        assert_eq!(
+            after,
+            "# mine\n[spool]\nmax_bytes = \"2GiB\" # plenty\n\n[identity]\n# who\nissuer = \"https://id.example\" # ask ops\nattributes = \"none\"\nscopes = [\"openid\", \"offline_access\"]\n\n[export]\nendpoint = \"https://otlp.example.com\"\n"
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_is_left_alone() {
+        assert!(edited("[identity\n", &[("identity.issuer", text("x"))]).is_none());
+        assert!(edited("identity = 1\n", &[("identity.issuer", text("x"))]).is_none());
+    }
+
+    #[test]
+    fn a_link_is_followed_and_the_mode_is_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (real, link) = (
+            directory.path().join("dotfiles.toml"),
+            directory.path().join("config.toml"),
+        );
+        fs::write(&real, "# kept\n").expect("written");
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).expect("mine");
+        std::os::unix::fs::symlink(&real, &link).expect("a link");
+        set(&link, &[("identity.credential", text("device"))]).expect("edited");
+        assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
+        assert_eq!(
+            fs::read_to_string(&real).expect("readable"),
+            "# kept\n[identity]\ncredential = \"device\"\n"
+        );
+        assert_eq!(
+            fs::metadata(&real).expect("it is there").permissions().mode() & 0o777,
+            0o640
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_not_there_is_private() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("tagalong").join("config.toml");
+        set(&path, &[("identity.credential", text("device"))]).expect("edited");
+        assert_eq!(
+            fs::metadata(&path).expect("it is there").permissions().mode() & 0o777,
+            0o600
+        );
+    }
+}

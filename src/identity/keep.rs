@@ -1,0 +1,307 @@
+//! Where a login rests between two refreshes: the desktop's keyring, the agent's memory, or, with consent, a file of
+//! mode 0600 in the runtime directory. What rests is a refresh token and nothing that a request carries: an access
+//! token never rests anywhere.
+//!
+//! A keyring may be missing, locked or mute. So it is written to, read and cleared before it is trusted, on a thread
+//! of its own that is left behind if it does not answer; it is never asked to unlock itself, because that asks a
+//! person; and an agent without one says so and goes on.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::secret::Secret;
+
+mod keyring;
+
+/// A kept login is smaller: one refresh token of the largest size, and what stands around it.
+const MAX_KEPT: u64 = 128 * 1024;
+
+/// What the user wants (`identity.keep`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// The keyring where there is one, else memory.
+    #[default]
+    Auto,
+    Keyring,
+    Memory,
+    /// The consent to a file.
+    File,
+}
+
+/// Where a login rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Keyring,
+    Memory,
+    File,
+}
+
+/// Which of an issuer's tokens is shown to upstream. It is decided at the login and kept, or a refresh could change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    Access,
+    /// The access token is opaque, and the ID token is none.
+    Id,
+}
+
+/// What rests.
+#[derive(Clone, Debug)]
+pub struct Login {
+    pub refresh: Secret,
+    pub shown: Shown,
+    /// Names the machine that logged in: see [`Host`].
+    pub host: String,
+}
+
+/// Why a login cannot be read or kept. The texts are for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeepError {
+    /// There is no keyring here.
+    #[error("there is no keyring here ({0})")]
+    Missing(String),
+    /// There is one, and somebody has to unlock it.
+    #[error("the keyring is locked: unlock it, or set identity.keep = \"memory\"")]
+    Locked,
+    /// It does not answer.
+    #[error("the keyring does not answer within 3 s: it may be waiting for somebody to unlock it")]
+    Mute,
+    #[error("the login cannot be kept in {0}: {1}")]
+    File(PathBuf, String),
+}
+
+/// One login's place of rest. Clones share the memory.
+#[derive(Clone, Debug)]
+pub struct Keep {
+    wanted: Wanted,
+    name: String,
+    file: PathBuf,
+    memory: Arc<Mutex<Option<Login>>>,
+    keyring: keyring::Keyring,
+}
+
+impl Keep {
+    /// `name` tells logins apart; `directory` is the runtime directory, which need not exist yet.
+    pub fn new(wanted: Wanted, directory: &Path, name: &str) -> Keep {
+        Keep {
+            wanted,
+            name: name.to_owned(),
+            file: directory.join(format!("login-{name}.json")),
+            memory: Arc::default(),
+            keyring: keyring::Keyring::default(),
+        }
+    }
+
+    /// Where a login that is made now would rest, and why not in the keyring if `auto` would rather have had it there.
+    ///
+    /// # Errors
+    /// `identity.keep` names a place that cannot be used.
+    pub async fn place(&self) -> Result<(Place, Option<KeepError>), KeepError> {
+        match self.wanted {
+            Wanted::Memory => Ok((Place::Memory, None)),
+            Wanted::File => Ok((Place::File, None)),
+            Wanted::Keyring => self.keyring.probe().await.map(|()| (Place::Keyring, None)),
+            Wanted::Auto => Ok(match self.keyring.probe().await {
+                Ok(()) => (Place::Keyring, None),
+                Err(error) => (Place::Memory, Some(error)),
+            }),
+        }
+    }
+
+    /// The file, for saying where it is.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What is kept; none if nobody logged in.
+    ///
+    /// # Errors
+    /// It cannot be read now, so nobody knows.
+    pub async fn load(&self) -> Result<Option<Login>, KeepError> {
+        let held = self.memory().clone();
+        match (held, self.wanted) {
+            (Some(login), _) => Ok(Some(login)),
+            (None, Wanted::Memory) => Ok(None),
+            (None, Wanted::File) => self.read_file(),
+            (None, wanted) => match self.keyring.read(&self.name).await {
+                Ok(text) => Ok(text.as_deref().and_then(|text| parse(text))),
+                // Nothing can have been kept where nothing is.
+                Err(KeepError::Missing(_)) if wanted == Wanted::Auto => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Keeps a login in place of the one before, and says where.
+    ///
+    /// # Errors
+    /// It rests nowhere. With `auto` that cannot happen: there is always memory.
+    pub async fn store(&self, login: &Login) -> Result<Place, KeepError> {
+        let in_memory = || {
+            *self.memory() = Some(login.clone());
+            Ok(Place::Memory)
+        };
+        // Whoever began in memory stays there: a keyring that is unlocked later is not written to behind anybody's back.
+        if self.memory().is_some() {
+            return in_memory();
+        }
+        match self.wanted {
+            Wanted::Memory => in_memory(),
+            Wanted::File => self.write_file(login).map(|()| Place::File),
+            wanted => match self.keyring.write(&self.name, render(login)).await {
+                Ok(()) => Ok(Place::Keyring),
+                Err(error) if wanted == Wanted::Auto => {
+                    tracing::warn!(%error, "the login is kept in memory, and ends with this process");
+                    in_memory()
+                }
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Forgets, wherever it rests. What cannot be reached is left.
+    pub async fn forget(&self) {
+        *self.memory() = None;
+        // Whatever the setting is now, it may have been another one at the login.
+        if let Err(error) = fs::remove_file(&self.file)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the kept login cannot be removed");
+        }
+        if matches!(self.wanted, Wanted::Auto | Wanted::Keyring)
+            && let Err(error) = self.keyring.remove(&self.name).await
+        {
+            tracing::debug!(%error, "nothing is taken out of the keyring");
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Option<Login>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn trouble(&self, what: impl ToString) -> KeepError {
+        KeepError::File(self.file.clone(), what.to_string())
+    }
+
+    fn read_file(&self) -> Result<Option<Login>, KeepError> {
+        let flags = i32::try_from((rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits()).unwrap_or(0);
+        let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.file) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.trouble(error)),
+        };
+        let facts = file.metadata().map_err(|error| self.trouble(error))?;
+        let mine = facts.uid() == rustix::process::getuid().as_raw() && facts.mode() & 0o077 == 0;
+        if !facts.is_file() || !mine {
+            return Err(self.trouble("others can read it, so nothing in it is used; remove it and log in again"));
+        }
+        let mut text = Zeroizing::new(String::with_capacity(16 * 1024));
+        file.take(MAX_KEPT)
+            .read_to_string(&mut text)
+            .map_err(|error| self.trouble(error))?;
+        Ok(parse(&text))
+    }
+
+    /// Whole or not at all, and on the disk before it counts: the login that it replaces is worth nothing any more.
+    fn write_file(&self, login: &Login) -> Result<(), KeepError> {
+        let write = || -> io::Result<()> {
+            let directory = self.file.parent().unwrap_or(Path::new("/"));
+            private_directory(directory)?;
+            let whole = self.file.with_extension(format!("{}.tmp", std::process::id()));
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&whole)?;
+            file.write_all(render(login).as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&whole, &self.file)?;
+            fs::File::open(directory)?.sync_all()
+        };
+        write().map_err(|error| self.trouble(error))
+    }
+}
+
+/// Makes a directory of mode 0700 where there is none.
+pub(super) fn private_directory(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn render(login: &Login) -> Zeroizing<String> {
+    let mut value = json!({
+        "refresh_token": login.refresh.expose(),
+        "shown": match login.shown { Shown::Access => "access", Shown::Id => "id" },
+        "host": login.host,
+    });
+    let text = Zeroizing::new(value.to_string());
+    if let Some(Value::String(token)) = value.get_mut("refresh_token") {
+        zeroize::Zeroize::zeroize(token);
+    }
+    text
+}
+
+/// None for anything that is no login of ours: then nobody is logged in.
+fn parse(text: &str) -> Option<Login> {
+    let mut value: Value = serde_json::from_str(text).ok()?;
+    let Some(Value::String(refresh)) = value.get_mut("refresh_token").map(Value::take) else {
+        return None;
+    };
+    Some(Login {
+        refresh: Secret::new(refresh),
+        shown: match value.get("shown")?.as_str()? {
+            "access" => Shown::Access,
+            "id" => Shown::Id,
+            _ => return None,
+        },
+        host: value.get("host")?.as_str()?.to_owned(),
+    })
+}
+
+/// What tells this machine from a clone of it. A refresh token that two machines use is one that the issuer takes for
+/// stolen, so a copy must notice that it is one.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// `/etc/machine-id`.
+    pub machine: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot: String,
+    /// What the platform calls this start of the workspace; empty on a plain machine.
+    pub instance: String,
+}
+
+impl Host {
+    /// As the system says it; what it does not say is empty.
+    pub fn here(instance: &str) -> Host {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        Host {
+            machine: read("/etc/machine-id"),
+            boot: read("/proc/sys/kernel/random/boot_id"),
+            instance: instance.to_owned(),
+        }
+    }
+
+    /// The name under which a login is kept. On a plain machine a keyring outlives a restart, and so does the login;
+    /// in a workspace, and in a directory that ends with the machine's run, another boot is another machine.
+    pub fn name(&self, wanted: Wanted) -> String {
+        let outlives_boot = self.instance.is_empty() && wanted != Wanted::File;
+        let boot = if outlives_boot { "" } else { &self.boot };
+        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for part in [self.machine.as_str(), boot, &self.instance] {
+            context.update(part.as_bytes());
+            context.update(&[0]);
+        }
+        super::hex(&context.finish().as_ref()[..16])
+    }
+}
+
+#[cfg(test)]
+mod tests;

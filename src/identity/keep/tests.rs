@@ -1,0 +1,98 @@
+//! Resting places that a test can have: memory and files. A real keyring's stories are in `tests/e2e`, a mute one's in
+//! `tests/it`.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+fn login(token: &str) -> Login {
+    Login {
+        refresh: Secret::new(token.to_owned()),
+        shown: Shown::Access,
+        host: "here".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_whole_private_and_gone_after_it_is_forgotten() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let runtime = directory.path().join("run");
+    let keep = Keep::new(Wanted::File, &runtime, "a");
+    assert!(keep.load().await.expect("readable").is_none());
+    for token in ["first", "second"] {
+        assert_eq!(keep.store(&login(token)).await, Ok(Place::File));
+        let another = Keep::new(Wanted::File, &runtime, "a");
+        let kept = another.load().await.expect("readable").expect("a login");
+        assert_eq!((kept.refresh.expose(), kept.shown), (token, Shown::Access));
+    }
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!((mode(keep.file()), mode(&runtime)), (0o600, 0o700));
+    assert_eq!(
+        fs::read_dir(&runtime).expect("a directory").count(),
+        1,
+        "no half of a file is left"
+    );
+    keep.forget().await;
+    assert!(!keep.file().exists());
+    assert!(keep.load().await.expect("readable").is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_others_can_read_or_that_is_a_link_is_not_used() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let keep = Keep::new(Wanted::File, directory.path(), "a");
+    keep.store(&login("canary-rt")).await.expect("kept");
+    fs::set_permissions(keep.file(), fs::Permissions::from_mode(0o640)).expect("mine");
+    let error = keep.load().await.expect_err("others can read it");
+    assert!(!error.to_string().contains("canary"), "{error}");
+    fs::set_permissions(keep.file(), fs::Permissions::from_mode(0o600)).expect("mine");
+    let elsewhere = directory.path().join("elsewhere");
+    fs::rename(keep.file(), &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, keep.file()).expect("a link");
+    assert!(keep.load().await.is_err());
+}
+
+#[tokio::test]
+async fn memory_is_shared_by_clones_and_by_nobody_else() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let keep = Keep::new(Wanted::Memory, directory.path(), "a");
+    assert_eq!(keep.clone().store(&login("t")).await, Ok(Place::Memory));
+    assert!(keep.load().await.expect("readable").is_some());
+    let another = Keep::new(Wanted::Memory, directory.path(), "a");
+    assert!(another.load().await.expect("readable").is_none());
+    assert_eq!(
+        fs::read_dir(directory.path()).expect("a directory").count(),
+        0,
+        "nothing rests"
+    );
+}
+
+#[test]
+fn what_is_no_login_of_ours_is_none() {
+    for text in [
+        "",
+        "{}",
+        "[1]",
+        r#"{"refresh_token":"t"}"#,
+        r#"{"refresh_token":"t","shown":"both","host":"h"}"#,
+    ] {
+        assert!(parse(text).is_none(), "{text}");
+    }
+    assert!(!format!("{:?}", login("canary-rt")).contains("canary"));
+}
+
+#[test]
+fn a_clone_has_another_name_and_a_restarted_plain_machine_has_the_same() {
+    let host = |machine: &str, boot: &str, instance: &str| Host {
+        machine: machine.to_owned(),
+        boot: boot.to_owned(),
+        instance: instance.to_owned(),
+    };
+    let plain = host("m", "b1", "");
+    assert_eq!(plain.name(Wanted::Auto), host("m", "b2", "").name(Wanted::Auto));
+    assert_ne!(plain.name(Wanted::Auto), host("other", "b1", "").name(Wanted::Auto));
+    assert_ne!(plain.name(Wanted::File), host("m", "b2", "").name(Wanted::File));
+    let workspace = host("m", "b1", "i1");
+    assert_ne!(workspace.name(Wanted::Auto), host("m", "b1", "i2").name(Wanted::Auto));
+    assert_ne!(workspace.name(Wanted::Auto), host("m", "b2", "i1").name(Wanted::Auto));
+}

@@ -1,0 +1,285 @@
+//! A code with PKCE on a loopback redirect (RFC 6749 section 4.1, RFC 7636, RFC 8252 section 7.3): for a machine with a
+//! browser at hand.
+//!
+//! The listener is on 127.0.0.1 alone, takes one answer, and only one that knows the `state`; every other visitor gets
+//! a page that says that there is nothing here. The code in the answer is worth nothing without the verifier, which
+//! never leaves this process but for the token endpoint.
+
+use std::{
+    convert::Infallible,
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpListener, sync::oneshot};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{App, LoginError};
+use crate::identity::{
+    claims::Claims,
+    discovery::Metadata,
+    grant::{self, GrantError, Refusal, Tokens},
+    secret::Secret,
+};
+
+/// A person finds a second factor within this.
+pub const PATIENCE: Duration = Duration::from_secs(600);
+const PATH: &str = "/callback";
+/// For the page to arrive before the listener is gone.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A login that waits for a browser to come back.
+#[derive(Debug)]
+pub struct Browser {
+    /// Where the person goes. It holds no secret.
+    pub url: Url,
+    listener: TcpListener,
+    redirect: String,
+    verifier: Secret,
+    state: Secret,
+    nonce: Option<String>,
+}
+
+/// What the browser brought.
+type Brought = Result<Secret, LoginError>;
+
+impl Browser {
+    /// Listens, and works out where to send the person.
+    ///
+    /// # Errors
+    /// The issuer has no such grant, or no port can be had.
+    pub async fn begin(metadata: &Metadata, app: &App) -> Result<Browser, LoginError> {
+        let not_offered = |what| LoginError::NotOffered(what, "log in with `--device`, or allow it there");
+        let endpoint = metadata
+            .authorization_endpoint
+            .as_ref()
+            .ok_or_else(|| not_offered("authorization endpoint"))?;
+        let methods = &metadata.code_challenge_methods_supported;
+        // Many issuers have PKCE and do not say so; one that names methods means them.
+        if !methods.is_empty() && !methods.iter().any(|method| method == "S256") {
+            return Err(not_offered("PKCE with S256"));
+        }
+        let port = |error: std::io::Error| LoginError::Port(error.to_string());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(port)?;
+        let redirect = format!("http://{}{PATH}", listener.local_addr().map_err(port)?);
+        let (verifier, state) = (random(), random());
+        let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.expose().as_bytes()));
+        // An ID token is what carries a nonce.
+        let nonce = app
+            .scopes
+            .iter()
+            .any(|scope| scope == "openid")
+            .then(|| random().expose().to_owned());
+        let mut url = endpoint.clone();
+        url.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &app.client_id)
+            .append_pair("redirect_uri", &redirect)
+            .append_pair("scope", &app.scope())
+            .append_pair("state", state.expose())
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256")
+            .extend_pairs(app.audience_words())
+            .extend_pairs(nonce.iter().map(|nonce| ("nonce", nonce)));
+        if app.scopes.iter().any(|scope| scope == "offline_access") {
+            // OpenID Connect Core section 11: without it there is no offline access.
+            url.query_pairs_mut().append_pair("prompt", "consent");
+        }
+        Ok(Browser {
+            url,
+            listener,
+            redirect,
+            verifier,
+            state,
+            nonce,
+        })
+    }
+
+    /// Takes the one answer, and turns its code into tokens.
+    ///
+    /// # Errors
+    /// Declined, too late, an answer of another issuer's, or a refusal of the code.
+    pub async fn wait(self, client: &reqwest::Client, metadata: &Metadata, app: &App) -> Result<Tokens, LoginError> {
+        let issuer = (app.issuer.clone(), metadata.names_itself_in_redirects);
+        let answered = tokio::time::timeout(PATIENCE, answer(&self.listener, self.state.clone(), issuer)).await;
+        let code = answered.unwrap_or(Err(LoginError::TooLate))?;
+        drop(self.listener);
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.expose()),
+            ("redirect_uri", self.redirect.as_str()),
+            ("client_id", app.client_id.as_str()),
+            ("code_verifier", self.verifier.expose()),
+        ];
+        let mut form = form.to_vec();
+        form.extend(app.audience_words());
+        let tokens = grant::request(client, &metadata.token_endpoint, &form, "the issuer").await?;
+        is_answer_to(&tokens, app, self.nonce.as_deref())?;
+        Ok(tokens)
+    }
+}
+
+/// OpenID Connect Core section 3.1.3.7, but for the signature: the token came from the issuer over TLS.
+fn is_answer_to(tokens: &Tokens, app: &App, nonce: Option<&str>) -> Result<(), LoginError> {
+    let foreign = |what: &str| {
+        Err(LoginError::Foreign(format!(
+            "the issuer's ID token {what}: log in again"
+        )))
+    };
+    let (Some(nonce), Some(id)) = (nonce, &tokens.id) else {
+        return Ok(());
+    };
+    let Some(claims) = Claims::decode(id.expose()) else {
+        return foreign("cannot be read");
+    };
+    if claims.text("iss").as_deref() != Some(app.issuer.as_str()) {
+        return foreign("is of another issuer");
+    }
+    if !claims.audiences().contains(&app.client_id.as_str()) {
+        return foreign("is for another client");
+    }
+    if claims.text("nonce").as_deref() != Some(nonce) {
+        return foreign("answers another login");
+    }
+    Ok(())
+}
+
+/// Serves until one visitor brings the right state.
+async fn answer(listener: &TcpListener, state: Secret, issuer: (String, bool)) -> Brought {
+    let address = listener
+        .local_addr()
+        .map_err(|error| LoginError::Port(error.to_string()))?;
+    let (bring, mut brought) = oneshot::channel();
+    let door = Arc::new(Door {
+        hosts: [address.to_string(), format!("localhost:{}", address.port())],
+        state,
+        issuer,
+        bring: Mutex::new(Some(bring)),
+    });
+    let mut visits = tokio::task::JoinSet::new();
+    let result = loop {
+        tokio::select! {
+            result = &mut brought => break result.unwrap_or(Err(LoginError::TooLate)),
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                let door = door.clone();
+                visits.spawn(async move {
+                    let service = service_fn(move |request| {
+                        let response = door.open(&request);
+                        async move { Ok::<_, Infallible>(response) }
+                    });
+                    // A visitor that goes away is no news.
+                    let _ = http1::Builder::new()
+                        .keep_alive(false)
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                });
+            }
+            Some(_) = visits.join_next() => {}
+        }
+    };
+    let farewell = async { while visits.join_next().await.is_some() {} };
+    // Whoever holds a connection open without a word does not hold up the login.
+    let _ = tokio::time::timeout(FAREWELL, farewell).await;
+    result
+}
+
+/// What one redirect has to know.
+struct Door {
+    /// What a browser may call this listener; a name that was rebound to 127.0.0.1 is another.
+    hosts: [String; 2],
+    state: Secret,
+    issuer: (String, bool),
+    bring: Mutex<Option<oneshot::Sender<Brought>>>,
+}
+
+impl Door {
+    fn open(&self, request: &Request<Incoming>) -> Response<Full<bytes::Bytes>> {
+        let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let is_ours = request.method() == Method::GET
+            && request.uri().path() == PATH
+            && host.is_some_and(|host| self.hosts.iter().any(|ours| ours == host));
+        if !is_ours {
+            return page(StatusCode::NOT_FOUND, "There is nothing here.");
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let part = |name: &str| {
+            url::form_urlencoded::parse(query.as_bytes())
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| Zeroizing::new(value.into_owned()))
+        };
+        let state = part("state").unwrap_or_default();
+        if verify_slices_are_equal(state.as_bytes(), self.state.expose().as_bytes()).is_err() {
+            return page(
+                StatusCode::BAD_REQUEST,
+                "This answers no login that tagalong waits for.",
+            );
+        }
+        let Some(bring) = self.bring.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return page(StatusCode::BAD_REQUEST, "This login was answered already.");
+        };
+        let brought = self.judge(part);
+        let shown = match &brought {
+            Ok(_) => page(StatusCode::OK, "tagalong has its answer. You can close this page."),
+            Err(_) => page(StatusCode::OK, "The login did not come about. You can close this page."),
+        };
+        // Whoever waited may have given up.
+        let _ = bring.send(brought);
+        shown
+    }
+
+    fn judge(&self, part: impl Fn(&str) -> Option<Zeroizing<String>>) -> Brought {
+        let (issuer, always_named) = &self.issuer;
+        // RFC 9207 section 2.4.
+        match part("iss") {
+            Some(named) if *named != *issuer => {
+                return Err(LoginError::Foreign("another issuer answered the login".to_owned()));
+            }
+            None if *always_named => {
+                return Err(LoginError::Foreign(
+                    "the answer to the login names no issuer".to_owned(),
+                ));
+            }
+            _ => {}
+        }
+        match (part("error"), part("code")) {
+            (Some(word), _) if *word == "access_denied" => Err(GrantError::Refused(Refusal::AccessDenied).into()),
+            (Some(_), _) => Err(GrantError::Useless("the issuer refused the login at its page".to_owned()).into()),
+            (None, Some(code)) if !code.is_empty() => Ok(Secret::new(code.to_string())),
+            (None, _) => Err(LoginError::Foreign("the answer to the login holds no code".to_owned())),
+        }
+    }
+}
+
+/// A page that loads nothing, is kept nowhere, and tells nobody where it was.
+fn page(status: StatusCode, text: &str) -> Response<Full<bytes::Bytes>> {
+    let html = format!("<!doctype html><meta charset=utf-8><title>tagalong</title><p>{text}</p>\n");
+    let mut response = Response::new(Full::new(html.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONNECTION, "close"),
+    ] {
+        headers.insert(name, header::HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// 256 bits, as 43 characters that a URL may hold (RFC 7636 section 4.1).
+fn random() -> Secret {
+    let mut bytes = Zeroizing::new([0u8; 32]);
+    aws_lc_rs::rand::fill(bytes.as_mut()).expect("the system's random source answers");
+    Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
+}

@@ -1,0 +1,371 @@
+//! `device` and `browser`: minting from the refresh token of a login (RFC 6749 section 6), which the issuer may replace
+//! each time (RFC 9700 section 2.2.2).
+//!
+//! A refresh token that is used twice is one that the issuer takes for stolen, and then the whole login is over. So:
+//! - one process at a time refreshes, under a lock; whoever comes meanwhile gets what the first one got;
+//! - the new refresh token rests before the access token is given to anybody;
+//! - once it is sent, nothing cancels the exchange: it runs as a task of its own;
+//! - a marker says that one was sent, so that a start after a crash knows why the issuer may refuse it;
+//! - a machine that is a copy of the one that logged in does not use it at all.
+//!
+//! Nothing here asks a person. Where only a person helps, it says `tagalong login`, once, and goes on waiting.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use super::{Asking, MintError, Minted};
+use crate::identity::{
+    client,
+    discovery::{Metadata, discover},
+    grant::{self, GrantError, Refusal, Tokens},
+    keep::{Keep, KeepError, Login, Place, Shown},
+    login::{self, App},
+    secret::Secret,
+    web,
+};
+
+mod lock;
+mod marker;
+mod sharing;
+
+use lock::Lock;
+use marker::Marker;
+use sharing::Sharing;
+
+/// Between two looks whether another process is done: it says so itself, but it may have been killed.
+const LOOK: Duration = Duration::from_millis(25);
+/// How long after an exchange without an answer an issuer may still take the same token again: Okta's default.
+const GRACE: Duration = Duration::from_secs(30);
+/// So many refusals without a known reason are a refusal.
+const UNCLEAR: u32 = 5;
+
+/// What to say where only a person helps.
+pub const LOG_IN: &str = "run `tagalong login`";
+
+/// How a person logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Device,
+    Browser,
+}
+
+/// A login, and the credentials that are minted from it. Clones are the same login.
+#[derive(Clone, Debug)]
+pub struct Session(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    flow: Flow,
+    app: App,
+    keep: Keep,
+    /// The name of this machine under `keep`'s setting.
+    host: String,
+    /// For the lock, the marker and the socket: `login-NAME.*`.
+    directory: PathBuf,
+    /// What a login just brought, not yet asked for.
+    fresh: Mutex<Option<Minted>>,
+    /// The issuer's endpoints, until something of it fails.
+    metadata: Mutex<Option<Metadata>>,
+    unclear: AtomicU32,
+}
+
+impl Flow {
+    /// The value of `identity.credential`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Flow::Device => "device",
+            Flow::Browser => "browser",
+        }
+    }
+}
+
+impl Session {
+    /// `directory` is the runtime directory, in which others cannot write; it need not exist yet.
+    pub fn new(flow: Flow, app: App, keep: Keep, host: String, directory: &Path) -> Session {
+        Session(Arc::new(Inner {
+            flow,
+            app,
+            keep,
+            host,
+            directory: directory.to_owned(),
+            fresh: Mutex::default(),
+            metadata: Mutex::default(),
+            unclear: AtomicU32::new(0),
+        }))
+    }
+
+    pub fn flow(&self) -> Flow {
+        self.0.flow
+    }
+
+    pub fn app(&self) -> &App {
+        &self.0.app
+    }
+
+    /// Where the login rests.
+    pub fn resting(&self) -> &Keep {
+        &self.0.keep
+    }
+
+    /// Takes in what a login brought. The refresh token rests before anything else happens.
+    ///
+    /// # Errors
+    /// It rests nowhere.
+    pub async fn begin(
+        &self,
+        refresh: Option<Secret>,
+        shown: Shown,
+        minted: Minted,
+    ) -> Result<Option<Place>, KeepError> {
+        let place = match refresh {
+            Some(refresh) => {
+                let host = self.0.host.clone();
+                Some(self.0.keep.store(&Login { refresh, shown, host }).await?)
+            }
+            None => None,
+        };
+        self.0.marker().clear();
+        *self.0.fresh() = Some(minted);
+        Ok(place)
+    }
+
+    /// Revokes and forgets. True if the issuer said that it revoked.
+    ///
+    /// # Errors
+    /// The login cannot be read; nothing was forgotten.
+    pub async fn end(&self, ca_file: Option<&Path>) -> Result<Option<bool>, KeepError> {
+        *self.0.fresh() = None;
+        let kept = self.0.keep.load().await?;
+        let revoked = match &kept {
+            Some(kept) => Some(self.0.revoke(&kept.refresh, ca_file).await),
+            None => None,
+        };
+        self.0.keep.forget().await;
+        self.0.marker().clear();
+        Ok(revoked)
+    }
+
+    pub(super) async fn mint(&self, asking: &Asking<'_>) -> Result<Minted, MintError> {
+        if let Some(minted) = self.0.fresh().take() {
+            return Ok(minted);
+        }
+        loop {
+            match Lock::take(&self.0.path("lock"))
+                .map_err(|error| MintError::Transient(format!("the lock of the login cannot be had: {error}")))?
+            {
+                Some(lock) => {
+                    let (inner, ca_file) = (Arc::clone(&self.0), asking.ca_file.map(Path::to_owned));
+                    // Its own task: whoever waits may give up, a refresh token that was sent must not be.
+                    let turn = tokio::spawn(async move { inner.turn(lock, ca_file.as_deref()).await });
+                    return turn
+                        .await
+                        .unwrap_or_else(|_| Err(MintError::Transient("the refresh broke off".to_owned())));
+                }
+                None => match sharing::follow(&self.0.path("sock")).await {
+                    Some(result) => return result,
+                    // Not yet there, or gone already.
+                    None => tokio::time::sleep(LOOK).await,
+                },
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// `login-NAME.EXTENSION` in the runtime directory.
+    fn path(&self, extension: &str) -> PathBuf {
+        self.directory.join(format!("login-{}.{extension}", self.app.name()))
+    }
+
+    fn marker(&self) -> Marker {
+        Marker::new(self.path("sent"))
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Option<Minted>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Metadata>> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One refresh under the lock, for everybody who waits for it.
+    async fn turn(&self, lock: Lock, ca_file: Option<&Path>) -> Result<Minted, MintError> {
+        let sharing = Sharing::listen(self.path("sock"));
+        let result = self.refresh(ca_file).await;
+        if let Ok(sharing) = sharing {
+            sharing.tell(&result).await;
+        }
+        drop(lock);
+        result
+    }
+
+    async fn refresh(&self, ca_file: Option<&Path>) -> Result<Minted, MintError> {
+        let mut login = self.load().await?;
+        let client = client::build(ca_file, web::CONNECT_TIMEOUT, false)
+            .map_err(|error| MintError::Config(error.to_string()))?;
+        let metadata = self.metadata(&client).await?;
+        let marker = self.marker();
+        let interrupted = marker.age_of(&login.refresh);
+        let mut retried = false;
+        loop {
+            marker.set(&login.refresh).map_err(|error| {
+                MintError::Transient(format!(
+                    "nothing can be written to {}: {error}",
+                    self.directory.display()
+                ))
+            })?;
+            let error = match self.exchange(&client, &metadata, &login).await {
+                Ok(tokens) => {
+                    let minted = self.persist(&login, tokens).await?;
+                    marker.clear();
+                    self.unclear.store(0, Ordering::Relaxed);
+                    return Ok(minted);
+                }
+                Err(error) => error,
+            };
+            if error != GrantError::Refused(Refusal::InvalidGrant) {
+                return Err(self.judge(error));
+            }
+            let newer = self.load().await?;
+            let is_newer = newer.refresh.expose() != login.refresh.expose();
+            if !retried && (is_newer || interrupted.is_some_and(|age| age < GRACE)) {
+                retried = true;
+                login = newer;
+                continue;
+            }
+            // It will never be taken again: to send it at each start would be a loop.
+            self.keep.forget().await;
+            marker.clear();
+            return Err(MintError::NeedsUser(if interrupted.is_some() {
+                format!("the login ended: an earlier refresh was cut short before its answer was kept; {LOG_IN}")
+            } else {
+                format!("the issuer has ended the login (invalid_grant): {LOG_IN}")
+            }));
+        }
+    }
+
+    /// What is kept, if it may be used here.
+    async fn load(&self) -> Result<Login, MintError> {
+        if self.app.issuer.is_empty() || self.app.client_id.is_empty() {
+            return Err(MintError::NeedsUser(format!(
+                "identity.issuer or identity.client_id is not set, so nobody can log in: {LOG_IN}"
+            )));
+        }
+        let kept = self.keep.load().await.map_err(|error| match error {
+            // A person's move, but no login is missing: look again soon.
+            KeepError::Locked | KeepError::Mute | KeepError::File(..) => MintError::Transient(error.to_string()),
+            KeepError::Missing(_) => MintError::NeedsUser(format!("{error}: set identity.keep")),
+        })?;
+        let login = kept.ok_or_else(|| MintError::NeedsUser(format!("nobody is logged in here: {LOG_IN}")))?;
+        if login.host != self.host {
+            return Err(MintError::NeedsUser(format!(
+                "the login was made on another machine, of which this one is a copy: {LOG_IN}"
+            )));
+        }
+        Ok(login)
+    }
+
+    async fn metadata(&self, client: &reqwest::Client) -> Result<Metadata, MintError> {
+        if let Some(known) = self.known().clone() {
+            return Ok(known);
+        }
+        let found = discover(client, &self.app.issuer).await?;
+        *self.known() = Some(found.clone());
+        Ok(found)
+    }
+
+    async fn exchange(
+        &self,
+        client: &reqwest::Client,
+        metadata: &Metadata,
+        login: &Login,
+    ) -> Result<Tokens, GrantError> {
+        let mut form = vec![
+            ("grant_type", "refresh_token"),
+            ("refresh_token", login.refresh.expose()),
+            ("client_id", self.app.client_id.as_str()),
+        ];
+        form.extend(self.app.audience_words());
+        // No scope: RFC 6749 section 6 then means what the login was granted.
+        grant::request(client, &metadata.token_endpoint, &form, "the issuer").await
+    }
+
+    /// The new refresh token rests; only then is there an access token to speak of.
+    async fn persist(&self, login: &Login, tokens: Tokens) -> Result<Minted, MintError> {
+        let replaced = tokens
+            .refresh
+            .as_ref()
+            .filter(|refresh| refresh.expose() != login.refresh.expose());
+        if let Some(refresh) = replaced {
+            let login = Login {
+                refresh: refresh.clone(),
+                ..login.clone()
+            };
+            self.keep
+                .store(&login)
+                .await
+                .map_err(|error| MintError::Transient(error.to_string()))?;
+        }
+        minted(tokens, login.shown)
+    }
+
+    /// A refusal that is no `invalid_grant`.
+    fn judge(&self, error: GrantError) -> MintError {
+        // The endpoint may have moved.
+        *self.known() = None;
+        if !matches!(error, GrantError::Unclear(_)) {
+            self.unclear.store(0, Ordering::Relaxed);
+            return error.into();
+        }
+        let times = self.unclear.fetch_add(1, Ordering::Relaxed) + 1;
+        if times < UNCLEAR {
+            error.into()
+        } else {
+            MintError::NeedsUser(format!("{error}, {times} times in a row: {LOG_IN}"))
+        }
+    }
+
+    async fn revoke(&self, token: &Secret, ca_file: Option<&Path>) -> bool {
+        let Ok(client) = client::build(ca_file, web::CONNECT_TIMEOUT, false) else {
+            return false;
+        };
+        match self.metadata(&client).await {
+            Ok(metadata) => login::revoke(&client, &metadata, &self.app, token).await,
+            Err(_) => false,
+        }
+    }
+}
+
+/// The token that upstream is shown.
+///
+/// # Errors
+/// It is to be the ID token, and none came: with the access token upstream would see somebody else.
+pub fn minted(tokens: Tokens, shown: Shown) -> Result<Minted, MintError> {
+    let (token, lifetime) = match (shown, tokens.id) {
+        (Shown::Access, _) => (tokens.access, tokens.lifetime),
+        // `expires_in` is the access token's; an ID token has its `exp`.
+        (Shown::Id, Some(id)) => (id, None),
+        (Shown::Id, None) => {
+            return Err(MintError::Config(
+                "the issuer gives an ID token at the login alone, and its access tokens cannot be read by upstream: \
+                 let it issue JWT access tokens"
+                    .to_owned(),
+            ));
+        }
+    };
+    Ok(Minted {
+        token: Some(token),
+        lifetime,
+        expires_at: None,
+        date: tokens.date,
+        fresh: true,
+        subject: None,
+    })
+}
