@@ -2,7 +2,7 @@
 //!
 //! The table is the one of the product, not OTLP's: OTLP calls 401, 403, 404 and 500 final for the data, but they judge
 //! the credential, the configuration or the server, and the same bytes will be welcome once that is mended.
-//! Only 400, 422 and `INVALID_ARGUMENT`, said by upstream itself, condemn data.
+//! Only 400, 422 and `INVALID_ARGUMENT`, said by upstream itself, condemn data; not a 400 that says "too large".
 
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +18,10 @@ pub const HINT_CAP: Duration = Duration::from_secs(3600);
 pub const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// How much of upstream's message is kept, in characters.
 const REASON_CHARS: usize = 512;
+
+/// What Go's `http.MaxBytesReader` says of a body over the limit. The OpenTelemetry Collector answers so with 400,
+/// where OTLP wants 413: data that fits in parts would be set aside whole.
+const GO_TOO_LARGE: &str = "http: request body too large";
 
 /// What came back for one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,6 +141,7 @@ fn http(status: u16, otlp: bool, retry_after: Option<Duration>, message: &str, r
     let reason = said(&format!("HTTP {status}"), message);
     match (status, response) {
         (200..=299, Some(response)) => Verdict::Taken(response),
+        (400, _) if otlp && message.contains(GO_TOO_LARGE) => Verdict::Size(reason),
         (400 | 422, _) if otlp => Verdict::Data(reason),
         (413, _) => Verdict::Size(reason),
         (401, _) => Verdict::Credential(reason),

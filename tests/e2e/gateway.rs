@@ -88,7 +88,7 @@ async fn every_item_arrives_once_under_the_name_that_the_gateway_verified() {
     assert!(issuer.minted() >= 3, "{} tokens were minted", issuer.minted());
 }
 
-/// One request of 8 MiB. A Collector takes 4 over gRPC.
+/// One request of 8 MiB. This Collector takes 4.
 async fn send_large(endpoint: &str) {
     let spans: Vec<_> = (1..=LARGE)
         .map(|number| {

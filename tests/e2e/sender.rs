@@ -183,7 +183,7 @@ impl Sender {
             ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta"),
             ("OTEL_BSP_SCHEDULE_DELAY", "500"),
             ("OTEL_BLRP_SCHEDULE_DELAY", "500"),
-            ("OTEL_METRIC_EXPORT_INTERVAL", "1000"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "5000"),
             // JavaScript's SDK says nothing of its troubles otherwise.
             ("OTEL_LOG_LEVEL", "warn"),
         ]);

@@ -45,6 +45,27 @@ over_both!(
     a_reason_is_shown_without_control_characters,
 );
 
+/// Every server in Go that lets the standard library limit its bodies can answer so; the Collector does.
+#[tokio::test]
+async fn a_body_that_a_server_in_go_calls_too_large_is_halved_until_it_fits() {
+    let rig = Rig::new();
+    let upstream = Upstream::start(|seen| match seen.span_names().len() {
+        0..=3 => Say::Ok,
+        _ => Say::Status {
+            http: 400,
+            code: 3,
+            message: "http: request body too large",
+            retry: None,
+        },
+    })
+    .await;
+    rig.append("traces", 10, spans((0..10).map(|n| format!("span-{n}"))))
+        .await;
+    rig.run(config(&upstream.url(), Protocol::HttpProtobuf)).drain().await;
+    let books = rig.books("traces");
+    assert_eq!((books.delivered, books.set_aside, books.pending), (10, 0, 0));
+}
+
 fn status(http: u16, code: i32) -> Say {
     Say::Status {
         http,

@@ -67,6 +67,20 @@ fn too_large_is_the_size() {
 }
 
 #[test]
+fn a_bad_request_that_says_too_large_is_the_size() {
+    let answer = |otlp| Answer::Http {
+        status: 400,
+        otlp,
+        retry_after: None,
+        message: "http: request body too large".into(),
+        response: None,
+    };
+    let reason = "HTTP 400: http: request body too large";
+    assert_eq!(classify(answer(true)), Verdict::Size(reason.into()));
+    assert_eq!(trouble(classify(answer(false))).reason, reason);
+}
+
+#[test]
 fn exhausted_with_retry_info_is_the_path() {
     let trouble = trouble(over_grpc(8, Some(Duration::from_secs(7))));
     assert_eq!(trouble.hint, Some(Duration::from_secs(7)));
