@@ -8,7 +8,10 @@ use std::{
 };
 
 use serde_json::Value;
-use tagalong::otlp::Signal;
+use tagalong::{
+    demo::upstream::{self, Upstream},
+    otlp::Signal,
+};
 
 use crate::support::{agent::Home, telemetry};
 
@@ -362,4 +365,82 @@ fn status_says_what_the_platform_says_and_whose_word_it_is() {
     let status = home.status();
     assert_eq!(status["workspace"]["trust"]["name"], "platform");
     assert_eq!(status["workspace"]["trust"]["owner"], "asserted");
+}
+
+/// What arrived of one request, as its resource's attributes.
+async fn arrived(upstream: &Upstream, home: &Home) -> std::collections::BTreeMap<String, String> {
+    home.up();
+    let body = telemetry::traces(&[("service.name", "tests"), ("user.id", "forged")], telemetry::spans(1));
+    let sent = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client")
+        .post(home.http("v1/traces"))
+        .header("content-type", "application/x-protobuf")
+        .body(body)
+        .send();
+    assert!(sent.await.expect("an answer").status().is_success());
+    home.text(&["down"]);
+    let resources = upstream.record().resources;
+    let of_tests = |resource: &&std::collections::BTreeMap<String, String>| resource["service.name"] == "tests";
+    resources.iter().find(of_tests).expect("it arrived").clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_ci_job_sends_says_its_run_and_not_that_it_is_for_development() {
+    let upstream = Upstream::start(upstream::Config::default()).await.expect("an upstream");
+    let home = in_place(&[
+        ("GITLAB_CI", "true"),
+        ("CI_JOB_ID", "77"),
+        ("CI_JOB_NAME", "deploy"),
+        ("CI_PIPELINE_ID", "7"),
+        ("CI_PROJECT_URL", "https://gitlab.example.com/acme/app"),
+        ("CI_COMMIT_REF_NAME", "main"),
+        ("CI_COMMIT_SHA", "0123abcd"),
+        ("CI_ENVIRONMENT_NAME", "staging"),
+        ("GITLAB_USER_ID", "42"),
+    ])
+    .set("TAGALONG_EXPORT_ENDPOINT", upstream.url())
+    .set("TAGALONG_IDENTITY_CREDENTIAL", "none");
+    let is = arrived(&upstream, &home).await;
+    for (key, value) in [
+        ("workspace.platform", "gitlab-ci"),
+        ("workspace.id", "77"),
+        ("user.id", "42"),
+        ("cicd.pipeline.run.id", "7"),
+        ("cicd.pipeline.task.name", "deploy"),
+        ("cicd.pipeline.task.run.id", "77"),
+        ("vcs.repository.url.full", "https://gitlab.example.com/acme/app"),
+        ("vcs.ref.head.name", "main"),
+        ("vcs.ref.head.revision", "0123abcd"),
+        ("service.version", "0123abcd"),
+        ("deployment.environment.name", "staging"),
+    ] {
+        assert_eq!(is.get(key).map(String::as_str), Some(value), "{key}: {is:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_codespace_sends_goes_by_its_name_and_the_person_that_github_names() {
+    let upstream = Upstream::start(upstream::Config::default()).await.expect("an upstream");
+    let home = in_place(&[
+        ("CODESPACES", "true"),
+        ("CODESPACE_NAME", "octocat-literate-mld5"),
+        ("GITHUB_USER", "octocat"),
+        ("GITHUB_REPOSITORY", "acme/app"),
+        ("GITHUB_TOKEN", "ghu_canary"),
+    ])
+    .set("TAGALONG_EXPORT_ENDPOINT", upstream.url())
+    .set("TAGALONG_IDENTITY_CREDENTIAL", "none");
+    let is = arrived(&upstream, &home).await;
+    for (key, value) in [
+        ("workspace.platform", "codespaces"),
+        ("workspace.id", "octocat-literate-mld5"),
+        ("user.id", "octocat"),
+        ("vcs.repository.name", "app"),
+        ("deployment.environment.name", "development"),
+    ] {
+        assert_eq!(is.get(key).map(String::as_str), Some(value), "{key}: {is:?}");
+    }
+    assert!(!is.values().any(|value| value.contains("canary")));
 }
