@@ -74,7 +74,12 @@ pub enum Answer {
     /// To [`Ask::SetAside`], in no order that is promised.
     SetAside(Vec<Entry>),
     /// Whether somebody was logged in, and whether the issuer said that it revoked the login.
-    LoggedOut { was_in: bool, revoked: bool },
+    LoggedOut {
+        /// Whether there was a login to end.
+        was_in: bool,
+        /// Whether the issuer said that it took the login back.
+        revoked: bool,
+    },
     /// It was done.
     Done,
     /// It was not, for this reason, in words for people. Also the answer to a question that this agent does not know.

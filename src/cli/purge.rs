@@ -51,7 +51,7 @@ struct Thing {
     holder: PathBuf,
 }
 
-pub fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failure> {
+pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failure> {
     let files = Locations::of(env);
     let loaded = super::settings(env, set, &files)?;
     let config = &loaded.config;

@@ -15,13 +15,16 @@ use toml_edit::{Array, DocumentMut, Item, Table, value};
 /// A setting's new value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum New {
+    /// Written as a string.
     Text(String),
+    /// Written as an array of strings.
     List(Vec<String>),
 }
 
 /// Why the file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
+    /// By the file's path.
     #[error("{0} cannot be written: {1}")]
     Io(String, io::Error),
     /// Its own words are not repeated: they quote the line, and a line may hold a secret.

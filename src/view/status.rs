@@ -138,6 +138,7 @@ pub struct Credential {
 /// One link from the platform to the token that upstream sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
+    /// Of the source, or of the exchange.
     pub name: String,
     /// Where, or for whom.
     pub with: String,
