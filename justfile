@@ -12,6 +12,7 @@ test:
 # The promises against real parts; installs what it needs below target/e2e.
 e2e:
     tests/e2e/run.sh
+    tests/e2e/identity.sh
 
 # Minutes of trouble for the real executable: kills, faults, short tokens, a full disk, a backlog. A line of figures each.
 endure:
