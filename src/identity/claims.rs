@@ -178,7 +178,7 @@ impl Claims {
             Family::GitlabCi
         } else if self.is_workload(issuer) {
             Family::Workload
-        } else if ENTRA.iter().any(|entra| issuer.starts_with(entra)) {
+        } else if is_entra(issuer) {
             Family::Entra
         } else if has("uid") && has("cid") {
             Family::Okta
@@ -206,7 +206,7 @@ impl Claims {
         let clients = ["client_id", "azp", "cid", "appid"];
         let by_grant = is("idtyp", "app")
             || is("gty", "client-credentials")
-            || self.0.contains_key("oid") && is("oid", &subject)
+            || is_entra(issuer) && self.0.contains_key("oid") && is("oid", &subject)
             || clients
                 .iter()
                 .filter_map(|name| self.text(name))
@@ -273,6 +273,11 @@ pub fn random_key() -> Secret {
     let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
     aws_lc_rs::rand::fill(bytes.as_mut()).expect("the system's random source answers");
     Secret::new(hex(bytes.as_ref()))
+}
+
+/// Not its directories for customers (`b2clogin.com`, `ciamlogin.com`), whose persons have `oid` for `sub`.
+fn is_entra(issuer: &str) -> bool {
+    ENTRA.iter().any(|entra| issuer.starts_with(entra))
 }
 
 fn object(part: &str) -> Option<Map<String, Value>> {

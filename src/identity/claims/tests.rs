@@ -110,6 +110,10 @@ fn the_stable_id_is_taken_where_the_subject_is_not_stable() {
     assert_eq!(attribute(&entra, "user.name"), Some("jo@acme.example"));
     assert_eq!(attribute(&entra, "user.email"), None, "nobody verified it");
 
+    // A directory for customers: there `oid` is the subject, and a person all the same.
+    let customer = principal(json!({"iss": "https://acme.b2clogin.example/t/v2.0/", "sub": "o-1", "oid": "o-1"}));
+    assert_eq!(customer.subject, "o-1");
+
     let okta = principal(json!({
         "iss": "https://acme.okta.example/oauth2/default", "sub": "jo@acme.example", "uid": "00u1", "cid": "0oa1",
     }));
