@@ -114,7 +114,8 @@ async fn answer(stream: UnixStream, audience: Arc<str>, identity: Receiver) {
 }
 
 fn judge(question: &Question, audience: &str, identity: &Receiver) -> Answer {
-    if question.audience != audience {
+    // Without an audience of its own there is nobody that its credential is for.
+    if audience.is_empty() || question.audience != audience {
         return Answer::WrongAudience;
     }
     let current = identity.current();
@@ -146,12 +147,14 @@ mod tests {
             trust: Trust::Verified,
         };
         let identity = Receiver::fixed(principal, Some(Secret::new("at".to_owned())), None);
-        let asked = |audience: &str| {
+        let asked_of = |own: &str, audience: &str| {
             let question = Question {
                 audience: audience.to_owned(),
             };
-            judge(&question, "https://otlp.example.com", &identity)
+            judge(&question, own, &identity)
         };
+        let asked = |audience: &str| asked_of("https://otlp.example.com", audience);
+        assert!(matches!(asked_of("", ""), Answer::WrongAudience), "it has none");
         assert!(matches!(asked("https://otlp.example.com"), Answer::Token { token, .. } if *token == "at"));
         for other in ["", "https://otlp.example.com/", "https://evil.example"] {
             assert!(matches!(asked(other), Answer::WrongAudience), "{other}");
