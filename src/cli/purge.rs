@@ -11,15 +11,16 @@ use std::{
 };
 
 use super::{
-    consent,
+    Context, consent,
     failure::{Failure, Kind},
+    login,
 };
 use crate::{
     agent::{
         bridge,
         control::{self, Answer, Ask},
     },
-    config::{Config, Locations},
+    config::{Config, Credential, Locations},
     workspace::Env,
 };
 
@@ -56,6 +57,9 @@ pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failur
     let loaded = super::settings(env, set, &files)?;
     let config = &loaded.config;
     let spools = spools(&config.spool.dir);
+    if matches!(config.identity.credential, Credential::Login(_)) {
+        log_out(env, set, dry_run);
+    }
     if !dry_run {
         for spool in &spools {
             stop(config, spool)?;
@@ -85,6 +89,17 @@ pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failur
         }
     }
     Ok(())
+}
+
+/// Ends the login at the issuer and takes it out of the keyring. What cannot be reached keeps nothing else from going.
+fn log_out(env: &Env, set: &[String], dry_run: bool) {
+    if dry_run {
+        return say!("would log out");
+    }
+    let done = Context::load(env.clone(), set.to_vec()).and_then(|context| login::logout(&context));
+    if let Err(failure) = done {
+        eprintln!("{failure}");
+    }
 }
 
 /// The spool, and those that were begun beside it because it was copied from another workspace.
