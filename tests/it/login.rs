@@ -167,6 +167,20 @@ async fn where_no_keyring_survives_the_agent_keeps_the_login_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn purge_ends_the_login_at_the_issuer_too_and_leaves_nothing_of_it_but_the_settings() {
+    let (provider, home) = (provider().await, machine());
+    log_in(&home, &provider);
+    home.up();
+    wait_for_state(&home, "fresh");
+    let text = home.text(&["purge"]);
+    assert!(text.contains("revoked") && text.contains("stopped the agent"), "{text}");
+    assert!(text.contains("kept your settings in"), "{text}");
+    assert_eq!((provider.seen().revoked, provider.alive()), (1, 0));
+    assert!(!home.path().join("run/tagalong").exists(), "{text}");
+    assert!(!home.path().join("state/tagalong").exists(), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mute_keyring_holds_nobody_up() {
     let (provider, home) = (provider().await, Home::new());
     let runtime = home.path().join("run");
