@@ -64,6 +64,8 @@ pub struct Counts {
     pub disk: u64,
     /// Batches that were told to come again because the agent was stopping.
     pub closing: u64,
+    /// Requests that a source turned away before they were a batch: strangers, unknown paths and types, too large.
+    pub turned_away: u64,
     /// Values that were redacted.
     pub redacted: u64,
 }
@@ -107,6 +109,7 @@ struct Tally {
     full: AtomicU64,
     disk: AtomicU64,
     closing: AtomicU64,
+    turned_away: AtomicU64,
     redacted: AtomicU64,
 }
 
@@ -172,6 +175,11 @@ impl Intake {
         self.door.closed.store(true, Ordering::Release);
     }
 
+    /// A source refused a request that never became a batch.
+    pub fn turned_away(&self) {
+        add(&self.door.tally.turned_away, 1);
+    }
+
     /// What went through since this intake was made.
     pub fn counts(&self) -> Counts {
         let tally = &self.door.tally;
@@ -182,6 +190,7 @@ impl Intake {
             full: tally.full.load(Ordering::Relaxed),
             disk: tally.disk.load(Ordering::Relaxed),
             closing: tally.closing.load(Ordering::Relaxed),
+            turned_away: tally.turned_away.load(Ordering::Relaxed),
             redacted: tally.redacted.load(Ordering::Relaxed),
         }
     }

@@ -91,7 +91,7 @@ impl Delivery {
         let (joined, refused) = join(self.records, &self.stamp, STAMP_ROOM);
         // What was taken for a guess goes back.
         drop(budget.split(budget.num_permits().saturating_sub(joined.bytes.len())));
-        let underway = Underway {
+        let mut underway = Underway {
             sender: self.sender,
             place: self.place,
             resolver: self.resolver,
@@ -342,9 +342,15 @@ impl Underway {
     }
 
     /// Books with the spool, again and again while the disk refuses: upstream has this, and must not get it twice.
-    async fn resolve(&self, position: Position, outcome: Outcome) {
+    async fn resolve(&mut self, position: Position, outcome: Outcome) {
+        let mut is_first = true;
         while let Err(error) = self.resolver.resolve(position, outcome.clone()) {
-            tracing::warn!(%error, "the spool cannot book an answer");
+            if std::mem::take(&mut is_first) {
+                tracing::warn!(%error, "the spool cannot book an answer yet");
+            }
+            // On a full disk only what others deliver makes room, so they must not wait for this.
+            self.window = None;
+            self.budget = None;
             if self.place.stop.is_cancelled() || self.sender.shutdown.is_cancelled() {
                 return;
             }

@@ -55,6 +55,8 @@ pub struct Machine {
     starved_in_a_row: u32,
     refused_in_a_row: u32,
     forced_in_a_row: u32,
+    /// `Denied` only for want of another credential.
+    unreplaced: bool,
     probe: Option<Arc<AtomicBool>>,
     next_probe: Duration,
     last_probe: Duration,
@@ -81,6 +83,7 @@ impl Machine {
             starved_in_a_row: 0,
             refused_in_a_row: 0,
             forced_in_a_row: 0,
+            unreplaced: false,
             probe: None,
             next_probe: Duration::ZERO,
             last_probe: Duration::ZERO,
@@ -208,13 +211,14 @@ impl Machine {
             expiry: admitted.expiry,
         }));
         self.succeeded(now);
-        if self.state == State::Denied && is_same_person {
+        if self.state == State::Denied && is_same_person && !self.unreplaced {
             // Each new generation may be tried once, without waiting for the turn.
             let soonest = self.last_probe + rotate::PROBE_FIRST;
             self.next_probe = self.next_probe.min(soonest.max(now.boot));
         } else {
             self.state = State::Fresh;
             self.probe = None;
+            self.trouble = None;
         }
         if self.manner == Manner::Once && admitted.expiry.is_some() {
             self.trouble = Some("the credential cannot be renewed: its source has no other after it ends".to_owned());
@@ -285,12 +289,24 @@ impl Machine {
             self.starved_in_a_row = self.starved_in_a_row.saturating_add(1);
         }
         let is_lasting = !matches!(error, MintError::Transient(_));
-        if !matches!(self.state, State::Rejected | State::Denied) {
-            self.state = match (usable, is_lasting) {
-                (true, _) => State::Degraded,
-                (false, true) => State::NeedsUser,
-                (false, false) => State::Starved,
-            };
+        match self.state {
+            State::Denied => {}
+            // Nothing else to try for a while, and upstream may have been wrong: its issuer may be away from it too.
+            State::Rejected if is_lasting || self.starved_in_a_row >= rotate::UNREPLACED => {
+                self.deny(
+                    "upstream refuses the credential (401), and its source gives no newer one",
+                    now,
+                );
+                self.unreplaced = true;
+            }
+            State::Rejected => {}
+            _ => {
+                self.state = match (usable, is_lasting) {
+                    (true, _) => State::Degraded,
+                    (false, true) => State::NeedsUser,
+                    (false, false) => State::Starved,
+                };
+            }
         }
         let delay = if self.manner == Manner::Look {
             self.look_again(now)
@@ -369,6 +385,7 @@ impl Machine {
 
     fn deny(&mut self, why: &str, now: Now) {
         self.state = State::Denied;
+        self.unreplaced = false;
         self.trouble = Some(why.to_owned());
         self.probe = None;
         self.probes = 1;

@@ -13,6 +13,8 @@ pub const TICK: Duration = Duration::from_secs(30);
 pub const ATTEMPT: Duration = Duration::from_secs(30);
 /// Generations refused in a row after which more of them are not the answer.
 pub const REFUSALS: u32 = 3;
+/// Attempts in a row to replace a refused credential that fail before it is probed with: some seconds.
+pub const UNREPLACED: u32 = 4;
 /// The least distance between any two attempts.
 pub const LEAST_GAP: Duration = Duration::from_millis(500);
 /// The least distance between probes.

@@ -7,7 +7,7 @@ use tagalong::otlp::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{
-    receiver::{Builder, PROTOBUF, Running, Version, call, export, post, send},
+    receiver::{Builder, JSON, PROTOBUF, Running, Version, call, export, post, send},
     telemetry::{attribute, read_traces, request, span, spans, traces},
 };
 
@@ -252,6 +252,32 @@ async fn promise_2_many_large_requests_share_a_budget_that_holds_one() {
     }
     assert!(accepted > 0);
     assert_eq!(receiver.accepted(), accepted);
+}
+
+#[tokio::test]
+async fn what_is_turned_away_at_the_door_is_counted() {
+    let receiver = Builder::default().max_request_bytes(1000).start();
+    let to = receiver.http;
+    let foreign = [PROTOBUF, ("host", "evil.example")];
+    let refused = [
+        export(to, Signal::Logs, &foreign, request(Signal::Logs, 1)).await,
+        send(
+            to,
+            Version::Http1,
+            post(to, Version::Http1, "/v1/profiles", &[PROTOBUF], Vec::new()),
+        )
+        .await,
+        export(to, Signal::Logs, &[PROTOBUF], request(Signal::Logs, 1000)).await,
+        export(to, Signal::Logs, &[("content-type", "text/plain")], Vec::new()).await,
+        export(to, Signal::Logs, &[JSON], b"[]".to_vec()).await,
+        call(receiver.grpc, Signal::Logs, &request(Signal::Logs, 1000)).await,
+        // This one the intake sees, and counts as malformed.
+        export(to, Signal::Logs, &[PROTOBUF], vec![0xff]).await,
+    ];
+    let codes = refused.map(|answer| answer.status.as_u16());
+    assert_eq!(codes, [403, 404, 413, 415, 400, 200, 400]);
+    let counts = receiver.intake.counts();
+    assert_eq!((counts.turned_away, counts.malformed), (6, 1));
 }
 
 #[tokio::test]

@@ -435,6 +435,33 @@ fn a_refused_credential_waits_for_the_issuer_to_come_back() {
 }
 
 #[test]
+fn a_refused_credential_is_probed_while_the_issuer_stays_away_because_upstream_may_have_been_wrong() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    world.verdict(1, Verdict::Unauthenticated, &mut down);
+    world.run(Duration::from_secs(20), down);
+    assert_eq!(world.machine.state, State::Denied);
+    assert!(world.takes_probe(), "nobody tried it again");
+    world.verdict(1, Verdict::Accepted, &mut down);
+    assert_eq!(world.machine.state, State::Fresh);
+    assert!(world.lease().is_some());
+}
+
+#[test]
+fn a_credential_that_comes_after_all_is_used_at_once() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    world.verdict(1, Verdict::Unauthenticated, &mut down);
+    world.run(Duration::from_secs(60), down);
+    assert_eq!(world.machine.state, State::Denied);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    assert_eq!(world.machine.generation, 2);
+    assert_eq!(world.machine.state, State::Fresh);
+    assert!(world.lease().is_some());
+    assert_eq!(world.machine.trouble, None);
+}
+
+#[test]
 fn a_wrong_setting_is_tried_again_after_half_an_hour_or_when_somebody_asks() {
     let mut world = World::new(0.5);
     let wrong = |_: Now| (Duration::ZERO, Err(MintError::Config("another issuer".into())));

@@ -34,6 +34,8 @@ pub(super) struct Refusal {
     code: i32,
     message: Cow<'static, str>,
     kind: Kind,
+    /// The intake refused it, and has counted that.
+    by_intake: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,7 @@ impl Refusal {
             code,
             message: message.into(),
             kind,
+            by_intake: false,
         }
     }
 
@@ -119,6 +122,11 @@ impl Refusal {
         )
     }
 
+    /// Whether the intake refused what is refused; else it never saw it.
+    pub(super) fn by_intake(&self) -> bool {
+        self.by_intake
+    }
+
     /// Whether the sender should come again with the same bytes.
     pub(super) fn retryable(&self) -> bool {
         self.kind == Kind::Later
@@ -148,9 +156,13 @@ impl Refusal {
 
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Refusal {
-        match refused {
+        let refusal = match refused {
             Refused::Malformed(message) => Refusal::malformed(message),
             Refused::Later(message) => Refusal::later(message),
+        };
+        Refusal {
+            by_intake: true,
+            ..refusal
         }
     }
 }

@@ -120,6 +120,7 @@ fn succeed(taken: &status::Response) -> Response<Answer> {
 
 /// A verdict without a message stands in the headers alone ("Trailers-Only").
 fn refuse(door: &Door, refusal: &Refusal) -> Response<Answer> {
+    door.note(refusal);
     let status = refusal.status(door.retry_after);
     let mut response = Response::new(Answer::default());
     let headers = response.headers_mut();

@@ -342,6 +342,13 @@ impl Door {
         }
     }
 
+    /// Counts what is refused here; what the intake refuses, it counts itself.
+    fn note(&self, refusal: &Refusal) {
+        if !refusal.by_intake() {
+            self.intake.turned_away();
+        }
+    }
+
     /// Hands a batch to the intake; what it says becomes the answer's message (R6, R7).
     async fn take(&self, batch: Batch) -> Result<status::Response, Refusal> {
         let taken = self.intake.take(batch).await?;

@@ -151,6 +151,7 @@ fn succeed(format: Format, signal: Signal, taken: &status::Response) -> Response
 }
 
 fn refuse(door: &Door, format: Option<Format>, refusal: &Refusal) -> Response<Answer> {
+    door.note(refusal);
     let format = format.unwrap_or(Format::Protobuf);
     let status = refusal.http_status(door.retry_after);
     let body = match format {
