@@ -10,117 +10,203 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::load::{self, CONNECTIONS, Seen};
+use crate::load::{self, CONNECTIONS, Load};
+use crate::micro::Steps;
 use crate::process::{Process, free_port};
-use crate::relay;
-use crate::sample;
+use crate::sample::{self, SPANS};
 use crate::upstream::Upstream;
+use crate::{relay, tls};
 
-/// How long the senders send.
-const LOAD: Duration = Duration::from_secs(5);
+/// As fast as answers come.
+const SATURATING: Load = Load {
+    how_long: Duration::from_secs(5),
+    spans: SPANS,
+    rate: None,
+};
+/// A thousand requests a second.
+const STEADY: Load = Load {
+    rate: Some(1000),
+    ..SATURATING
+};
+/// Requests of 4 MiB.
+const LARGE: Load = Load {
+    spans: 10_000,
+    ..SATURATING
+};
 /// How long the rest may take to reach upstream.
 const DRAIN: Duration = Duration::from_secs(60);
 /// Writes and syncs of the bare loop.
-const SYNCS: usize = 500;
+const SYNCS: u32 = 1000;
 
-/// Prints one block for each process, or why it could not be measured.
-pub fn run() {
+/// How the agent sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Nowhere,
+    Plain,
+    Gzip,
+    Tls,
+}
+
+/// CPU time of one run, in nanoseconds a span.
+#[derive(Clone, Copy, Debug)]
+struct Cpu {
+    all: f64,
+    /// Of the thread that writes and syncs; a part of `all`.
+    spool: f64,
+}
+
+/// Prints one line for each process and load, and what they say about the parts.
+pub fn run(steps: Option<Steps>) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    println!("end to end, {CONNECTIONS} connections, {} s", LOAD.as_secs());
-    bare_syncs(directory.path());
-    let upstream = runtime.block_on(Upstream::start());
-    let address = free_port();
-    let agent = Process::start(&mut agent(directory.path(), address, &upstream), address);
-    measure("tagalong up --foreground", agent, address, &upstream, &runtime);
-
-    let upstream = runtime.block_on(Upstream::start());
-    let address = free_port();
-    let yardstick = Process::start(&mut yardstick(address, &upstream), address);
-    measure(
-        "yardstick: a relay that decodes, encodes, keeps nothing",
-        yardstick,
-        address,
-        &upstream,
-        &runtime,
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let seconds = SATURATING.how_long.as_secs();
+    println!("end to end, {CONNECTIONS} connections, {seconds} s each");
+    let bare = bare_syncs(home.path(), None);
+    println!(
+        "{:>10.2} ms p50, {:.2} ms p99 of a bare write and fdatasync",
+        millis(load::percentile(&bare, 0.50)),
+        millis(load::percentile(&bare, 0.99))
     );
+    println!("   µs/span   of it spool    spans/s   p50 ms   p99 ms  start ms  idle MiB  peak MiB");
+    let agent = |name: &str, way, load| measure_agent(name, way, load, home.path(), &runtime);
+    let nowhere = agent("agent, nothing sent", Way::Nowhere, SATURATING);
+    let plain = agent("agent", Way::Plain, SATURATING);
+    agent("agent, gzip", Way::Gzip, SATURATING);
+    agent("agent, TLS", Way::Tls, SATURATING);
+    let yardstick = measure_yardstick(&runtime);
+    if let (Some(plain), Some(yardstick)) = (plain, yardstick) {
+        println!("{:>10.2}x  yardstick to agent", yardstick.all / plain.all);
+    }
+    if let (Some(steps), Some(nowhere), Some(plain)) = (steps, nowhere, plain) {
+        print_split(steps, nowhere, plain);
+    }
+    println!("\nat {} requests a second", STEADY.rate.unwrap_or(0));
+    let bare = bare_syncs(home.path(), STEADY.rate);
+    let p99 = millis(load::percentile(&bare, 0.99));
+    println!("{p99:>10.2} ms p99 of a bare write and fdatasync");
+    agent("agent", Way::Plain, STEADY);
+    let bytes = sample::request_of(LARGE.spans, 0).len();
+    println!("\nrequests of {bytes} bytes");
+    agent("agent", Way::Plain, LARGE);
+}
+
+/// The agent's thread does all but the disk; what sending takes is what it takes more than in an agent that does not.
+fn print_split(steps: Steps, nowhere: Cpu, plain: Cpu) {
+    let Steps { check, redact, stamp } = steps;
+    let receive = nowhere.all - nowhere.spool - check - redact - stamp;
+    let send = (plain.all - plain.spool) - (nowhere.all - nowhere.spool);
+    let spool = plain.spool;
+    println!(
+        "{:>10} ns a span: receive {receive:.0}, check {check:.0}, redact {redact:.0}, stamp {stamp:.0}, spool {spool:.0}, send {send:.0}",
+        "in"
+    );
+}
+
+fn measure_agent(name: &str, way: Way, load: Load, home: &Path, runtime: &tokio::runtime::Runtime) -> Option<Cpu> {
+    let home = tempfile::tempdir_in(home).expect("a temporary directory");
+    let upstream = runtime.block_on(Upstream::start());
+    let mut url = format!("http://{}", upstream.address);
+    if way == Way::Tls {
+        let (secure, authority) = runtime.block_on(tls::terminator(upstream.address));
+        std::fs::write(home.path().join("ca.pem"), authority).expect("the temporary directory is writable");
+        url = secure;
+    }
+    let address = free_port();
+    let process = Process::start(&mut agent(home.path(), address, way, &url), address);
+    let upstream = (way != Way::Nowhere).then_some(&upstream);
+    measure(name, process, address, load, upstream, runtime)
+}
+
+fn measure_yardstick(runtime: &tokio::runtime::Runtime) -> Option<Cpu> {
+    let upstream = runtime.block_on(Upstream::start());
+    let address = free_port();
+    let process = Process::start(&mut yardstick(address, &upstream), address);
+    let name = "yardstick: a relay that decodes, encodes, keeps nothing";
+    measure(name, process, address, SATURATING, Some(&upstream), runtime)
 }
 
 fn measure(
     name: &str,
     process: Result<Process, String>,
     address: SocketAddr,
-    upstream: &Upstream,
+    load: Load,
+    upstream: Option<&Upstream>,
     runtime: &tokio::runtime::Runtime,
-) {
-    println!("\n  {name}");
+) -> Option<Cpu> {
     let process = match process {
         Ok(process) => process,
-        Err(reason) => return println!("    not measured: {reason}"),
+        Err(reason) => {
+            println!("    {name}: not measured: {reason}");
+            return None;
+        }
     };
     let idle = process.mebibytes("VmRSS");
-    let before = process.cpu();
-    let seen = runtime.block_on(load::run(address, LOAD));
-    let drained = drain(upstream, seen.spans);
-    report(&process, &seen, idle, process.cpu().saturating_sub(before), drained);
-    if upstream.received() != seen.spans {
-        println!(
-            "    {:>10} spans upstream, {} accepted",
-            upstream.received(),
-            seen.spans
-        );
+    let seen = runtime.block_on(load::run(address, load));
+    if let Some(upstream) = upstream {
+        drain(upstream, seen.spans);
     }
-}
-
-fn report(process: &Process, seen: &Seen, idle: f64, cpu: Duration, drained: Duration) {
-    let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
-    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let per_span = |cpu: Duration| cpu.as_nanos() as f64 / seen.spans as f64;
+    let cpu = Cpu {
+        all: per_span(process.cpu()),
+        spool: per_span(process.cpu_of("spool")),
+    };
     println!(
-        "    {:>10.3} µs of CPU time per span, until upstream had them all",
-        micros(cpu) / seen.spans as f64
+        "{:>10.3} {:>13.3} {:>10.0} {:>8.2} {:>8.2} {:>9.1} {:>9.1} {:>9.1}  {name}",
+        cpu.all / 1e3,
+        cpu.spool / 1e3,
+        seen.spans as f64 / seen.elapsed.as_secs_f64(),
+        millis(seen.percentile(0.50)),
+        millis(seen.percentile(0.99)),
+        millis(process.ready_after),
+        idle,
+        process.mebibytes("VmHWM"),
     );
-    println!(
-        "    {:>10.0} spans/s accepted",
-        seen.spans as f64 / seen.elapsed.as_secs_f64()
-    );
-    println!("    {:>10.2} ms p50 of an answer", millis(seen.percentile(0.50)));
-    println!("    {:>10.2} ms p99 of an answer", millis(seen.percentile(0.99)));
-    println!("    {:>10.1} ms from exec to a connection", millis(process.ready_after));
-    println!("    {idle:>10.1} MiB VmRSS idle");
-    println!("    {:>10.1} MiB VmHWM", process.mebibytes("VmHWM"));
-    println!("    {:>10.1} ms until upstream had the rest", millis(drained));
     if seen.refused > 0 {
-        println!("    {:>10} requests refused", seen.refused);
+        println!("{:>10} requests refused", seen.refused);
     }
+    if let Some(upstream) = upstream.filter(|upstream| upstream.received() < seen.spans) {
+        println!("{:>10} spans upstream, {} accepted", upstream.received(), seen.spans);
+    }
+    Some(cpu)
 }
 
-/// Waits until upstream has `spans`, and how long that took.
-fn drain(upstream: &Upstream, spans: u64) -> Duration {
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+/// Waits until `upstream` has `spans`.
+fn drain(upstream: &Upstream, spans: u64) {
     let start = Instant::now();
     while upstream.received() < spans && start.elapsed() < DRAIN {
         std::thread::sleep(Duration::from_millis(1));
     }
-    start.elapsed()
 }
 
 /// The real executable, with nothing of this machine's environment or settings.
-fn agent(directory: &Path, address: SocketAddr, upstream: &Upstream) -> Command {
+fn agent(home: &Path, address: SocketAddr, way: Way, upstream: &str) -> Command {
+    let compression = if way == Way::Gzip { "gzip" } else { "none" };
     let mut command = Command::new(env!("CARGO_BIN_EXE_tagalong"));
     command
         .args(["up", "--foreground"])
         .env_clear()
-        .current_dir(directory)
-        .env("HOME", directory)
-        .env("XDG_RUNTIME_DIR", directory)
-        .env("TAGALONG_HOME", directory.join("state"))
+        .current_dir(home)
+        .env("HOME", home)
+        .env("XDG_RUNTIME_DIR", home)
+        .env("TAGALONG_HOME", home.join("state"))
         .env("TAGALONG_LISTEN_HTTP", address.to_string())
         .env("TAGALONG_LISTEN_GRPC", "127.0.0.1:0")
-        .env("TAGALONG_EXPORT_ENDPOINT", format!("http://{}", upstream.address))
-        .env("TAGALONG_EXPORT_COMPRESSION", "none")
         .env("TAGALONG_IDENTITY_CREDENTIAL", "none")
+        .env("TAGALONG_EXPORT_COMPRESSION", compression)
         .env("TAGALONG_LOG", "error")
         .stdin(Stdio::null())
-        .stdout(Stdio::null());
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if way != Way::Nowhere {
+        command.env("TAGALONG_EXPORT_ENDPOINT", upstream);
+    }
+    if way == Way::Tls {
+        command.env("TAGALONG_EXPORT_CA_FILE", home.join("ca.pem"));
+    }
     command
 }
 
@@ -138,12 +224,17 @@ fn yardstick(address: SocketAddr, upstream: &Upstream) -> Command {
     command
 }
 
-/// What the disk alone takes: the same bytes appended and synced, one after the other.
-fn bare_syncs(directory: &Path) {
+/// What the disk alone takes: the same bytes appended and synced, one after the other, at that many a second.
+fn bare_syncs(home: &Path, rate: Option<u32>) -> Vec<Duration> {
     let bytes = sample::request(0);
-    let mut file = File::create(directory.join("bare")).expect("the temporary directory is writable");
+    let mut file = File::create(home.join("bare")).expect("the temporary directory is writable");
+    let start = Instant::now();
     let mut took: Vec<Duration> = (0..SYNCS)
-        .map(|_| {
+        .map(|number| {
+            if let Some(rate) = rate {
+                let due = start + Duration::from_secs(1) * number / rate;
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            }
             let start = Instant::now();
             file.write_all(&bytes)
                 .and_then(|()| file.sync_data())
@@ -152,10 +243,5 @@ fn bare_syncs(directory: &Path) {
         })
         .collect();
     took.sort_unstable();
-    let millis = |share| load::percentile(&took, share).as_secs_f64() * 1e3;
-    println!(
-        "    {:>10.2} ms p50, {:.2} ms p99 of a bare write and fdatasync",
-        millis(0.50),
-        millis(0.99)
-    );
+    took
 }

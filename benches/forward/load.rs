@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::sample::{self, SPANS};
+use crate::sample;
 
 /// Connections that send at the same time.
 pub const CONNECTIONS: u64 = 4;
@@ -45,12 +45,22 @@ pub fn percentile(sorted: &[Duration], share: f64) -> Duration {
         .unwrap_or_default()
 }
 
-/// Sends to `address` for `how_long`.
-pub async fn run(address: SocketAddr, how_long: Duration) -> Seen {
+/// What is sent, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub how_long: Duration,
+    /// Spans in one request.
+    pub spans: usize,
+    /// Requests a second over all connections; as fast as answers come if there is none.
+    pub rate: Option<u32>,
+}
+
+/// Sends to `address`.
+pub async fn run(address: SocketAddr, load: Load) -> Seen {
     let start = Instant::now();
     let mut senders = JoinSet::new();
     for connection in 0..CONNECTIONS {
-        senders.spawn(sender(address, connection, start + how_long));
+        senders.spawn(sender(address, connection, start, load));
     }
     let mut seen = Seen::default();
     while let Some(one) = senders.join_next().await {
@@ -64,26 +74,35 @@ pub async fn run(address: SocketAddr, how_long: Duration) -> Seen {
     seen
 }
 
-async fn sender(address: SocketAddr, connection: u64, until: Instant) -> Seen {
+async fn sender(address: SocketAddr, connection: u64, start: Instant, load: Load) -> Seen {
     let requests: Vec<Vec<u8>> = (0..REQUESTS)
-        .map(|index| post(address, &sample::request(connection * REQUESTS + index)))
+        .map(|index| post(address, &sample::request_of(load.spans, connection * REQUESTS + index)))
         .collect();
     let mut stream = TcpStream::connect(address).await.expect("the receiver listens");
     stream.set_nodelay(true).expect("a connected socket takes options");
+    let mut pace = load.rate.map(|rate| {
+        let period = Duration::from_secs(1) * CONNECTIONS as u32 / rate;
+        // The connections take turns.
+        let first = tokio::time::Instant::from_std(start) + period * connection as u32 / CONNECTIONS as u32;
+        tokio::time::interval_at(first, period)
+    });
     let mut seen = Seen::default();
     let mut buffer = Vec::new();
     for request in requests.iter().cycle() {
-        let start = Instant::now();
-        if start >= until {
+        if let Some(pace) = &mut pace {
+            pace.tick().await;
+        }
+        let sent = Instant::now();
+        if sent >= start + load.how_long {
             break;
         }
         stream.write_all(request).await.expect("the receiver reads");
         if read_answer(&mut stream, &mut buffer).await {
-            seen.spans += SPANS as u64;
+            seen.spans += load.spans as u64;
         } else {
             seen.refused += 1;
         }
-        seen.latencies.push(start.elapsed());
+        seen.latencies.push(sent.elapsed());
     }
     seen
 }

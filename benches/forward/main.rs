@@ -18,6 +18,8 @@ mod micro;
 mod process;
 mod relay;
 mod sample;
+#[path = "../../tests/it/support/tls.rs"]
+mod tls;
 mod upstream;
 
 fn main() {
@@ -35,10 +37,8 @@ fn main() {
         sample::SPAN_BYTES,
         sample::request(0).len()
     );
-    if all || asked("micro") {
-        micro::run();
-    }
+    let steps = (all || asked("micro")).then(micro::run);
     if all || asked("end-to-end") {
-        end_to_end::run();
+        end_to_end::run(steps);
     }
 }

@@ -1,6 +1,7 @@
 //! A process that is measured: started, asked what it used, and killed.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -39,15 +40,19 @@ impl Process {
 
     /// CPU time so far, of all threads, in user and kernel mode. The kernel counts in hundredths of a second.
     pub fn cpu(&self) -> Duration {
-        let stat = self.read("stat");
-        // The name in parentheses may hold spaces; `utime` and `stime` are the 12th and 13th field behind it (proc(5)).
-        let behind = stat.rsplit(')').next().unwrap_or("");
-        let ticks = behind
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<u64>().ok());
-        Duration::from_millis(10 * ticks.sum::<u64>())
+        ticks(&self.read("stat"))
+    }
+
+    /// CPU time so far of the thread with that name.
+    pub fn cpu_of(&self, thread: &str) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let tasks = tasks.into_iter().flatten().flatten().map(|task| task.path());
+        let named =
+            |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim_end() == thread);
+        let stats = tasks
+            .filter(named)
+            .map(|task| std::fs::read_to_string(task.join("stat")));
+        stats.flatten().map(|stat| ticks(&stat)).sum()
     }
 
     /// A line of `/proc/PID/status` in MiB: `VmRSS`, `VmHWM`.
@@ -63,6 +68,17 @@ impl Process {
     fn read(&self, file: &str) -> String {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap_or_default()
     }
+}
+
+/// The name in parentheses may hold spaces; `utime` and `stime` are the 12th and 13th field behind it (proc(5)).
+fn ticks(stat: &str) -> Duration {
+    let behind = stat.rsplit(')').next().unwrap_or("");
+    let ticks = behind
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u64>().ok());
+    Duration::from_millis(10 * ticks.sum::<u64>())
 }
 
 impl Drop for Process {

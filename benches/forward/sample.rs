@@ -27,6 +27,11 @@ pub const STAMPED: [(&str, &str); 10] = [
 
 /// One request; `seed` makes its ids differ from another's.
 pub fn request(seed: u64) -> Vec<u8> {
+    request_of(SPANS, seed)
+}
+
+/// The same with so many spans.
+pub fn request_of(spans: usize, seed: u64) -> Vec<u8> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
@@ -49,7 +54,7 @@ pub fn request(seed: u64) -> Vec<u8> {
                     version: "0.205.0".to_owned(),
                     ..InstrumentationScope::default()
                 }),
-                spans: (0..SPANS).map(|_| span(&mut random)).collect(),
+                spans: (0..spans).map(|_| span(&mut random)).collect(),
                 ..ScopeSpans::default()
             }],
             ..ResourceSpans::default()

@@ -1,11 +1,14 @@
 //! The other end: takes every request, counts its spans and says yes.
 
 use std::convert::Infallible;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http::header::CONTENT_ENCODING;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -52,8 +55,15 @@ async fn serve(listener: TcpListener, spans: Arc<AtomicU64>) {
 }
 
 async fn answer(request: Request<Incoming>, spans: Arc<AtomicU64>) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let is_gzip = request.headers().contains_key(CONTENT_ENCODING);
     if let Ok(body) = request.into_body().collect().await {
-        spans.fetch_add(check::count(Signal::Traces, &body.to_bytes()), Ordering::Relaxed);
+        let mut bytes = body.to_bytes();
+        if is_gzip {
+            let mut plain = Vec::new();
+            GzDecoder::new(&bytes[..]).read_to_end(&mut plain).expect("gzip");
+            bytes = plain.into();
+        }
+        spans.fetch_add(check::count(Signal::Traces, &bytes), Ordering::Relaxed);
     }
     let response = Response::builder().header("content-type", "application/x-protobuf");
     Ok(response.body(Empty::new()).expect("a constant response is valid"))
