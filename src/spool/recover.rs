@@ -88,7 +88,8 @@ fn recover_log(disk: &dyn Disk, owner: &Owner, dir: &Path) -> io::Result<State> 
 fn recover_spare(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     let is_spent = disk.open(path)?.read_at(0, SPENT.len())? == SPENT;
     if !is_spent {
-        disk.unlink(path)?;
+        // If it stays, the next spare file takes its name.
+        let _ = disk.unlink(path);
     }
     Ok(is_spent)
 }
