@@ -12,12 +12,12 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::{constant_time::verify_slices_are_equal, digest};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
+use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope, basic::BasicClient};
 use tokio::{net::TcpListener, sync::oneshot};
 use url::Url;
 use zeroize::Zeroizing;
@@ -70,29 +70,30 @@ impl Browser {
         let port = |error: std::io::Error| LoginError::Port(error.to_string());
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(port)?;
         let redirect = format!("http://{}{PATH}", listener.local_addr().map_err(port)?);
-        let (verifier, state) = (random(), random());
-        let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.expose().as_bytes()));
+        let useless = |error: url::ParseError| LoginError::Port(error.to_string());
+        let client = BasicClient::new(ClientId::new(app.client_id.clone()))
+            .set_auth_uri(AuthUrl::from_url(endpoint.clone()))
+            .set_redirect_uri(RedirectUrl::new(redirect.clone()).map_err(useless)?);
+        let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         // An ID token is what carries a nonce.
-        let nonce = app
-            .scopes
-            .iter()
-            .any(|scope| scope == "openid")
-            .then(|| random().expose().to_owned());
-        let mut url = endpoint.clone();
-        url.query_pairs_mut()
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &app.client_id)
-            .append_pair("redirect_uri", &redirect)
-            .append_pair("scope", &app.scope())
-            .append_pair("state", state.expose())
-            .append_pair("code_challenge", &challenge)
-            .append_pair("code_challenge_method", "S256")
-            .extend_pairs(app.audience_words())
-            .extend_pairs(nonce.iter().map(|nonce| ("nonce", nonce)));
+        let wants_id = app.scopes.iter().any(|scope| scope == "openid");
+        let nonce = wants_id.then(|| CsrfToken::new_random().into_secret());
+        let mut request = client
+            .authorize_url(CsrfToken::new_random)
+            .set_pkce_challenge(challenge)
+            .add_scopes(app.scopes.iter().cloned().map(Scope::new));
+        for (name, value) in app.audience_words() {
+            request = request.add_extra_param(name, value);
+        }
+        if let Some(nonce) = &nonce {
+            request = request.add_extra_param("nonce", nonce);
+        }
         if app.scopes.iter().any(|scope| scope == "offline_access") {
             // OpenID Connect Core section 11: without it there is no offline access.
-            url.query_pairs_mut().append_pair("prompt", "consent");
+            request = request.add_extra_param("prompt", "consent");
         }
+        let (url, state) = request.url();
+        let (verifier, state) = (Secret::new(verifier.into_secret()), Secret::new(state.into_secret()));
         Ok(Browser {
             url,
             listener,
@@ -275,11 +276,4 @@ fn page(status: StatusCode, text: &str) -> Response<Full<bytes::Bytes>> {
         headers.insert(name, header::HeaderValue::from_static(value));
     }
     response
-}
-
-/// 256 bits, as 43 characters that a URL may hold (RFC 7636 section 4.1).
-fn random() -> Secret {
-    let mut bytes = Zeroizing::new([0u8; 32]);
-    aws_lc_rs::rand::fill(bytes.as_mut()).expect("the system's random source answers");
-    Secret::new(URL_SAFE_NO_PAD.encode(bytes.as_ref()))
 }
