@@ -15,7 +15,7 @@ if [ "$(cat "$parts/stamp" 2>/dev/null)" != "$stamp" ]; then
     rm -rf "$parts"
     mkdir -p "$parts"
     cp "$stories"/package*.json "$parts"
-    if ! npm install --prefix "$parts" --omit=dev --no-audit --no-fund --ignore-scripts >"$parts.log" 2>&1; then
+    if ! timeout 120 npm install --prefix "$parts" --omit=dev --no-audit --no-fund --ignore-scripts >"$parts.log" 2>&1; then
         printf 'e2e: skipped: logins: the provider could not be installed:\n%s\n' "$(tail -n 5 "$parts.log")" >&2
         exit 77
     fi

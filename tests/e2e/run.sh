@@ -37,7 +37,7 @@ install_python() {
 
 install_javascript() {
     cp "$here"/javascript/{package.json,send.mjs} "$1" &&
-        npm install --prefix "$1" --omit=dev --no-audit --no-fund --ignore-scripts
+        timeout 180 npm install --prefix "$1" --omit=dev --no-audit --no-fund --ignore-scripts
 }
 
 install_java() {
