@@ -7,7 +7,7 @@
 use super::{
     Owner, aside, commit,
     core::{Core, PENDING, PLACE},
-    log::{CURSOR, Log, SPARE, lock, segment_path},
+    log::{CURSOR, Log, lock, segment_path},
 };
 use std::{io, sync::Arc};
 
@@ -123,8 +123,9 @@ fn move_segments(core: &Core, from: &Log, to: &Log) -> io::Result<()> {
     move_books(core, from, to)?;
     core.disk.unlink(&source.join(CURSOR))?;
     from.state().cursor_file = None;
-    if std::mem::take(&mut from.state().spare) {
-        core.disk.unlink(&source.join(SPARE))?;
+    let spare = from.state().take_spare();
+    if let Some(spare) = spare {
+        core.disk.unlink(&spare)?;
     }
     let _ = core.disk.remove_dir(&source.join(aside::DIR));
     core.disk.remove_dir(&source)

@@ -8,7 +8,7 @@ use super::{
     core::Core,
     disk::File,
     keep,
-    log::{Log, Open, SPARE, Segment, lock, segment_path},
+    log::{Log, Open, Segment, lock, segment_path},
     segment::{self, FOOTER, Head, Id, Tally},
 };
 use bytes::Bytes;
@@ -146,10 +146,17 @@ fn close(core: &Core, jobs: &mpsc::Receiver<Job>) {
 
 /// The spool is closed.
 pub(super) fn refuse(core: &Core, appends: Vec<Append>) {
-    for append in appends {
-        core.release(&append.log.lane, append.head.size());
-        Verdict::tell(Err(AppendError::Closed), vec![append.done]);
+    answer(core, appends, Err(AppendError::Closed));
+}
+
+/// Tells all of them, and gives the room of what is refused back.
+fn answer(core: &Core, appends: Vec<Append>, result: Result<(), AppendError>) {
+    if result.is_err() {
+        for append in &appends {
+            core.release(&append.log.lane, append.head.size());
+        }
     }
+    Verdict::tell(result, appends.into_iter().map(|append| append.done).collect());
 }
 
 /// Commits appends log by log.
@@ -180,25 +187,18 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
             size += append.head.size();
             batch.push(append);
         }
-        let result = if batch.is_empty() {
-            Ok(())
-        } else {
-            write_or_make_room(core, log, &batch)
-        };
+        let mut result = Ok(());
         if !batch.is_empty() {
+            result = write_or_make_room(core, log, &batch);
             core.note_trouble(result.as_ref().err());
         }
-        if result.is_err() {
-            batch
-                .iter()
-                .for_each(|append| core.release(&log.lane, append.head.size()));
-        }
-        let verdict = match &result {
-            Ok(()) => Ok(()),
-            Err(error) => Err(AppendError::Disk(error.to_string())),
-        };
-        Verdict::tell(verdict, batch.into_iter().map(|append| append.done).collect());
-        if result.is_ok() && (left.peek().is_some() || size >= core.segment_bytes) {
+        let written = result.is_ok();
+        answer(
+            core,
+            batch,
+            result.map_err(|error| AppendError::Disk(error.to_string())),
+        );
+        if written && (left.peek().is_some() || size >= core.segment_bytes) {
             sealed_one = true;
             if let Err(error) = seal(log) {
                 tracing::warn!(%error, log.lane, "a segment stays unsealed");
@@ -310,10 +310,8 @@ fn create(core: &Core, log: &Log) -> io::Result<Open> {
 
 /// A file for a segment: the spare one if there is one.
 fn make_file(core: &Core, log: &Log, path: &Path) -> io::Result<File> {
-    let spare = {
-        let mut state = log.state();
-        std::mem::take(&mut state.spare).then(|| state.dir.join(SPARE))
-    };
+    // Apart from the `if`, which would hold the state for as long as the disk takes.
+    let spare = log.state().take_spare();
     if let Some(spare) = spare {
         match core.disk.rename(&spare, path).and_then(|()| core.disk.open(path)) {
             Ok(file) => return Ok(file),

@@ -76,10 +76,7 @@ pub(super) fn trim(core: &Core, keep: u64) -> bool {
 fn delete_spares(core: &Core) -> io::Result<bool> {
     let mut any = false;
     for log in core.all() {
-        let spare = {
-            let mut state = log.state();
-            std::mem::take(&mut state.spare).then(|| state.dir.join(SPARE))
-        };
+        let spare = log.state().take_spare();
         if let Some(spare) = spare {
             core.disk.unlink(&spare)?;
             any = true;

@@ -234,6 +234,11 @@ impl State {
         }
     }
 
+    /// The spare file, if there is one. Whoever takes it uses or deletes it.
+    pub(super) fn take_spare(&mut self) -> Option<PathBuf> {
+        std::mem::take(&mut self.spare).then(|| self.dir.join(SPARE))
+    }
+
     /// Makes the cursor's file, with room for all that it will ever hold.
     pub(super) fn allocate_cursor(&mut self, disk: &dyn Disk) -> io::Result<()> {
         if self.cursor_file.is_none() {

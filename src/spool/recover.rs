@@ -102,10 +102,6 @@ fn number_of(name: &str) -> Option<u64> {
 fn recover_segment(disk: &dyn Disk, path: &Path, is_history: bool) -> io::Result<Segment> {
     let file = disk.open(path)?;
     let len = file.len()?;
-    if segment::is_foreign(&file.read_at(0, HEADER as usize)?) {
-        let message = "a newer version of this program wrote into the spool";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
     let Some(id) = Id::read(&file, len)? else {
         return Ok(Segment::default());
     };

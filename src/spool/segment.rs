@@ -56,8 +56,15 @@ impl Id {
     }
 
     /// The id of the segment in a file. `None` if there is no segment in it (yet).
+    ///
+    /// # Errors
+    /// `InvalidData` if a newer version of the program wrote it: what we do not understand, we must not cut.
     pub(super) fn read(file: &File, file_len: u64) -> io::Result<Option<Id>> {
         let start = file.read_at(0, HEADER as usize + HEAD)?;
+        if start.len() >= 8 && start[..4] == MAGIC[..] && u32_at(&start, 4) != VERSION {
+            let message = "a newer version of this program wrote into the spool";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         let Some((header, first)) = start.split_at_checked(HEADER as usize) else {
             return Ok(None);
         };
@@ -82,11 +89,6 @@ pub(super) fn header(id: Id) -> [u8; HEADER as usize] {
     bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
     bytes[8..].copy_from_slice(&id.0);
     bytes
-}
-
-/// Whether a newer version of the program wrote this header: what we do not understand, we must not cut.
-pub(super) fn is_foreign(header: &[u8]) -> bool {
-    header.len() >= 8 && header[..4] == MAGIC[..] && u32_at(header, 4) != VERSION
 }
 
 /// What is known about a record before its bytes are read.
