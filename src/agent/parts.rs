@@ -15,21 +15,19 @@ use crate::{
     identity::{
         self, Principal,
         claims::{Attributes, random_key},
-        keep::{Host, Keep},
+        keep::{Host, Keep, private_directory},
         login::App,
         secret::Secret,
         source::{self, Source, refresh::Session},
     },
     intake::Stamps,
     stamp::{Stamp, redact},
-    workspace::{Env, Platform, Trust, Workspace, vcs::Vcs},
+    workspace::{self, Env, Platform, Trust, Workspace, vcs::Vcs},
 };
 
 /// 32 hex digits that no other start has.
 pub(super) fn session_id() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the system's random source works");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    workspace::random_id().expect("the system's random source works")
 }
 
 pub(super) fn redact(config: &Config) -> redact::Config {
@@ -208,7 +206,7 @@ const PSEUDONYMS: &str = "pseudonym-key";
 pub(super) fn kept_key(state: &Path, name: &str) -> io::Result<Secret> {
     let path = state.join(name);
     if !path.exists() {
-        super::private_dir(state)?;
+        private_directory(state)?;
         // Whole or not at all: half a key would be a key that can be guessed. The first of two that start at once wins.
         let whole = state.join(format!("{name}.{}", std::process::id()));
         let mut file = fs::OpenOptions::new()

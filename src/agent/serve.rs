@@ -21,7 +21,7 @@ use super::{
     control::{Answer, Ask, Entry},
     report::Facts,
 };
-use crate::spool::Spool;
+use crate::{identity::keep::private_directory, spool::Spool};
 
 /// A question is one line, and the longest brings two tokens; more is no question of ours.
 const QUESTION_BYTES: u64 = 256 * 1024;
@@ -36,7 +36,7 @@ pub(super) struct Stop {
 /// Binds the socket. The spool's lock is held, so a file that is there was left by an agent that is gone.
 pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
-        super::private_dir(directory)?;
+        private_directory(directory)?;
     }
     let _ = std::fs::remove_file(path);
     bind_private(path)

@@ -3,14 +3,11 @@
 //! Comments, order and whatever else is in the file stay as they are. The file is replaced whole or not at all, and a
 //! link is followed: people keep such files in repositories of their own.
 
-use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
-};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
 use toml_edit::{Array, DocumentMut, Item, Table, value};
+
+use crate::identity::keep::replace;
 
 /// A setting's new value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +42,7 @@ pub fn set(path: &Path, changes: &[(&str, New)]) -> Result<(), EditError> {
         Err(error) => return Err(io(error)),
     };
     let edited = edited(&text, changes).ok_or_else(|| EditError::Syntax(path.display().to_string()))?;
+    fs::create_dir_all(target.parent().unwrap_or(Path::new("/"))).map_err(io)?;
     replace(&target, &edited, mode).map_err(io)
 }
 
@@ -85,22 +83,6 @@ fn edited(text: &str, changes: &[(&str, New)]) -> Option<String> {
         }
     }
     Some(document.to_string())
-}
-
-fn replace(target: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let directory = target.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory)?;
-    let whole = target.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&whole)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&whole, target)?;
-    fs::File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]

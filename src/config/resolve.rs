@@ -6,7 +6,7 @@ use super::{
     settings::Written,
     value::{self, Value},
 };
-use crate::workspace::{self, Env};
+use crate::workspace::{self, Env, hex};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
@@ -192,12 +192,7 @@ impl Settings {
                 context.update(&[0]);
             }
         }
-        context
-            .finish()
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(context.finish().as_ref())
     }
 
     // A value of another kind than its key's does not get here; `Kind` sees to it.

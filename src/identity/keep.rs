@@ -214,26 +214,32 @@ impl Keep {
         let write = || -> io::Result<()> {
             let directory = self.file.parent().unwrap_or(Path::new("/"));
             private_directory(directory)?;
-            let whole = self.file.with_extension(format!("{}.tmp", std::process::id()));
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&whole)?;
-            file.write_all(render(login).as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&whole, &self.file)?;
-            fs::File::open(directory)?.sync_all()
+            replace(&self.file, &render(login), 0o600)
         };
         write().map_err(|error| self.trouble(error))
     }
 }
 
 /// Makes a directory of mode 0700 where there is none.
-pub(super) fn private_directory(path: &Path) -> io::Result<()> {
+pub fn private_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Replaces a file, or makes it with that mode: whole or not at all, and on the disk when this returns. Its directory
+/// is there already.
+pub fn replace(target: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let whole = target.with_extension(format!("{}.tmp", std::process::id()));
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&whole)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&whole, target)?;
+    fs::File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 fn render(login: &Login) -> Zeroizing<String> {

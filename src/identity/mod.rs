@@ -29,7 +29,7 @@ pub use admit::Admitted;
 pub use receiver::{Receiver, Said, Store};
 pub use run::{Config, Identity, LAST_REFRESH};
 
-use crate::workspace::Trust;
+use crate::workspace::{Trust, hex};
 use clock::{Clock, Now};
 use secret::Secret;
 
@@ -58,15 +58,6 @@ impl Principal {
     pub fn is_same_person(&self, other: &Principal) -> bool {
         self.issuer == other.issuer && self.subject == other.subject
     }
-}
-
-/// Lower-case hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes every write");
-        text
-    })
 }
 
 /// One short-lived token with its expiry and a generation number.

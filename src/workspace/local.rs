@@ -4,7 +4,7 @@
 //! they would follow a person from one tool to the next. Beside it stands where it was made ([`super::place`]): a copy
 //! of the file that wakes up elsewhere is not the same machine, and gets an id of its own.
 
-use super::{Files, Platform, Trust, Workspace, place};
+use super::{Files, Platform, Trust, Workspace, hex, place};
 use std::{
     fs,
     io::{self, Read, Write},
@@ -32,10 +32,10 @@ pub(super) fn detect(files: &Files) -> Workspace {
 ///
 /// # Errors
 /// If the system has no randomness to give.
-pub(super) fn random_id() -> io::Result<String> {
+pub fn random_id() -> io::Result<String> {
     let mut bytes = [0; ID_BYTES];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bytes))
 }
 
 /// The id that `state_dir` keeps, made now if there is none, or if what is there was copied from another machine. Two

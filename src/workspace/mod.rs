@@ -32,6 +32,7 @@ mod tests;
 pub mod vcs;
 
 pub use files::Files;
+pub use local::random_id;
 pub use pipeline::Pipeline;
 pub use place::Place;
 use vcs::Remote;
@@ -163,7 +164,7 @@ pub fn detect(env: &Env, files: &Files, config: &Config, state_dir: &Path) -> io
     }
     if workspace.id.is_empty() {
         let id = if workspace.prebuild {
-            local::random_id()?
+            random_id()?
         } else {
             local::kept_id(files, state_dir)?
         };
@@ -184,6 +185,15 @@ pub fn is_prebuild(env: &Env, files: &Files) -> bool {
 /// The platform that [`detect`] would find.
 pub fn platform(env: &Env, files: &Files, config: &Config) -> Platform {
     config.platform.unwrap_or_else(|| find(env, files))
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes every write");
+        text
+    })
 }
 
 /// From the most specific to the least: where one place is inside another, the outer one's variables are there too.

@@ -4,7 +4,7 @@
 //! A place is the workspace's id, and where its files were made as far as that can be told. It is written beside what it
 //! protects and compared when that is found again. Of the machine it keeps a hash alone.
 
-use super::Files;
+use super::{Files, hex};
 use std::path::Path;
 
 /// Set before what is hashed, so that the hash is of no use for finding the same machine in somebody else's data.
@@ -55,7 +55,7 @@ pub(super) fn birthplace(files: &Files, state_dir: &Path) -> Option<String> {
         None => files.word("/etc/machine-id")?,
     };
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{SALT}{machine}").as_bytes());
-    Some(digest.as_ref()[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(&digest.as_ref()[..16]))
 }
 
 /// Of the overlay that is mounted at `/`, if one is (proc_pid_mountinfo(5): the optional fields end with a dash).

@@ -11,6 +11,7 @@ use crate::{
         status,
     },
     view::status::Status,
+    workspace::hex,
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,8 +54,8 @@ pub(super) fn one_span(context: &Context, status: &Status) -> Link {
 fn post(http: &str) -> Result<String, Failure> {
     let mut id = [0; 24];
     getrandom::fill(&mut id).map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
-    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (trace_id, span_id) = hex.split_at(32);
+    let digits = hex(&id);
+    let (trace_id, span_id) = digits.split_at(32);
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_nanos())

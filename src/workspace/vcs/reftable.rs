@@ -19,6 +19,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::workspace::hex;
+
 /// A list of tables is a few lines: git merges tables as they come.
 const LIST_LIMIT: u64 = 256 * 1024;
 const MAGIC: &[u8; 4] = b"REFT";
@@ -192,10 +194,6 @@ fn u24(bytes: &[u8]) -> u64 {
         .iter()
         .take(3)
         .fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn read(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
