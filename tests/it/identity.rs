@@ -117,7 +117,7 @@ async fn gp_is_asked_for_the_audience_and_sees_nothing_of_the_other_variables() 
 
 #[tokio::test]
 async fn a_short_token_is_replaced_before_it_ends() {
-    let gitpod = Gitpod::new(Gp::Mints(5));
+    let gitpod = Gitpod::new(Gp::Mints(10));
     let mut running = run(Source::Gitpod(GitpodSource::new(&gitpod.env())));
     running.generation(3).await;
     let current = running.receiver.current();
