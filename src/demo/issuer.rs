@@ -57,6 +57,7 @@ struct State {
     key: Key,
     down: bool,
     refuse_minting: bool,
+    refused: u64,
 }
 
 struct Key {
@@ -89,6 +90,7 @@ impl Issuer {
                 key: Key::generate()?,
                 down: false,
                 refuse_minting: false,
+                refused: 0,
             }),
             minted: watch::channel(0).0,
         });
@@ -126,6 +128,11 @@ impl Issuer {
     /// How many tokens were minted so far.
     pub fn minted(&self) -> u64 {
         *self.shared.minted.borrow()
+    }
+
+    /// How often `/token` answered that nothing is minted now.
+    pub fn refused(&self) -> u64 {
+        self.shared.state().refused
     }
 
     /// Returns when at least `count` tokens were minted.
@@ -205,7 +212,10 @@ impl Shared {
                 let keys = vec![self.state().key.public.clone()];
                 json_answer(&serde_json::to_value(JwkSet { keys }).unwrap_or_default())
             }
-            "/token" if refuse => answer(503, "text/plain", "the issuer mints nothing now\n"),
+            "/token" if refuse => {
+                self.state().refused += 1;
+                answer(503, "text/plain", "the issuer mints nothing now\n")
+            }
             "/token" => {
                 let audience = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
                     .find_map(|(key, value)| (key == "audience").then(|| value.into_owned()));

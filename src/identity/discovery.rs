@@ -4,6 +4,8 @@
 //! Whoever answers must call itself what it was asked for: a document that names another issuer or another resource
 //! is refused, because it would send a person's login somewhere else. Nothing is cached and nothing is guessed.
 
+use std::time::Duration;
+
 use url::Url;
 
 use super::{
@@ -58,6 +60,9 @@ pub enum DiscoveryError {
     /// Worth trying again.
     #[error("{0}")]
     Transient(String),
+    /// The same, and whoever answered said how long to leave it alone.
+    #[error("{0}")]
+    Later(String, Duration),
     /// Wrong until somebody changes a setting, or the issuer.
     #[error("{0}")]
     Wrong(String),
@@ -67,6 +72,7 @@ impl From<DiscoveryError> for MintError {
     fn from(error: DiscoveryError) -> MintError {
         match error {
             DiscoveryError::Transient(text) => MintError::Transient(text),
+            DiscoveryError::Later(text, pause) => MintError::Later(text, pause),
             DiscoveryError::Wrong(text) => MintError::Config(text),
         }
     }
@@ -128,7 +134,14 @@ async fn first_document(
                 // A captive portal answers everything with a page.
                 None => trouble = Some(format!("{whom} answered with something else than JSON")),
             },
-            Ok(answer) if answer.is_transient() => trouble = Some(format!("{whom} answered {}", answer.status)),
+            Ok(answer) if answer.is_transient() => {
+                let text = format!("{whom} answered {}", answer.status);
+                match answer.retry_after {
+                    // Whoever wants to be left alone is not asked at the other place either.
+                    Some(pause) => return Err(DiscoveryError::Later(text, pause)),
+                    None => trouble = Some(text),
+                }
+            }
             // Not here; perhaps at the other place.
             Ok(_) => {}
             Err(text) => trouble = Some(text),

@@ -265,7 +265,10 @@ impl Exchange {
                 "{WHOM} answered {status}: let the workload identity be a user of the service account \
                  (roles/iam.workloadIdentityUser), and enable the API in its project"
             ))),
-            status => Err(MintError::Transient(format!("{WHOM} answered {status}"))),
+            status => Err(MintError::transient(
+                format!("{WHOM} answered {status}"),
+                answer.retry_after,
+            )),
         }
     }
 

@@ -59,6 +59,9 @@ pub enum GrantError {
     /// The path, or the issuer's state of the moment.
     #[error("{0}")]
     Transient(String),
+    /// The same, and the issuer said how long to leave it alone.
+    #[error("{0}")]
+    Later(String, Duration),
     /// The issuer said no, in a word that is known.
     #[error("{}", .0.words())]
     Refused(Refusal),
@@ -75,6 +78,7 @@ impl From<GrantError> for MintError {
         let text = error.to_string();
         match error {
             GrantError::Transient(_) | GrantError::Unclear(_) => MintError::Transient(text),
+            GrantError::Later(_, pause) => MintError::Later(text, pause),
             GrantError::Refused(Refusal::AuthorizationPending | Refusal::SlowDown) => MintError::Transient(text),
             GrantError::Refused(Refusal::InvalidGrant | Refusal::AccessDenied | Refusal::ExpiredToken) => {
                 MintError::NeedsUser(text)
@@ -118,7 +122,11 @@ pub async fn post(
         .body(encode(form));
     let answer = web::ask(request, whom).await.map_err(GrantError::Transient)?;
     if answer.is_transient() {
-        return Err(GrantError::Transient(format!("{whom} answered {}", answer.status)));
+        let text = format!("{whom} answered {}", answer.status);
+        return Err(match answer.retry_after {
+            Some(pause) => GrantError::Later(text, pause),
+            None => GrantError::Transient(text),
+        });
     }
     let object = answer.object();
     // With any status: GitHub's errors come with 200 (docs.github.com, "Authorizing OAuth apps", device flow).

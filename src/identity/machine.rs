@@ -2,6 +2,8 @@
 //! when to be stepped again. It reads no clock, draws no random number and does no IO, so every story about time is
 //! told in values.
 
+mod judgement;
+
 use std::{
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -51,6 +53,8 @@ pub struct Machine {
     /// The next attempt, where something else than the threshold decides.
     next: Option<Duration>,
     last_attempt: Option<Duration>,
+    /// Whoever was asked wants to be left alone until then.
+    not_before: Duration,
     failed_in_a_row: u32,
     starved_in_a_row: u32,
     refused_in_a_row: u32,
@@ -79,6 +83,7 @@ impl Machine {
             threshold: Duration::ZERO,
             next: None,
             last_attempt: None,
+            not_before: Duration::ZERO,
             failed_in_a_row: 0,
             starved_in_a_row: 0,
             refused_in_a_row: 0,
@@ -142,9 +147,11 @@ impl Machine {
         wait.max(Duration::from_millis(10))
     }
 
-    /// How long an attempt that starts now may take.
+    /// How long an attempt that starts now may take. Only a credential that is sent under could be waited away by it:
+    /// to hurry the replacement of a refused one would throw away what an issuer minted on a busy machine.
     pub fn attempt(&self, now: Now) -> Duration {
-        let usable = self.is_usable(now).then(|| self.remaining(now)).flatten();
+        let is_in_use = self.is_usable(now) && !matches!(self.state, State::Rejected | State::Denied);
+        let usable = is_in_use.then(|| self.remaining(now)).flatten();
         rotate::attempt(usable)
     }
 
@@ -288,7 +295,7 @@ impl Machine {
         if !usable {
             self.starved_in_a_row = self.starved_in_a_row.saturating_add(1);
         }
-        let is_lasting = !matches!(error, MintError::Transient(_));
+        let is_lasting = !matches!(error, MintError::Transient(_) | MintError::Later(..));
         match self.state {
             State::Denied => {}
             // Nothing else to try for a while, and upstream may have been wrong: its issuer may be away from it too.
@@ -319,84 +326,15 @@ impl Machine {
             rotate::retry_while_starved(self.starved_in_a_row, unit)
         };
         self.next = Some(now.boot + delay);
-    }
-
-    fn judged(&mut self, generation: u64, verdict: Verdict, now: Now) {
-        if generation != self.generation || self.credential.is_none() {
-            return;
-        }
-        match verdict {
-            Verdict::Accepted => {
-                self.refused_in_a_row = 0;
-                if self.state == State::Denied {
-                    self.state = State::Fresh;
-                    self.probe = None;
-                    self.trouble = None;
-                }
-            }
-            // A new credential of the same person would be forbidden the same.
-            Verdict::Forbidden if self.state != State::Denied => {
-                self.deny("upstream knows the credential and forbids sending (403)", now);
-            }
-            Verdict::Unauthenticated if !matches!(self.state, State::Rejected | State::Denied) => {
-                self.refused_in_a_row += 1;
-                if self.manner == Manner::Once {
-                    self.deny(
-                        "upstream refuses the credential (401), and its source has no other",
-                        now,
-                    );
-                } else if self.refused_in_a_row >= rotate::REFUSALS {
-                    self.deny(
-                        "upstream refuses fresh credentials (401): compare audience and issuer on both sides",
-                        now,
-                    );
-                } else {
-                    self.state = State::Rejected;
-                    self.trouble = Some("upstream refused the credential (401)".to_owned());
-                    self.force(now);
-                }
-            }
-            Verdict::Forbidden | Verdict::Unauthenticated => self.probe_refused(now),
-        }
-    }
-
-    /// The probe was answered, and not with yes: the next turn comes later. What was in flight before it counts not.
-    fn probe_refused(&mut self, now: Now) {
-        let was_probed = self
-            .probe
-            .take_if(|turn| turn.load(std::sync::atomic::Ordering::Relaxed))
-            .is_some();
-        if was_probed && self.state == State::Denied {
-            self.probes = self.probes.saturating_add(1);
-            self.next_probe = now.boot + rotate::probe_gap(self.probes);
-        }
-    }
-
-    /// Replaces a refused credential now, if the last attempt is not too near.
-    fn force(&mut self, now: Now) {
-        if self.minting {
-            return;
-        }
-        let gap = rotate::forced_gap(self.forced_in_a_row, self.lifetime());
-        self.forced_in_a_row = self.forced_in_a_row.saturating_add(1);
-        let earliest = self.last_attempt.map_or(now.boot, |last| last + gap);
-        self.next = Some(earliest.max(now.boot));
-    }
-
-    fn deny(&mut self, why: &str, now: Now) {
-        self.state = State::Denied;
-        self.unreplaced = false;
-        self.trouble = Some(why.to_owned());
-        self.probe = None;
-        self.probes = 1;
-        self.last_probe = now.boot;
-        self.next_probe = now.boot + rotate::probe_gap(self.probes);
+        self.not_before = now.boot + error.pause().unwrap_or_default();
     }
 
     fn asked(&mut self, now: Now) {
         if !self.minting && self.state != State::Boot && (self.manner != Manner::Once || self.credential.is_none()) {
             let earliest = self.last_attempt.map_or(now.boot, |last| last + rotate::LEAST_GAP);
             self.next = Some(earliest.max(now.boot));
+            // Somebody knows more than what was answered before.
+            self.not_before = Duration::ZERO;
         }
     }
 
@@ -470,7 +408,7 @@ impl Machine {
         let allowed = self
             .last_attempt
             .map_or(Duration::ZERO, |last| (last + gap).saturating_sub(now.boot));
-        Some(wanted.max(allowed))
+        Some(wanted.max(allowed).max(self.not_before.saturating_sub(now.boot)))
     }
 
     fn look_again(&self, now: Now) -> Duration {

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Of the connection alone: a host that is not there is known to be so earlier.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What `Retry-After` may ask for: the longest pause that is made without being asked, too. A maintenance window that
+/// ends early must not cost a day, and nobody is asked in a hurry who wanted quiet.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Three tokens of the largest size, and what stands around them.
 const MAX_BODY: usize = 256 * 1024;
 
@@ -20,7 +23,8 @@ pub struct Answer {
     pub status: u16,
     /// The answer's `Date`.
     pub date: Option<SystemTime>,
-    /// `Retry-After` in seconds.
+    /// `Retry-After` (RFC 9110 section 10.2.3), counted from the answer; at most [`LONGEST_PAUSE`]. Only of answers that
+    /// may be another one in a while.
     pub retry_after: Option<Duration>,
     /// It may hold tokens.
     body: Zeroizing<Vec<u8>>,
@@ -96,14 +100,15 @@ pub async fn ask(request: reqwest::RequestBuilder, whom: &str) -> Result<Answer,
         .await
         .map_err(|error| format!("{whom} cannot be reached ({})", kind(&error)))?;
     let header = |name: header::HeaderName| response.headers().get(name)?.to_str().ok();
+    let date = header(header::DATE).and_then(|value| httpdate::parse_http_date(value).ok());
+    let pause = header(header::RETRY_AFTER).and_then(|value| pause(value, date.unwrap_or_else(SystemTime::now)));
     let mut answer = Answer {
         status: response.status().as_u16(),
-        date: header(header::DATE).and_then(|value| httpdate::parse_http_date(value).ok()),
-        retry_after: header(header::RETRY_AFTER)
-            .and_then(|value| value.parse().ok())
-            .map(Duration::from_secs),
+        date,
+        retry_after: None,
         body: Zeroizing::new(Vec::with_capacity(16 * 1024)),
     };
+    answer.retry_after = pause.filter(|_| answer.is_transient());
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if answer.body.len() + chunk.len() <= MAX_BODY => answer.body.extend_from_slice(&chunk),
@@ -112,6 +117,19 @@ pub async fn ask(request: reqwest::RequestBuilder, whom: &str) -> Result<Answer,
             Err(error) => return Err(format!("{whom} broke off ({})", kind(&error))),
         }
     }
+}
+
+/// Seconds, or a date that is held against `now`: the answer's own `Date`, since our clock may be wrong.
+fn pause(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    let asked = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let until = httpdate::parse_http_date(value).ok()?;
+            until.duration_since(now).unwrap_or_default()
+        }
+    };
+    Some(asked.min(LONGEST_PAUSE))
 }
 
 /// Whether a secret may be sent to this address: over TLS, or to this machine.
@@ -194,6 +212,21 @@ mod tests {
             "http://169.253.0.1/",
         ] {
             assert!(!near(not), "{not}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_as_a_date_and_has_a_limit() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
+        let pause = |value: &str| pause(value, now).map(|pause| pause.as_secs());
+        assert_eq!(pause("7"), Some(7));
+        assert_eq!(pause(" 120 "), Some(120));
+        assert_eq!(pause("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(pause("Sun, 06 Nov 1994 07:00:00 GMT"), Some(0), "long over");
+        assert_eq!(pause("86400"), Some(300));
+        assert_eq!(pause("Mon, 06 Nov 1995 08:49:37 GMT"), Some(300));
+        for nonsense in ["", "soon", "-3", "1.5", "99999999999999999999999"] {
+            assert_eq!(pause(nonsense), None, "{nonsense}");
         }
     }
 

@@ -23,7 +23,7 @@ use crate::support::{
     log::Log,
     telemetry,
     upstream::{Say, Upstream},
-    vendor::{CANARY, Mood, Reply, Service, claims, google, issuer, token},
+    vendor::{CANARY, Mood, Reply, Service, claims, google, issuer, pauses, token},
 };
 
 const UPSTREAM: &str = "https://upstream.example";
@@ -247,6 +247,19 @@ async fn no_misbehaviour_of_an_issuer_gives_a_token_or_ends_the_trying() {
         swap(&exchange).await.expect("it recovers by itself");
     }
     assert_eq!(elsewhere.asked().len(), 0, "no redirect was followed");
+}
+
+#[tokio::test]
+async fn an_issuer_that_wants_a_pause_is_left_alone_for_as_long_within_reason() {
+    // Where the endpoint is discovered, discovery is what gets the answer.
+    for (exchange, service) in all().await {
+        for (mood, seconds) in pauses() {
+            service.set(mood.clone());
+            let error = swap(&exchange).await.expect_err("no token");
+            let pause = error.pause().expect("a pause").as_secs();
+            assert!(seconds.contains(&pause), "{}, {mood:?}: {pause}", exchange.name());
+        }
+    }
 }
 
 #[tokio::test]

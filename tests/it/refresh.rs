@@ -169,6 +169,19 @@ async fn bug_captive_portal_200_with_html_is_no_end_of_the_login() {
 }
 
 #[tokio::test]
+async fn an_issuer_that_wants_a_pause_says_so_to_all_who_wait_and_keeps_the_login() {
+    let story = LoggedIn::new().await;
+    let before = story.kept().await;
+    for (status, asked, pause) in [(429, "30", 30), (503, "86400", 300)] {
+        story.provider.script_pause(status, asked);
+        let error = story.mint().await.expect_err("no token");
+        assert_eq!(error.pause(), Some(Duration::from_secs(pause)), "{error}");
+    }
+    assert_eq!(story.kept().await, before);
+    story.mint().await.expect("a credential");
+}
+
+#[tokio::test]
 async fn bug_errors_come_as_http_200() {
     let story = LoggedIn::new().await;
     story

@@ -16,7 +16,9 @@ use crate::support::{
     log::Log,
     telemetry,
     upstream::{Say, Upstream},
-    vendor::{CANARY, Mood, Reply, Service, azure_devops, azure_metadata, claims, github_actions, google, ona, token},
+    vendor::{
+        CANARY, Mood, Reply, Service, azure_devops, azure_metadata, claims, github_actions, google, ona, pauses, token,
+    },
 };
 
 const AUDIENCE: &str = "https://upstream.example";
@@ -157,6 +159,21 @@ async fn no_misbehaviour_gives_a_token_or_is_taken_for_a_persons_problem() {
         mint(&source).await.expect("it recovers by itself");
     }
     assert_eq!(elsewhere.asked().len(), 0, "no redirect was followed");
+}
+
+#[tokio::test]
+async fn a_service_that_wants_a_pause_is_left_alone_for_as_long_within_reason() {
+    for (source, service) in all().await {
+        for (mood, seconds) in pauses() {
+            service.set(mood.clone());
+            let error = mint(&source).await.expect_err("no token");
+            let pause = error.pause().expect("a pause").as_secs();
+            assert!(seconds.contains(&pause), "{}, {mood:?}: {pause}", source.name());
+        }
+        service.set(Mood::Busy(503, "soon".to_owned()));
+        let error = mint(&source).await.expect_err("no token");
+        assert!(matches!(error, MintError::Transient(_)), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -136,12 +136,14 @@ async fn poll<F>(
 where
     F: Future<Output = Result<Tokens, GrantError>>,
 {
+    let mut left_alone = Duration::ZERO;
     loop {
         let left = ends.saturating_sub(clock.now().boot);
         if left.is_zero() {
             return Err(LoginError::TooLate);
         }
-        tokio::time::sleep(pace.pause().min(left)).await;
+        let pause = pace.pause().max(std::mem::take(&mut left_alone));
+        tokio::time::sleep(pause.min(left)).await;
         match ask().await {
             Ok(tokens) => return Ok(tokens),
             Err(GrantError::Refused(Refusal::AuthorizationPending)) => pace.reached(),
@@ -151,6 +153,12 @@ where
             Err(GrantError::Transient(trouble)) => {
                 tracing::debug!(trouble, "the issuer is asked again, more slowly");
                 pace.unreached();
+            }
+            // RFC 9110 section 10.2.3. The code ends meanwhile or it does not.
+            Err(GrantError::Later(trouble, pause)) => {
+                tracing::debug!(trouble, ?pause, "the issuer is asked again when it wants to be");
+                pace.unreached();
+                left_alone = pause;
             }
             Err(error) => return Err(error.into()),
         }
@@ -259,6 +267,18 @@ mod tests {
         let (result, asked) = play(vec![down(), down(), pending(), Ok(tokens())], 600).await;
         assert!(result.is_ok());
         assert_eq!(asked, [5, 15, 35, 40]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_issuer_that_wants_a_pause_gets_it_once() {
+        let busy = Err(GrantError::Later("429".to_owned(), Duration::from_secs(90)));
+        let (result, asked) = play(vec![busy, refused(Refusal::AuthorizationPending), Ok(tokens())], 600).await;
+        assert!(result.is_ok());
+        assert_eq!(asked, [5, 95, 100]);
+        let busy = Err(GrantError::Later("429".to_owned(), Duration::from_secs(90)));
+        let (result, asked) = play(vec![busy], 60).await;
+        assert_eq!(result.expect_err("the code ended meanwhile"), LoginError::TooLate);
+        assert_eq!(asked, [5, 60]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -461,6 +461,72 @@ fn a_credential_that_comes_after_all_is_used_at_once() {
     assert_eq!(world.machine.trouble, None);
 }
 
+/// An issuer that wants to be left alone for so long.
+fn busy(pause: Duration) -> impl FnMut(Now) -> Answer {
+    move |_| (seconds(0.1), Err(MintError::Later("503".into(), pause)))
+}
+
+#[test]
+fn an_issuer_that_wants_a_pause_gets_it_with_and_without_a_credential_in_hand() {
+    let mut world = World::new(0.0);
+    world.run(seconds(1.0), healthy(seconds(600.0)));
+    world.run(seconds(598.0), busy(seconds(120.0)));
+    let gaps = |world: &World| -> Vec<f64> {
+        world
+            .attempts
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]).as_secs_f64())
+            .collect()
+    };
+    assert!(gaps(&world)[1..].iter().all(|gap| *gap >= 120.0), "{:?}", gaps(&world));
+    let asked = world.attempts.len();
+    assert!(asked >= 3);
+    world.run(seconds(600.0), busy(seconds(120.0)));
+    assert!(
+        gaps(&world)[asked..].iter().all(|gap| *gap >= 120.0),
+        "{:?}",
+        gaps(&world)
+    );
+    assert!((asked + 4..=asked + 5).contains(&world.attempts.len()));
+    world.run(seconds(121.0), healthy(seconds(600.0)));
+    assert_eq!(world.machine.state(), State::Fresh);
+}
+
+#[test]
+fn a_pause_that_is_shorter_than_our_own_makes_nobody_faster() {
+    let mut world = World::new(0.0);
+    world.run(seconds(600.0), busy(Duration::ZERO));
+    let mut without = World::new(0.0);
+    without.run(seconds(600.0), down);
+    assert!(world.attempts.len() <= without.attempts.len() + 1);
+}
+
+#[test]
+fn a_401_does_not_break_a_pause_and_a_login_does() {
+    let mut world = World::new(0.0);
+    world.run(seconds(1.0), healthy(seconds(600.0)));
+    world.run(seconds(310.0), busy(seconds(200.0)));
+    let asked = world.attempts.len();
+    world.verdict(1, Verdict::Unauthenticated, &mut busy(seconds(200.0)));
+    world.run(seconds(60.0), busy(seconds(200.0)));
+    assert_eq!(world.attempts.len(), asked, "still left alone");
+    world.step(Event::Refresh, &mut healthy(seconds(600.0)));
+    world.run(seconds(2.0), healthy(seconds(600.0)));
+    assert_eq!(world.machine.state(), State::Fresh);
+}
+
+#[test]
+fn an_attempt_to_replace_a_refused_credential_has_all_the_time_there_is() {
+    let mut world = World::new(0.0);
+    world.run(seconds(1.0), healthy(seconds(10.0)));
+    assert!(
+        world.machine.attempt(world.now) < seconds(4.0),
+        "or the good one would be waited away"
+    );
+    world.verdict(1, Verdict::Unauthenticated, &mut healthy(seconds(10.0)));
+    assert_eq!(world.machine.attempt(world.now), rotate::ATTEMPT);
+}
+
 #[test]
 fn a_wrong_setting_is_tried_again_after_half_an_hour_or_when_somebody_asks() {
     let mut world = World::new(0.5);

@@ -75,7 +75,10 @@ pub(super) async fn ask(request: reqwest::RequestBuilder, whom: &str, advice: &s
             "{whom} answered {status}, a redirect, which is never followed with a secret"
         ))),
         status @ (400..=407 | 409..=428) => Err(MintError::Transient(format!("{whom} answered {status}: {advice}"))),
-        status => Err(MintError::Transient(format!("{whom} answered {status}"))),
+        status => Err(MintError::transient(
+            format!("{whom} answered {status}"),
+            answer.retry_after,
+        )),
     }
 }
 

@@ -80,9 +80,9 @@ impl Gitpod {
         };
         tracing::debug!(failure = %command_failure, "asking the supervisor for a token instead");
         self.ask_http(asking).await.map_err(|failure| {
-            MintError::Transient(format!(
-                "no token from Gitpod: {command_failure}; and over HTTP: {failure}"
-            ))
+            let text = format!("no token from Gitpod: {command_failure}; and over HTTP: {failure}");
+            // Whatever it is, the command may be there the next time.
+            MintError::transient(text, failure.pause())
         })
     }
 
@@ -105,7 +105,7 @@ impl Gitpod {
 
     /// The supervisor's word goes before the environment's: a repository's tasks can set variables, and the
     /// workspace's own token must not follow one to another host.
-    async fn place(&self, client: &reqwest::Client) -> Result<Place, String> {
+    async fn place(&self, client: &reqwest::Client) -> Result<Place, MintError> {
         let url = format!("http://{}/_supervisor/v1/info/workspace", self.supervisor);
         let told = match body(client.get(url), "the supervisor").await {
             Ok(answer) => serde_json::from_slice::<Info>(answer.body()).ok(),
@@ -122,21 +122,25 @@ impl Gitpod {
                 host: host.clone(),
                 workspace_id: workspace_id.clone(),
             }),
-            _ => Err("neither the supervisor nor the environment names the Gitpod host and workspace".to_owned()),
+            _ => Err(MintError::Transient(
+                "neither the supervisor nor the environment names the Gitpod host and workspace".to_owned(),
+            )),
         }
     }
 
     /// The same in two requests: the workspace's own token from the supervisor, then an ID token for it.
-    async fn ask_http(&self, asking: &Asking<'_>) -> Result<Minted, String> {
+    async fn ask_http(&self, asking: &Asking<'_>) -> Result<Minted, MintError> {
         // The supervisor listens on loopback, which this client never reaches through a proxy.
-        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false).map_err(|error| error.to_string())?;
+        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false)
+            .map_err(|error| MintError::Config(error.to_string()))?;
         let place = self.place(&client).await?;
         let url = format!(
             "http://{}/_supervisor/v1/token/gitpod/{}/{SCOPE}",
             self.supervisor, place.host
         );
         let owner_token = token_of(client.get(url), "the supervisor").await?.token;
-        let owner_token = owner_token.ok_or("the supervisor answered without a token")?;
+        let owner_token =
+            owner_token.ok_or_else(|| MintError::Transient("the supervisor answered without a token".to_owned()))?;
 
         let default = || format!("https://api.{}", place.host);
         let api = self.api.clone().unwrap_or_else(default);
@@ -145,20 +149,21 @@ impl Gitpod {
         ))
         .ok()
         .filter(web::may_carry_secret)
-        .ok_or("the workspace's token goes over TLS only, and the API's address has none")?;
+        .ok_or_else(|| {
+            MintError::Config("the workspace's token goes over TLS only, and the API's address has none".to_owned())
+        })?;
         let body = serde_json::json!({ "workspace_id": place.workspace_id, "audience": [asking.audience] });
         let request = client
             .post(url)
-            .header(
-                http::header::AUTHORIZATION,
-                bearer(&owner_token).map_err(|error| error.to_string())?,
-            )
+            .header(http::header::AUTHORIZATION, bearer(&owner_token)?)
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body.to_string());
         let minted = token_of(request, "Gitpod's API").await?;
         let is_jwt = |token: &Secret| Claims::decode(token.expose()).is_some();
         if !minted.token.as_ref().is_some_and(is_jwt) {
-            return Err("Gitpod's API answered with something else than a token".to_owned());
+            return Err(MintError::Transient(
+                "Gitpod's API answered with something else than a token".to_owned(),
+            ));
         }
         Ok(Minted { fresh: true, ..minted })
     }
@@ -183,16 +188,19 @@ struct InfoApi {
 }
 
 /// The token in an answer, with the answer's `Date`.
-async fn token_of(request: reqwest::RequestBuilder, whom: &str) -> Result<Minted, String> {
+async fn token_of(request: reqwest::RequestBuilder, whom: &str) -> Result<Minted, MintError> {
     let answered = body(request, whom).await?;
-    answer::member(&answered, "token", whom).map_err(|error| error.to_string())
+    answer::member(&answered, "token", whom)
 }
 
 /// A successful answer.
-async fn body(request: reqwest::RequestBuilder, whom: &str) -> Result<web::Answer, String> {
-    let answer = web::ask(request, whom).await?;
+async fn body(request: reqwest::RequestBuilder, whom: &str) -> Result<web::Answer, MintError> {
+    let answer = web::ask(request, whom).await.map_err(MintError::Transient)?;
     match answer.is_success() {
         true => Ok(answer),
-        false => Err(format!("{whom} answered {}", answer.status)),
+        false => Err(MintError::transient(
+            format!("{whom} answered {}", answer.status),
+            answer.retry_after,
+        )),
     }
 }

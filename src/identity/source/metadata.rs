@@ -92,7 +92,10 @@ impl Azure {
         match answered.status {
             200..300 => answer::member(&answered, "access_token", WHOM),
             // 404 and 410 while the service itself is renewed, 429 where it is asked too often.
-            status @ (404 | 408 | 410 | 429 | 500..) => Err(MintError::Transient(format!("{WHOM} answered {status}"))),
+            status @ (404 | 408 | 410 | 429 | 500..) => Err(MintError::transient(
+                format!("{WHOM} answered {status}"),
+                answered.retry_after,
+            )),
             // The other 4xx are mistakes in the request, which asking again does not mend.
             status @ 400..500 => Err(MintError::Config(format!(
                 "{WHOM} answered {status}: identity.audience has to be the App ID URI of an application in Entra, and \

@@ -126,12 +126,33 @@ pub enum MintError {
     /// Worth trying again soon.
     #[error("{0}")]
     Transient(String),
+    /// Worth trying again, but not before the pause that whoever was asked wanted (`Retry-After`).
+    #[error("{0}")]
+    Later(String, Duration),
     /// Wrong until somebody changes a setting or the issuer: tried again after half an hour.
     #[error("{0}")]
     Config(String),
     /// Only a person can help.
     #[error("{0}")]
     NeedsUser(String),
+}
+
+impl MintError {
+    /// Worth trying again, after the pause that was wanted, if any was.
+    pub fn transient(text: String, pause: Option<Duration>) -> MintError {
+        match pause {
+            Some(pause) => MintError::Later(text, pause),
+            None => MintError::Transient(text),
+        }
+    }
+
+    /// How long to leave alone whoever was asked, where it said so.
+    pub fn pause(&self) -> Option<Duration> {
+        match self {
+            MintError::Later(_, pause) => Some(*pause),
+            MintError::Transient(_) | MintError::Config(_) | MintError::NeedsUser(_) => None,
+        }
+    }
 }
 
 /// What minting needs besides the source.

@@ -60,9 +60,9 @@ impl Ona {
         };
         tracing::debug!(failure = %command_failure, "asking Ona's API for a token instead");
         self.ask_api(asking).await.map_err(|failure| {
-            MintError::Transient(format!(
-                "no token from Ona: {command_failure}; and over its API: {failure}"
-            ))
+            // Whatever it is, the command may be there the next time.
+            let text = format!("no token from Ona: {command_failure}; and over its API: {failure}");
+            MintError::transient(text, failure.pause())
         })
     }
 

@@ -39,22 +39,33 @@ async fn ten_second_tokens_under_load_with_refusals_and_an_issuer_that_is_away()
     issuer.set_refuse_minting(false);
     let sent = load.stop().await;
     soon(upstream.wait(|record| sent.missing(record) == 0)).await;
-    let status = home.until(|status| status["spool"]["bytes"] == 0);
-    let (record, minted) = (upstream.record(), issuer.minted());
+    // While it is fresh no attempt is under way, so the issuer's figure and the agent's are of the same moment.
+    let mut minted = 0;
+    let status = home.until(|status| {
+        let before = std::mem::replace(&mut minted, issuer.minted());
+        before == minted && status["spool"]["bytes"] == 0 && status["credential"]["state"] == "fresh"
+    });
+    let (record, refused) = (upstream.record(), issuer.refused());
+    let [generations, failures] =
+        ["generation", "failures"].map(|name| status["credential"][name].as_u64().expect("a number"));
+    let pauses = home.text(&["logs"]).matches("sending is paused").count();
     println!(
-        "endure: {LIFETIME:?} tokens, revoked {revoked} times: {}; {minted} minted, {} generations, {} of them used, {} 401s",
+        "endure: {LIFETIME:?} tokens, revoked {revoked} times: {}; {minted} minted, {generations} generations, {} of them used, {} 401s, {failures} attempts failed, {refused} of them \
+         refused, {pauses} answers missed",
         shown(&record, &sent),
-        status["credential"]["generation"],
         record.tokens.len(),
         record.refused,
     );
     assert_eq!(set_aside(&home), (0, 0));
     assert_eq!((sent.refused, sent.failed), (0, 0));
-    assert_eq!(record.duplicates(), 0);
-    assert_eq!(
-        Some(minted),
-        status["credential"]["generation"].as_u64(),
-        "one refresh a generation"
+    // A refusal makes no duplicate. A request whose answer was too late for a busy machine does, and the agent says so.
+    assert!(record.duplicates() == 0 || pauses > 0, "no answer was missed");
+    // One refresh a generation. A token whose attempt ran out of time belongs to none: that is a failed attempt which the
+    // issuer had not refused, and it explains one token.
+    assert!(minted >= generations, "{minted} minted for {generations} generations");
+    assert!(
+        minted - generations <= failures.saturating_sub(refused),
+        "{minted} minted for {generations} generations, though only {failures} attempts failed and {refused} were refused"
     );
     assert!(record.refused >= revoked.min(1));
 }

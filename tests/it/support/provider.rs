@@ -60,7 +60,7 @@ struct State {
     codes: BTreeMap<String, (String, String, Option<String>)>,
     /// Refresh tokens by family; the last is good.
     families: Vec<Vec<String>>,
-    script: VecDeque<(u16, &'static str, String)>,
+    script: VecDeque<http::Response<String>>,
     settings: Settings,
 }
 
@@ -156,8 +156,20 @@ impl Provider {
 
     /// The next requests to `/token` are answered so.
     pub fn script(&self, status: u16, content_type: &'static str, body: impl ToString) {
-        let mut state = self.inner.state();
-        state.script.push_back((status, content_type, body.to_string()));
+        let response = http::Response::builder()
+            .status(status)
+            .header(http::header::CONTENT_TYPE, content_type);
+        let response = response.body(body.to_string()).expect("an answer");
+        self.inner.state().script.push_back(response);
+    }
+
+    /// The next request to `/token` is answered so, with `Retry-After`.
+    pub fn script_pause(&self, status: u16, pause: &str) {
+        let response = http::Response::builder()
+            .status(status)
+            .header(http::header::RETRY_AFTER, pause);
+        let response = response.body(String::new()).expect("an answer");
+        self.inner.state().script.push_back(response);
     }
 
     /// While held, a refresh is granted and its answer kept back.
@@ -247,11 +259,11 @@ impl Inner {
             }
             "/token" => {
                 let scripted = self.state().script.pop_front();
-                if let Some((status, content_type, body)) = scripted {
+                if let Some(response) = scripted {
                     self.see(|seen| seen.refresh_requests += 1);
                     let mut held = self.held.subscribe();
                     let _ = held.wait_for(|held| !held).await;
-                    return Some(answer(status, content_type, body));
+                    return Some(response.map(tagalong::demo::serve::body));
                 }
                 let (status, value) = self.token(&form, minter).await;
                 json_answer(status, value)

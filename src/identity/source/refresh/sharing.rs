@@ -84,6 +84,7 @@ fn render(result: &Result<Minted, MintError>) -> Zeroizing<String> {
             "date": minted.date.and_then(seconds),
         }),
         Err(MintError::Transient(text)) => json!({"transient": text}),
+        Err(MintError::Later(text, pause)) => json!({"transient": text, "pause": pause.as_secs_f64()}),
         Err(MintError::Config(text)) => json!({"config": text}),
         Err(MintError::NeedsUser(text)) => json!({"needs_user": text}),
     };
@@ -100,7 +101,8 @@ fn parse(text: &[u8]) -> Option<Result<Minted, MintError>> {
     let mut value: Value = serde_json::from_slice(text).ok()?;
     let failed = |name: &str| Some(value.get(name)?.as_str()?.to_owned());
     if let Some(text) = failed("transient") {
-        return Some(Err(MintError::Transient(text)));
+        let pause = value.get("pause").and_then(claims::seconds);
+        return Some(Err(MintError::transient(text, pause.map(Duration::from_secs_f64))));
     }
     if let Some(text) = failed("config") {
         return Some(Err(MintError::Config(text)));
@@ -140,6 +142,7 @@ mod tests {
         assert!(heard.date.is_some());
         for error in [
             MintError::Transient("a".to_owned()),
+            MintError::Later("a".to_owned(), Duration::from_secs(7)),
             MintError::Config("b".to_owned()),
             MintError::NeedsUser("c".to_owned()),
         ] {

@@ -51,6 +51,8 @@ pub enum Mood {
     Well,
     /// Nothing but a status.
     Status(u16),
+    /// A status with `Retry-After`.
+    Busy(u16, String),
     /// A captive portal's page, with 200.
     Page,
     /// Somewhere else, with 307: a client that follows sends everything again.
@@ -194,6 +196,10 @@ async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, mood: &Mood, v
     let reply = match mood {
         Mood::Well => documented,
         Mood::Status(status) => Reply::text(*status, format!("{CANARY}-body")),
+        Mood::Busy(status, pause) => Reply {
+            headers: vec![("Retry-After", pause.clone())],
+            ..Reply::text(*status, format!("{CANARY}-body"))
+        },
         Mood::Page => Reply {
             status: 200,
             headers: vec![("Content-Type", "text/html".to_owned())],
@@ -238,6 +244,19 @@ fn replaced(body: &str, members: &Value) -> String {
         };
     }
     object.to_string()
+}
+
+/// `Retry-After` in both of its forms, and the seconds that each comes to. What asks for days gets minutes.
+pub fn pauses() -> [(Mood, std::ops::RangeInclusive<u64>); 4] {
+    let date =
+        |seconds| httpdate::fmt_http_date(std::time::SystemTime::now() + std::time::Duration::from_secs(seconds));
+    [
+        (Mood::Busy(429, "77".to_owned()), 77..=77),
+        // A second is lost in the rounding; what a busy machine takes until it asks counts, too.
+        (Mood::Busy(503, date(240)), 100..=240),
+        (Mood::Busy(503, "86400".to_owned()), 300..=300),
+        (Mood::Busy(429, date(864_000)), 300..=300),
+    ]
 }
 
 /// An unsigned token with these claims, from now on for an hour, unlike any other.
