@@ -185,6 +185,7 @@ pub(super) fn login_session(config: &Config, workspace: &Workspace) -> Option<Se
     let app = App {
         issuer: settings.issuer.clone().unwrap_or_default(),
         client_id: settings.client_id.clone().unwrap_or_default(),
+        client_secret_file: settings.client_secret_file.clone(),
         scopes: settings.scopes.clone(),
         audience,
     };

@@ -47,6 +47,7 @@ impl Settings {
             audience: self.text("identity.audience"),
             issuer: self.text("identity.issuer"),
             client_id: self.text("identity.client_id"),
+            client_secret_file: self.client_secret_file(),
             scopes: self.list("identity.scopes"),
             token_endpoint: self.url("identity.token_endpoint"),
             attributes: match self.text("identity.attributes").as_deref() {
@@ -63,6 +64,21 @@ impl Settings {
             },
             share: self.share(),
         }
+    }
+
+    /// A secret is somebody's.
+    fn client_secret_file(&mut self) -> Option<PathBuf> {
+        let setting = "identity.client_secret_file";
+        let file = self.text(setting).map(PathBuf::from)?;
+        if self.text("identity.client_id").is_none() {
+            let origin = self.get(setting).origin.clone();
+            self.refuse(
+                setting,
+                &origin,
+                "is of no client; expected identity.client_id too".to_owned(),
+            );
+        }
+        Some(file)
     }
 
     /// What is shared is one's own: with the same socket on both sides an agent would ask itself.

@@ -151,6 +151,8 @@ pub struct Identity {
     pub exchange: Option<Exchange>,
     /// Who the agent is to the issuer.
     pub client_id: Option<String>,
+    /// Where the client's secret is; never without a client.
+    pub client_secret_file: Option<PathBuf>,
     /// What to ask the issuer for.
     pub scopes: Vec<String>,
     /// Where the issuer gives tokens, if that is not to be discovered.

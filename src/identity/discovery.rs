@@ -33,6 +33,8 @@ pub struct Metadata {
     pub scopes_supported: Vec<String>,
     /// Empty where it is not said.
     pub grant_types_supported: Vec<String>,
+    /// RFC 8414 section 2: empty where it is not said.
+    pub token_endpoint_auth_methods_supported: Vec<String>,
     /// RFC 7636: empty where it is not said.
     pub code_challenge_methods_supported: Vec<String>,
     /// RFC 9207: the answer at the redirect names its issuer.
@@ -188,6 +190,7 @@ fn metadata(document: &Object, asked: &str, url: &Url) -> Result<Metadata, Disco
         jwks_uri: endpoint("jwks_uri")?,
         scopes_supported: document.texts("scopes_supported"),
         grant_types_supported: document.texts("grant_types_supported"),
+        token_endpoint_auth_methods_supported: document.texts("token_endpoint_auth_methods_supported"),
         code_challenge_methods_supported: document.texts("code_challenge_methods_supported"),
         names_itself_in_redirects: document
             .get("authorization_response_iss_parameter_supported")

@@ -13,8 +13,9 @@ use super::{
     claims::Claims,
     client, discovery,
     grant::{self, GrantError, Refusal},
+    proof::Proof,
     secret::Secret,
-    source::{Asking, MintError, Minted, bearer, file, member},
+    source::{Asking, MintError, Minted, bearer, member},
     web,
 };
 
@@ -147,18 +148,22 @@ impl Exchange {
     }
 
     async fn post(&self, client: &reqwest::Client, subject: &Secret) -> Result<Minted, MintError> {
-        let endpoint = match &self.endpoint {
-            TokenEndpoint::At(url) => url.clone(),
-            TokenEndpoint::Of(issuer) => discovery::discover(client, issuer).await?.token_endpoint,
+        let (endpoint, methods) = match &self.endpoint {
+            TokenEndpoint::At(url) => (url.clone(), None),
+            TokenEndpoint::Of(issuer) => {
+                let metadata = discovery::discover(client, issuer).await?;
+                (
+                    metadata.token_endpoint,
+                    Some(metadata.token_endpoint_auth_methods_supported),
+                )
+            }
         };
-        let secret = self.client_secret().await?;
+        let id = self.client_id.as_deref().unwrap_or_default();
+        let proof = Proof::of(id, self.client_secret_file.as_deref(), methods.as_deref()).await?;
         let scope = self.scope();
-        let mut form = self.form(subject, &scope);
-        if let Some(secret) = &secret {
-            form.push(("client_secret", secret.expose()));
-        }
+        let form = self.form(subject, &scope);
         let whom = format!("the issuer at {}", self.place());
-        let tokens = grant::request(client, &endpoint, &form, &whom)
+        let tokens = grant::request(client, &endpoint, &form, proof.as_ref(), &whom)
             .await
             .map_err(|error| self.explain(error, &whom))?;
         Ok(Minted {
@@ -213,13 +218,6 @@ impl Exchange {
             Grant::GoogleSts(Some(_)) => GOOGLE_SCOPE.to_owned(),
             Grant::GoogleSts(None) if self.scopes.is_empty() => GOOGLE_SCOPE.to_owned(),
             _ => self.scopes.join(" "),
-        }
-    }
-
-    async fn client_secret(&self) -> Result<Option<Secret>, MintError> {
-        match &self.client_secret_file {
-            Some(path) => Ok(file::read(path).await?.token),
-            None => Ok(None),
         }
     }
 

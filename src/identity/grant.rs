@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{
     claims::{self, MAX_TOKEN_BYTES},
+    proof::Proof,
     secret::Secret,
     source::MintError,
     web::{self, Object},
@@ -96,9 +97,10 @@ pub async fn request(
     client: &reqwest::Client,
     endpoint: &Url,
     form: &[(&str, &str)],
+    proof: Option<&Proof>,
     whom: &str,
 ) -> Result<Tokens, GrantError> {
-    let (object, date) = post(client, endpoint, form, whom).await?;
+    let (object, date) = post(client, endpoint, form, proof, whom).await?;
     tokens(&object, date, whom)
 }
 
@@ -110,16 +112,13 @@ pub async fn post(
     client: &reqwest::Client,
     endpoint: &Url,
     form: &[(&str, &str)],
+    proof: Option<&Proof>,
     whom: &str,
 ) -> Result<(Object, Option<SystemTime>), GrantError> {
     if !web::may_carry_secret(endpoint) {
         return Err(GrantError::Useless(format!("{whom} is not reached over TLS")));
     }
-    let request = client
-        .post(endpoint.clone())
-        .header(http::header::ACCEPT, "application/json")
-        .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(encode(form));
+    let request = prepare(client, endpoint, form, proof).header(http::header::ACCEPT, "application/json");
     let answer = web::ask(request, whom).await.map_err(GrantError::Transient)?;
     if answer.is_transient() {
         let text = format!("{whom} answered {}", answer.status);
@@ -178,8 +177,27 @@ fn tokens(object: &Object, date: Option<SystemTime>, whom: &str) -> Result<Token
     })
 }
 
+/// The request with a form, and with the client's proof where it has one.
+pub(super) fn prepare(
+    client: &reqwest::Client,
+    endpoint: &Url,
+    form: &[(&str, &str)],
+    proof: Option<&Proof>,
+) -> reqwest::RequestBuilder {
+    let mut form = form.to_vec();
+    form.extend(proof.and_then(Proof::form));
+    let request = client
+        .post(endpoint.clone())
+        .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(encode(&form));
+    match proof.and_then(Proof::header) {
+        Some(value) => request.header(http::header::AUTHORIZATION, value),
+        None => request,
+    }
+}
+
 /// The form as bytes that are zeroed when the request is done with them.
-pub(super) fn encode(form: &[(&str, &str)]) -> Bytes {
+fn encode(form: &[(&str, &str)]) -> Bytes {
     let longest: usize = form.iter().map(|(name, value)| name.len() + value.len() * 3 + 2).sum();
     // Room for all of it at once, or growing would leave copies behind.
     let mut text = url::form_urlencoded::Serializer::new(String::with_capacity(longest));
@@ -209,7 +227,10 @@ impl Refusal {
     fn words(self) -> &'static str {
         match self {
             Refusal::InvalidGrant => "the issuer does not take the login any more (invalid_grant)",
-            Refusal::InvalidClient => "the issuer does not know the client (invalid_client): check identity.client_id",
+            Refusal::InvalidClient => {
+                "the issuer does not know the client, or not by its secret (invalid_client): check identity.client_id \
+                 and identity.client_secret_file"
+            }
             Refusal::UnauthorizedClient => {
                 "the issuer does not let this client log in so (unauthorized_client): allow the grant there"
             }

@@ -13,6 +13,7 @@ pub mod grant;
 pub mod keep;
 pub mod login;
 mod machine;
+pub mod proof;
 mod receiver;
 pub mod rotate;
 mod run;

@@ -8,13 +8,13 @@ use std::{
 };
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     refresh::wait_for_followers,
     support::{
         agent::{Home, signal},
-        provider::{CANARY, Provider, Settings},
+        provider::{CANARY, CLIENT, CLIENT_SECRET, Provider, Settings},
     },
 };
 
@@ -376,6 +376,85 @@ async fn promise_7_no_output_holds_a_token_of_a_login() {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
     }
+}
+
+/// A confidential client's login: by code, refreshes, revocation, each with the secret where the issuer wants it.
+async fn confidential(method: &'static str) {
+    let provider = provider().await;
+    provider.edit(|settings| {
+        settings.secret_by = Some(method);
+        settings.expires_in = json!(10);
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("client-secret");
+    fs::write(&file, format!("{CLIENT_SECRET}\n")).expect("a file");
+    let home = machine()
+        .set("TAGALONG_LOG", "trace")
+        .set("TAGALONG_EXPORT_ENDPOINT", provider.url())
+        .set("TAGALONG_IDENTITY_CREDENTIAL", "device")
+        .set("TAGALONG_IDENTITY_ISSUER", provider.url())
+        .set("TAGALONG_IDENTITY_CLIENT_ID", CLIENT)
+        .set("TAGALONG_IDENTITY_CLIENT_SECRET_FILE", file.to_string_lossy());
+    let mut login = Running::start(home.command(&["login", "--yes"]));
+    login.line("enter the code WDJB-");
+    provider.confirm(true);
+    let (text, code) = login.end();
+    assert_eq!(code, Some(0), "{text}");
+    let mut said = vec![text];
+    home.up();
+    // Twice, so that the one that the login brought is not all.
+    provider.wait(|seen| seen.refreshes >= 2).await;
+    let commands: [&[&str]; 8] = [
+        &["status"],
+        &["status", "--json"],
+        &["config"],
+        &["doctor"],
+        &["whoami"],
+        &["token"],
+        &["logout"],
+        &["logs"],
+    ];
+    for command in commands {
+        let output = home.run(command);
+        said.push(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned());
+    }
+    assert_eq!((provider.seen().revoked, provider.alive()), (1, 0));
+    fs::write(&file, "canary-of-another").expect("a file");
+    let output = home.run(&["login", "--yes"]);
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("identity.client_secret_file"), "{text}");
+    said.push(text);
+    for text in said {
+        assert!(!text.contains("canary"), "{text}");
+    }
+    assert_eq!(
+        home.files_with("canary-client-secret"),
+        Vec::<std::path::PathBuf>::new()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_7_a_confidential_client_shows_its_secret_in_the_header_and_nowhere_else() {
+    confidential("client_secret_basic").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_7_a_confidential_client_shows_its_secret_in_the_form_and_nowhere_else() {
+    confidential("client_secret_post").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clients_secret_goes_to_no_issuer_that_an_endpoint_names() {
+    let (provider, elsewhere) = (provider().await, provider().await);
+    let home = machine()
+        .set("TAGALONG_IDENTITY_ISSUER", elsewhere.url())
+        .set("TAGALONG_IDENTITY_CLIENT_ID", CLIENT)
+        .set("TAGALONG_IDENTITY_CLIENT_SECRET_FILE", "/nonexistent");
+    let output = home.run(&["login", &provider.url(), "--yes"]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("the secret of another client"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

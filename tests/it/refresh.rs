@@ -42,6 +42,7 @@ impl LoggedIn {
         App {
             issuer: self.provider.url(),
             client_id: CLIENT.to_owned(),
+            client_secret_file: None,
             scopes: vec!["openid".to_owned(), "offline_access".to_owned()],
             audience: "https://upstream.example".to_owned(),
         }

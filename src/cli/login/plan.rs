@@ -78,6 +78,7 @@ pub(super) async fn make(context: &Context, options: &Options) -> Result<Plan, F
         changes: Vec::new(),
     };
     plan.changes = plan.changes(context);
+    plan.keeps_the_secret(context)?;
     Ok(plan)
 }
 
@@ -200,6 +201,21 @@ impl Plan {
             changes.push(("identity.audience", text(&self.audience)));
         }
         changes
+    }
+
+    /// A client's secret goes to the issuer that it was set for, and to no other that an endpoint names.
+    fn keeps_the_secret(&self, context: &Context) -> Result<(), Failure> {
+        let settings = &context.loaded.config.identity;
+        let is_other =
+            settings.issuer.as_ref() != Some(&self.issuer) || settings.client_id.as_ref() != Some(&self.client_id);
+        if settings.client_secret_file.is_none() || !is_other {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::Usage,
+            "identity.client_secret_file is the secret of another client than the one to log in as",
+        )
+        .hint("set identity.issuer and identity.client_id to what it belongs to, or take it out"))
     }
 
     /// Whether the settings are now as they were confirmed: a variable or the machine's own file goes before them.

@@ -192,6 +192,19 @@ fn what_an_exchange_lacks_is_said_before_the_first_token() {
 }
 
 #[test]
+fn a_clients_secret_without_a_client_is_refused() {
+    let machine = sending().flag("identity.client_secret_file", "/s");
+    insta::assert_snapshot!(
+        machine.errors(),
+        @"identity.client_secret_file (flag): is of no client; expected identity.client_id too"
+    );
+    let machine = sending()
+        .flag("identity.client_secret_file", "/s")
+        .flag("identity.client_id", "app");
+    assert_eq!(machine.loaded().config.identity.client_secret_file, Some("/s".into()));
+}
+
+#[test]
 fn where_the_place_offers_nothing_the_exchange_is_left_out_and_the_agent_starts() {
     let machine = sending()
         .flag("identity.exchange", "rfc8693")

@@ -13,7 +13,14 @@ async fn asked(status: u16, content_type: &'static str, body: impl ToString) -> 
     .expect("a port");
     let client = crate::identity::client::build(None, web::CONNECT_TIMEOUT, false).expect("a client");
     let endpoint = Url::parse(&format!("http://{}/token", server.address())).expect("a URL");
-    request(&client, &endpoint, &[("grant_type", "refresh_token")], "the issuer").await
+    request(
+        &client,
+        &endpoint,
+        &[("grant_type", "refresh_token")],
+        None,
+        "the issuer",
+    )
+    .await
 }
 
 async fn told(body: serde_json::Value) -> Result<Tokens, GrantError> {

@@ -122,7 +122,8 @@ impl Browser {
         ];
         let mut form = form.to_vec();
         form.extend(app.audience_words());
-        let tokens = grant::request(client, &metadata.token_endpoint, &form, "the issuer").await?;
+        let proof = app.proof(metadata).await?;
+        let tokens = grant::request(client, &metadata.token_endpoint, &form, proof.as_ref(), "the issuer").await?;
         is_answer_to(&tokens, app, self.nonce.as_deref())?;
         Ok(tokens)
     }

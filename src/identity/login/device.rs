@@ -71,7 +71,8 @@ impl Device {
         let mut form = vec![("client_id", app.client_id.as_str()), ("scope", scope.as_str())];
         form.extend(app.audience_words());
         let began = clock.now().boot;
-        let (object, _) = grant::post(client, endpoint, &form, "the issuer").await?;
+        let proof = app.proof(metadata).await?;
+        let (object, _) = grant::post(client, endpoint, &form, proof.as_ref(), "the issuer").await?;
         let unusable = || {
             LoginError::Grant(GrantError::Useless(
                 "the issuer's answer holds no code that a person could use".to_owned(),
@@ -118,9 +119,10 @@ impl Device {
             ("device_code", self.code.expose()),
             ("client_id", app.client_id.as_str()),
         ];
+        let proof = app.proof(metadata).await?;
         let ends = self.began + self.lifetime;
         poll(self.pace, ends, clock, || {
-            grant::request(client, &metadata.token_endpoint, &form, "the issuer")
+            grant::request(client, &metadata.token_endpoint, &form, proof.as_ref(), "the issuer")
         })
         .await
     }

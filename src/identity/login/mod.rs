@@ -7,7 +7,7 @@
 pub mod browser;
 pub mod device;
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use url::Url;
 
@@ -16,7 +16,9 @@ use super::{
     discovery::Metadata,
     grant::{GrantError, Tokens},
     keep::Shown,
+    proof::Proof,
     secret::Secret,
+    source::MintError,
     web,
 };
 
@@ -27,8 +29,9 @@ const REVOCATION: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
     pub issuer: String,
-    /// A public client: there is no secret that an agent could keep.
     pub client_id: String,
+    /// Where the client's secret is, if it is no public client (RFC 6749 section 2.1).
+    pub client_secret_file: Option<PathBuf>,
     pub scopes: Vec<String>,
     pub audience: String,
 }
@@ -38,6 +41,9 @@ pub struct App {
 pub enum LoginError {
     #[error(transparent)]
     Grant(#[from] GrantError),
+    /// The client cannot prove that it is itself.
+    #[error(transparent)]
+    Proof(#[from] MintError),
     /// Nobody came in time.
     #[error("nobody confirmed the login in time")]
     TooLate,
@@ -61,6 +67,12 @@ impl App {
             context.update(&[0]);
         }
         super::hex(&context.finish().as_ref()[..8])
+    }
+
+    /// What proves to this issuer that the client is itself.
+    pub(super) async fn proof(&self, metadata: &Metadata) -> Result<Option<Proof>, MintError> {
+        let methods = &metadata.token_endpoint_auth_methods_supported;
+        Proof::of(&self.client_id, self.client_secret_file.as_deref(), Some(methods)).await
     }
 
     /// `scope`, as it is asked for.
@@ -108,11 +120,10 @@ pub async fn revoke(client: &reqwest::Client, metadata: &Metadata, app: &App, to
         ("token_type_hint", "refresh_token"),
         ("client_id", app.client_id.as_str()),
     ];
-    let body = super::grant::encode(&form);
-    let request = client
-        .post(endpoint.clone())
-        .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(body);
+    let Ok(proof) = app.proof(metadata).await else {
+        return false;
+    };
+    let request = super::grant::prepare(client, endpoint, &form, proof.as_ref());
     let asked = tokio::time::timeout(REVOCATION, web::ask(request, "the issuer")).await;
     matches!(asked, Ok(Ok(answer)) if answer.is_success())
 }

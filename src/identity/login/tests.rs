@@ -8,6 +8,7 @@ fn app(issuer: &str, audience: &str) -> App {
     App {
         issuer: issuer.to_owned(),
         client_id: "tagalong".to_owned(),
+        client_secret_file: None,
         scopes: vec!["openid".to_owned(), "offline_access".to_owned()],
         audience: audience.to_owned(),
     }

@@ -26,6 +26,7 @@ use crate::identity::{
     grant::{self, GrantError, Refusal, Tokens},
     keep::{Keep, KeepError, Login, Place, Shown},
     login::{self, App},
+    proof::Proof,
     secret::Secret,
     web,
 };
@@ -211,6 +212,7 @@ impl Inner {
         let client = client::build(ca_file, web::CONNECT_TIMEOUT, false)
             .map_err(|error| MintError::Config(error.to_string()))?;
         let metadata = self.metadata(&client).await?;
+        let proof = self.app.proof(&metadata).await?;
         let marker = self.marker();
         let interrupted = marker.age_of(&login.refresh);
         let mut retried = false;
@@ -221,7 +223,7 @@ impl Inner {
                     self.directory.display()
                 ))
             })?;
-            let error = match self.exchange(&client, &metadata, &login).await {
+            let error = match self.exchange(&client, &metadata, proof.as_ref(), &login).await {
                 Ok(tokens) => {
                     let minted = self.persist(&login, tokens).await?;
                     marker.clear();
@@ -285,6 +287,7 @@ impl Inner {
         &self,
         client: &reqwest::Client,
         metadata: &Metadata,
+        proof: Option<&Proof>,
         login: &Login,
     ) -> Result<Tokens, GrantError> {
         let mut form = vec![
@@ -294,7 +297,7 @@ impl Inner {
         ];
         form.extend(self.app.audience_words());
         // No scope: RFC 6749 section 6 then means what the login was granted.
-        grant::request(client, &metadata.token_endpoint, &form, "the issuer").await
+        grant::request(client, &metadata.token_endpoint, &form, proof, "the issuer").await
     }
 
     /// The new refresh token rests; only then is there an access token to speak of.

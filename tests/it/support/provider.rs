@@ -19,6 +19,8 @@ use tagalong::demo::{
 use tokio::sync::watch;
 
 pub const CLIENT: &str = "tagalong-test";
+/// Of the client, where it has to have one.
+pub const CLIENT_SECRET: &str = "canary-client-secret";
 /// In every refresh token, and in nothing else.
 pub const CANARY: &str = "canary-rt";
 
@@ -76,6 +78,8 @@ pub struct Settings {
     pub device_lifetime: u64,
     pub gives_refresh: bool,
     pub is_opaque: bool,
+    /// The client is a confidential one, and shows its secret in this way and no other.
+    pub secret_by: Option<&'static str>,
 }
 
 impl Default for Settings {
@@ -88,6 +92,7 @@ impl Default for Settings {
             device_lifetime: 300,
             gives_refresh: true,
             is_opaque: false,
+            secret_by: None,
         }
     }
 }
@@ -237,9 +242,17 @@ impl Inner {
             request.uri().path().to_owned(),
             request.uri().query().unwrap_or_default().to_owned(),
         );
+        let authorization = request.headers().get(http::header::AUTHORIZATION).cloned();
         let bytes = request.into_body().collect().await.ok()?.to_bytes();
         let form: BTreeMap<String, String> = url::form_urlencoded::parse(&bytes).into_owned().collect();
         let json_answer = |status: u16, value: Value| Some(answer(status, "application/json", value.to_string()));
+        let is_for_clients = matches!(path.as_str(), "/device" | "/token" | "/revoke");
+        if is_for_clients && !self.is_proven(&form, authorization.as_ref()) {
+            return json_answer(
+                401,
+                json!({"error": "invalid_client", "error_description": CLIENT_SECRET}),
+            );
+        }
         match path.as_str() {
             "/.well-known/openid-configuration" => json_answer(200, self.document()),
             "/.well-known/oauth-protected-resource" => json_answer(200, self.description()),
@@ -284,8 +297,9 @@ impl Inner {
 
     /// OpenID Connect Discovery 1.0 section 3.
     fn document(&self) -> Value {
-        let url = &self.state().url;
-        json!({
+        let state = self.state();
+        let url = &state.url;
+        let mut document = json!({
             "issuer": url,
             "token_endpoint": format!("{url}/token"),
             "authorization_endpoint": format!("{url}/authorize"),
@@ -295,7 +309,27 @@ impl Inner {
             "scopes_supported": ["openid", "offline_access", "telemetry"],
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
-        })
+        });
+        if let Some(method) = state.settings.secret_by {
+            document["token_endpoint_auth_methods_supported"] = json!([method]);
+        }
+        document
+    }
+
+    /// RFC 6749 section 2.3.1; in the way that the metadata says, and in one way only.
+    fn is_proven(&self, form: &BTreeMap<String, String>, authorization: Option<&http::HeaderValue>) -> bool {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        let basic = format!("Basic {}", STANDARD.encode(format!("{CLIENT}:{CLIENT_SECRET}")));
+        let shown = (
+            authorization.map(http::HeaderValue::as_bytes),
+            form.get("client_secret"),
+        );
+        match (self.state().settings.secret_by, shown) {
+            (None, (None, None)) => true,
+            (Some("client_secret_basic"), (Some(header), None)) => header == basic.as_bytes(),
+            (Some("client_secret_post"), (None, Some(secret))) => secret == CLIENT_SECRET,
+            _ => false,
+        }
     }
 
     /// RFC 9728 section 2.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::{Reply, Request, Service, claims, token};
@@ -45,15 +46,18 @@ fn grant(request: &Request, issuer: &str) -> Reply {
     let form = request.form();
     let field = |name: &str| form.get(name).map_or("", String::as_str);
     match field("grant_type") {
-        "urn:ietf:params:oauth:grant-type:token-exchange" => exchange(&form, issuer),
+        "urn:ietf:params:oauth:grant-type:token-exchange" => exchange(request, &form, issuer),
         "client_credentials" => assertion(&form),
         _ => refuse("unsupported_grant_type"),
     }
 }
 
-fn exchange(form: &BTreeMap<String, String>, issuer: &str) -> Reply {
+fn exchange(request: &Request, form: &BTreeMap<String, String>, issuer: &str) -> Reply {
     let field = |name: &str| form.get(name).map_or("", String::as_str);
-    if field("client_id") == CLIENT && field("client_secret") != CLIENT_SECRET {
+    // Where the metadata says nothing of it, the secret comes in the header (RFC 8414 section 2).
+    let basic = format!("Basic {}", STANDARD.encode(format!("{CLIENT}:{CLIENT_SECRET}")));
+    if field("client_id") == CLIENT && (request.header("authorization") != basic || form.contains_key("client_secret"))
+    {
         return refuse("invalid_client");
     }
     if field("subject_token_type") != "urn:ietf:params:oauth:token-type:id_token" {
