@@ -28,9 +28,6 @@ bench:
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}
 
-# The release binary, stripped, with its completions.
+# What a release consists of: the static binary in an archive, checksums, an SBOM, the Feature.
 dist:
-    cargo build --release
-    mkdir -p target/dist
-    cp target/release/tagalong LICENSE README.md target/dist/
-    for shell in bash zsh fish; do target/release/tagalong completions $shell > target/dist/tagalong.$shell; done
+    .ci/dist

@@ -11,11 +11,11 @@
 tagalong_start() {
     # A prebuild runs as nobody's workspace: no agent, no token, no file.
     [ "${GITPOD_HEADLESS:-}" != true ] || return 0
-    set -- "${TAGALONG_HOME:-/workspace/.tagalong}/bin/tagalong"
+    set -- "${TAGALONG_HOME:-/workspace/.tagalong}/bin/tagalong" "${HOME:-}/.local/bin/tagalong"
     if [ ! -x "$1" ]; then
-        set -- "$(command -v tagalong 2>/dev/null || :)"
+        set -- "$(command -v tagalong 2>/dev/null || printf '%s' "$2")"
     fi
-    if [ -z "$1" ]; then
+    if [ ! -x "$1" ]; then
         printf 'tagalong: not installed, so nothing was started; gitpod/install.sh belongs into an init task.\n' >&2
         return 0
     fi
@@ -24,10 +24,18 @@ tagalong_start() {
         return 0
     }
     # Only what looks like a list of exports is taken in, and nothing if the agent would not say.
-    set -- "$("$1" env --shell sh 2>/dev/null </dev/null || :)"
+    set -- "$("$1" env --shell sh 2>/dev/null </dev/null || :)" "$1" \
+        "${XDG_DATA_HOME:-${HOME:-}/.local/share}/bash-completion/completions"
     case $1 in
         'export '*) eval "$1" || : ;;
+        *) return 0 ;;
     esac
+    # The home is a new one at each start, and bash looks for completions in it. They get their name last: half of them
+    # are none.
+    case $3 in /.local/*) return 0 ;; esac
+    if [ ! -e "$3/tagalong" ] && mkdir -p "$3" 2>/dev/null; then
+        { "$2" completions bash >"$3/.tagalong" </dev/null && mv "$3/.tagalong" "$3/tagalong"; } 2>/dev/null || :
+    fi
     return 0
 }
 

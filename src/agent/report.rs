@@ -24,7 +24,10 @@ use crate::{
         source::{Minted, refresh::Session},
     },
     spool::Spool,
-    view::status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Step, Workspace},
+    view::{
+        build,
+        status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Step, Workspace},
+    },
     workspace,
 };
 
@@ -59,7 +62,8 @@ impl Facts {
         let spool = self.spool_status();
         Status {
             agent: Some(Agent {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: build::VERSION.to_owned(),
+                commit: Some(build::COMMIT.to_owned()).filter(|commit| !commit.is_empty()),
                 pid: std::process::id(),
                 uptime: self.started.elapsed().as_secs(),
                 session_id: self.session.clone(),

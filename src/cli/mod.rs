@@ -34,6 +34,7 @@ mod spool;
 mod status;
 mod token;
 mod up;
+mod version;
 
 use failure::{Failure, Kind};
 
@@ -42,7 +43,7 @@ const DISABLED: &str = "TAGALONG_DISABLED";
 
 /// Telemetry of this workspace, tagged with who and where, never lost, under a credential that rotates by itself.
 #[derive(Debug, Parser)]
-#[command(name = "tagalong", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "tagalong", version = crate::view::build::named(), propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Set one setting for this call, as `section.key=value` (see `tagalong config`)
     #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
@@ -148,6 +149,12 @@ enum Command {
     },
     /// Every setting, its value, and where the value came from
     Config,
+    /// Which build this is: version, commit and target
+    Version {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Print a completion script
     Completions {
         /// The shell that is to complete
@@ -205,6 +212,10 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
     match cli.command {
         Command::Completions { shell } => {
             completions::run(shell);
+            Ok(())
+        }
+        Command::Version { json } => {
+            version::run(json);
             Ok(())
         }
         Command::Demo { duration, json } => demo(&duration, json),

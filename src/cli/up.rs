@@ -15,7 +15,10 @@ use crate::{
         control::{Answer, Ask},
         detach,
     },
-    view::status::{Endpoints, Status},
+    view::{
+        build,
+        status::{Endpoints, Status},
+    },
     workspace::Env,
 };
 
@@ -117,12 +120,8 @@ fn running(context: &Context) -> Result<Option<Status>, Failure> {
 
 fn why_replace(context: &Context, status: &Status) -> Option<String> {
     let agent = status.agent.as_ref()?;
-    if agent.version != env!("CARGO_PKG_VERSION") {
-        return Some(format!(
-            "it is version {}, this is {}",
-            agent.version,
-            env!("CARGO_PKG_VERSION")
-        ));
+    if let Some((theirs, ours)) = build::differs(agent) {
+        return Some(format!("it is version {theirs}, this is {ours}"));
     }
     (agent.config != context.loaded.config.fingerprint()).then(|| "it runs with other settings".to_owned())
 }

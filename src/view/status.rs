@@ -31,6 +31,9 @@ pub struct Status {
 pub struct Agent {
     /// As `tagalong --version` says it; another one is replaced by `up`.
     pub version: String,
+    /// The commit that it was built from; null where the build did not know. Another one is replaced by `up` too.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// In the process id namespace that the agent runs in.
     pub pid: u32,
     /// Seconds since the start.

@@ -1,9 +1,11 @@
-//! The scripts that a Gitpod workspace runs, over the four orders in which Gitpod runs tasks.
+//! The scripts that a Gitpod workspace runs, over the four orders in which Gitpod runs tasks; and that all of `gitpod/`
+//! speaks of one version. `tests/e2e/places.sh` runs the same files with the real binary, as the platforms would.
 //!
 //! The binary is a stand-in that writes down how it was called; so are `cargo`, `rustup` and `curl`. What is joined to
 //! what is as Gitpod's supervisor does it: `{ before } && { init }`, so a part that fails keeps the next from running.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -14,6 +16,7 @@ const FAKE: &str = r#"#!/bin/sh
 printf '%s\n' "$*" >>"$CALLS"
 case $1 in
     --version) echo "tagalong 9.9.9" ;;
+    completions) echo "complete -W up tagalong" ;;
     env) echo "export OTEL_EXPORTER_OTLP_ENDPOINT='http://127.0.0.1:4318'" ;;
     up) [ ! -e "$MACHINE/broken" ] && : >"$MACHINE/running" ;;
 esac
@@ -211,7 +214,7 @@ fn a_start_from_a_prebuild_starts_the_agent_that_the_prebuild_has_left() {
         place.prebuild();
         let output = place.start();
         assert!(place.is_running());
-        assert_eq!(place.calls(), ["up", "env --shell sh"]);
+        assert_eq!(place.calls(), ["up", "env --shell sh", "completions bash"]);
         assert!(
             stdout(&output).contains("then http://127.0.0.1:4318"),
             "the task's shell reports to the agent"
@@ -308,7 +311,7 @@ fn with_releases() -> Place {
     place
 }
 
-const ARCHIVE: &str = "tagalong-0.1.0-x86_64-unknown-linux-gnu.tar.gz";
+const ARCHIVE: &str = "tagalong-0.1.0-x86_64-linux.tar.gz";
 
 /// Publishes the archive and, beside it, a checksum; says the right one.
 fn publish(place: &Place, checksum: Option<&str>) -> String {
@@ -325,7 +328,7 @@ fn publish(place: &Place, checksum: Option<&str>) -> String {
     let right: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     if let Some(checksum) = checksum {
         let line = checksum.replace("right", &right);
-        fs::write(place.path("releases").join(format!("{ARCHIVE}.sha256")), line).unwrap();
+        fs::write(place.path("releases").join("SHA256SUMS"), line).unwrap();
     }
     right
 }
@@ -345,7 +348,7 @@ fn without_a_release_the_install_says_so_and_the_task_goes_on() {
 #[test]
 fn a_release_with_the_right_checksum_is_installed_and_started() {
     let place = with_releases();
-    publish(&place, Some(&format!("right  {ARCHIVE}\n")));
+    publish(&place, Some(&format!("0000  another.tar.gz\nright  {ARCHIVE}\n")));
     let output = place.fresh_start();
     assert!(place.is_running(), "{}", stderr(&output));
     assert_eq!(place.left_behind(), ["bin", "bin/tagalong"]);
@@ -354,8 +357,9 @@ fn a_release_with_the_right_checksum_is_installed_and_started() {
 #[test]
 fn a_release_with_a_wrong_or_missing_checksum_is_not_installed() {
     for (checksum, said) in [
-        (Some("0000  x\n"), "is wrong"),
-        (Some(""), "is empty"),
+        (Some("0000  tagalong-0.1.0-x86_64-linux.tar.gz\n"), "is wrong"),
+        (Some("right  another.tar.gz\n"), "does not name"),
+        (Some(""), "has no checksum"),
         (None, "has no checksum"),
     ] {
         let place = with_releases();
@@ -375,4 +379,246 @@ fn a_pinned_checksum_goes_before_the_published_one() {
     place.vars[0].1 = right;
     place.fresh_start();
     assert!(place.is_running());
+}
+
+#[test]
+fn a_version_that_is_installed_is_not_downloaded_again() {
+    let mut place = with_releases();
+    place.tasks.init = "TAGALONG_VERSION=9.9.9 sh gitpod/install.sh || true".into();
+    place.script("home/bin/tagalong", FAKE);
+    place
+        .vars
+        .push(("TAGALONG_HOME", place.path("home").display().to_string()));
+    let output = place.prebuild();
+    assert!(
+        stderr(&output).contains("installed tagalong 9.9.9"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!stderr(&output).contains("could not be had"));
+}
+
+/// A key of its own, and a signature of `SHA256SUMS` by it; none where there is no `ssh-keygen`.
+fn sign(place: &Place, namespace: &str) -> Option<String> {
+    let (key, sums) = (place.path("key"), place.path("releases/SHA256SUMS"));
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+        .arg(&key)
+        .status();
+    if !made.is_ok_and(|made| made.success()) {
+        return None;
+    }
+    let signed = Command::new("ssh-keygen")
+        .args(["-q", "-Y", "sign", "-n", namespace, "-f"])
+        .args([&key, &sums])
+        .status();
+    assert!(signed.unwrap().success());
+    Some(fs::read_to_string(place.path("key.pub")).unwrap())
+}
+
+#[test]
+fn a_release_is_installed_if_a_key_that_is_trusted_has_signed_its_checksums() {
+    let mut place = with_releases();
+    publish(&place, Some(&format!("right  {ARCHIVE}\n")));
+    let Some(key) = sign(&place, "tagalong-release") else {
+        return;
+    };
+    place.vars.push((
+        "TAGALONG_SIGNERS",
+        format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAA\n{key}"),
+    ));
+    let output = place.fresh_start();
+    assert!(place.is_running(), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("without"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_release_with_a_signature_that_is_wrong_foreign_or_left_out_is_not_installed() {
+    let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPsBwGgHyJSDXJxwN1X4hGvMbKmOW4bFqgF1MVAlJRnZ";
+    for (namespace, signer, change, said) in [
+        ("tagalong-release", None, "one more line", "The signature"),
+        ("tagalong-release", Some(other), "", "The signature"),
+        ("file", None, "", "The signature"),
+        ("tagalong-release", None, "no signature", "are not signed"),
+    ] {
+        let mut place = with_releases();
+        publish(&place, Some(&format!("right  {ARCHIVE}\n")));
+        let Some(key) = sign(&place, namespace) else { return };
+        match change {
+            "one more line" => {
+                let sums = place.path("releases/SHA256SUMS");
+                fs::write(&sums, fs::read_to_string(&sums).unwrap() + "0000  another.tar.gz\n").unwrap();
+            }
+            "no signature" => fs::remove_file(place.path("releases/SHA256SUMS.sig")).unwrap(),
+            _ => {}
+        }
+        place.vars.push(("TAGALONG_SIGNERS", signer.map_or(key, str::to_owned)));
+        let output = place.fresh_start();
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+        assert_eq!(place.left_behind(), ["bin"]);
+    }
+}
+
+#[test]
+fn without_a_key_or_a_tool_the_checksum_is_believed_and_that_is_said() {
+    let place = with_releases();
+    publish(&place, Some(&format!("right  {ARCHIVE}\n")));
+    let output = place.fresh_start();
+    assert!(stderr(&output).contains("without a signature"), "{}", stderr(&output));
+    assert!(place.is_running());
+
+    let mut place = with_releases();
+    publish(&place, Some(&format!("right  {ARCHIVE}\n")));
+    place.script(
+        "machine/bin/ssh-keygen",
+        "#!/bin/sh\necho 'unknown option -- Y' >&2\nexit 1\n",
+    );
+    fs::write(place.path("releases/SHA256SUMS.sig"), "a signature").unwrap();
+    place.vars.push(("TAGALONG_SIGNERS", "ssh-ed25519 AAAA".into()));
+    let output = place.fresh_start();
+    assert!(
+        stderr(&output).contains("cannot check signatures"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(place.is_running());
+}
+
+#[test]
+fn an_archive_that_is_a_file_here_needs_no_network_and_its_checksum_all_the_same() {
+    let mut place = with_releases();
+    publish(&place, Some(&format!("right  {ARCHIVE}\n")));
+    place.script("machine/bin/curl", "#!/bin/sh\nexit 7\n");
+    let archive = place.path("releases").join(ARCHIVE);
+    place.tasks.init = format!("TAGALONG_BINARY={} sh gitpod/install.sh || true", archive.display());
+    place.fresh_start();
+    assert!(place.is_running());
+
+    place.stop();
+    fs::write(place.path("releases/SHA256SUMS"), format!("0000  {ARCHIVE}\n")).unwrap();
+    assert!(stderr(&place.fresh_start()).contains("is wrong"));
+    fs::remove_file(place.path("releases/SHA256SUMS")).unwrap();
+    assert!(stderr(&place.fresh_start()).contains("Set TAGALONG_SHA256"));
+    assert_eq!(fs::read_to_string(place.home().join("bin/tagalong")).unwrap(), FAKE);
+}
+
+#[test]
+fn an_install_that_is_to_be_strict_fails() {
+    let place = Place::new();
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("gitpod/install.sh");
+    for (strict, code) in [("0", 0), ("1", 1)] {
+        let mut command = Command::new("sh");
+        command
+            .arg(&scripts)
+            .env("TAGALONG_STRICT", strict)
+            .env("TAGALONG_HOME", place.home());
+        assert_eq!(command.output().unwrap().status.code(), Some(code));
+    }
+}
+
+fn shipped(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("gitpod").join(name)).unwrap()
+}
+
+/// Development Container Features, the reference's tables of properties; what is not there makes a Feature invalid.
+const FEATURE: [&str; 20] = [
+    "id",
+    "version",
+    "name",
+    "description",
+    "documentationURL",
+    "licenseURL",
+    "options",
+    "containerEnv",
+    "privileged",
+    "init",
+    "capAdd",
+    "securityOpt",
+    "entrypoint",
+    "customizations",
+    "installsAfter",
+    "mounts",
+    "onCreateCommand",
+    "postStartCommand",
+    "legacyIds",
+    "deprecated",
+];
+
+#[test]
+fn the_feature_has_the_form_that_the_specification_asks_for() {
+    let feature: serde_json::Value =
+        serde_json::from_str(&shipped("devcontainer-feature/devcontainer-feature.json")).unwrap();
+    let known = BTreeSet::from(FEATURE);
+    for (name, _) in feature.as_object().unwrap() {
+        assert!(known.contains(name.as_str()), "{name} is no property of a Feature");
+    }
+    assert_eq!(feature["id"], "tagalong");
+    assert_eq!(feature["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(feature["options"]["version"]["default"], env!("CARGO_PKG_VERSION"));
+    for (name, option) in feature["options"].as_object().unwrap() {
+        let default = &option["default"];
+        assert!(
+            option["type"] == "string" && default.is_string() || option["type"] == "boolean" && default.is_boolean(),
+            "{name}: the default is of the option's type"
+        );
+        for (key, _) in option.as_object().unwrap() {
+            assert!(
+                ["type", "default", "description", "proposals", "enum"].contains(&key.as_str()),
+                "{name}: {key}"
+            );
+        }
+    }
+    for mount in feature["mounts"].as_array().unwrap() {
+        let keys: Vec<_> = mount.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["source", "target", "type"]);
+        assert_eq!(mount["type"], "volume");
+    }
+}
+
+/// The tools write a Feature's `containerEnv` into the image, where `${devcontainerId}` would be a variable of the build:
+/// an empty one. In mounts and hooks they replace it.
+#[test]
+fn the_feature_passes_the_containers_id_where_tools_replace_it() {
+    let feature: serde_json::Value =
+        serde_json::from_str(&shipped("devcontainer-feature/devcontainer-feature.json")).unwrap();
+    assert!(!feature["containerEnv"].to_string().contains("${"));
+    assert_eq!(feature["mounts"][0]["source"], "tagalong-${devcontainerId}");
+    let hook = feature["postStartCommand"].as_str().unwrap();
+    assert!(hook.contains("TAGALONG_DEVCONTAINER_ID=${devcontainerId} ") && hook.ends_with("|| true"));
+    let home = feature["containerEnv"]["TAGALONG_HOME"].as_str().unwrap();
+    assert!(
+        home.starts_with(feature["mounts"][0]["target"].as_str().unwrap()),
+        "the spool is in the volume"
+    );
+}
+
+#[test]
+fn everything_that_is_shipped_names_this_version() {
+    for (name, line) in [
+        ("README.md", "TAGALONG_VERSION="),
+        ("automations.yaml", "TAGALONG_VERSION="),
+        ("README.md", "ghcr.io/tagalong-dev/tagalong/tagalong:"),
+    ] {
+        let text = shipped(name);
+        for rest in text.split(line).skip(1) {
+            assert!(rest.starts_with(env!("CARGO_PKG_VERSION")), "{name}: {line}{rest:.20}");
+        }
+        assert!(text.contains(line), "{name} has no {line}");
+    }
+}
+
+/// `tagalong init ona` writes the service of the file that is shipped.
+#[test]
+fn the_automations_that_are_shipped_hold_the_service_that_init_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let init = Command::new(env!("CARGO_BIN_EXE_tagalong"))
+        .args(["init", "ona"])
+        .current_dir(dir.path())
+        .output();
+    assert!(init.unwrap().status.success());
+    let written = fs::read_to_string(dir.path().join(".ona/automations.yaml")).unwrap();
+    let service = written.split_once("  tagalong:\n").expect("a service of that name").1;
+    let service: Vec<&str> = service.lines().take_while(|line| line.starts_with("    ")).collect();
+    let shipped = shipped("automations.yaml");
+    assert!(shipped.contains(&service.join("\n")), "{written}");
 }

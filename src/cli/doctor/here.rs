@@ -13,7 +13,10 @@ use crate::{
         status::{bytes_text, duration_text},
     },
     config::{Config, Listen, leads_to},
-    view::status::{Status, Workspace},
+    view::{
+        build,
+        status::{Status, Workspace},
+    },
 };
 
 /// With less room than this the disk counts as full: one segment of the spool.
@@ -175,8 +178,8 @@ pub(super) fn agent(status: &Status, hung: Option<&Failure>, fingerprint: &str) 
         }
         return Link::failed(Name::Agent, "none runs here", "start it with `tagalong up`");
     };
-    if agent.version != env!("CARGO_PKG_VERSION") {
-        let found = format!("version {} runs, this is {}", agent.version, env!("CARGO_PKG_VERSION"));
+    if let Some((theirs, ours)) = build::differs(agent) {
+        let found = format!("version {theirs} runs, this is {ours}");
         return Link::note(Name::Agent, found, "`tagalong up` replaces it, and loses nothing");
     }
     if agent.config != fingerprint {

@@ -172,6 +172,19 @@ fn an_agent_of_another_version_is_replaced_by_up() {
 }
 
 #[test]
+fn an_agent_of_another_commit_is_replaced_by_up_though_its_version_is_the_same() {
+    let mut status = at_work();
+    if let Some(agent) = &mut status.agent {
+        agent.commit = Some("0123456789abcdef0123456789abcdef01234567".to_owned());
+    }
+    let said = line(&here::agent(&status, None, "c0ffee"));
+    insta::assert_snapshot!(said.replace(env!("CARGO_PKG_VERSION"), "VERSION"), @"
+    note  agent               version VERSION (0123456789ab) runs, this is VERSION (no commit)
+                              → `tagalong up` replaces it, and loses nothing
+    ");
+}
+
+#[test]
 fn a_clock_is_held_against_issuer_and_upstream() {
     let mut credential = at_work().credential;
     insta::assert_snapshot!(line(&credential::clock(&credential, Some(2.0))), @"ok    clock               it agrees with those that were asked");

@@ -20,6 +20,7 @@ pub(in crate::cli) fn at_work() -> Status {
     Status {
         agent: Some(Agent {
             version: "0.1.0".to_owned(),
+            commit: None,
             pid: 4711,
             uptime: 3725,
             session_id: "00ff".to_owned(),
