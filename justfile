@@ -13,6 +13,7 @@ test:
 e2e:
     tests/e2e/run.sh
     tests/e2e/identity.sh
+    tests/e2e/keycloak.sh
 
 # Minutes of trouble for the real executable: kills, faults, short tokens, a full disk, a backlog. A line of figures each.
 endure:

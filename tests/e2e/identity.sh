@@ -1,30 +1,10 @@
 #!/usr/bin/env bash
 # Logins against a certified provider and a real keyring, on loopback and in a D-Bus session of their own. Installs the
-# provider below target/e2e. A part that is not there is skipped, and said to be; without the provider, it exits with 77.
+# provider below target/e2e, and the browser that plays the person. A part that is not there is skipped, and said to be;
+# without the provider, it exits with 77.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-parts=$PWD/target/e2e/identity
-stories=$PWD/tests/e2e/identity
-
-if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
-    echo 'e2e: skipped: logins: there is no node with npm here' >&2
-    exit 77
-fi
-stamp=$(cat "$stories"/package*.json | sha256sum)
-if [ "$(cat "$parts/stamp" 2>/dev/null)" != "$stamp" ]; then
-    rm -rf "$parts"
-    mkdir -p "$parts"
-    cp "$stories"/package*.json "$parts"
-    if ! timeout 120 npm install --prefix "$parts" --omit=dev --no-audit --no-fund --ignore-scripts >"$parts.log" 2>&1; then
-        printf 'e2e: skipped: logins: the provider could not be installed:\n%s\n' "$(tail -n 5 "$parts.log")" >&2
-        exit 77
-    fi
-    echo "$stamp" >"$parts/stamp"
-fi
-# Beside its modules, where node looks for them.
-cp "$stories/stories.mjs" "$parts"
-cargo build --quiet || exit
-executable=${CARGO_TARGET_DIR:-$PWD/target}/debug/tagalong
+. tests/e2e/identity/install.sh
 node --no-warnings "$parts/stories.mjs" "$executable" 2>"$parts.log" || { tail -n 20 "$parts.log"; exit 1; }
 
 for tool in dbus-run-session dbus-send gnome-keyring-daemon secret-tool; do

@@ -2,21 +2,19 @@
 //
 //   node stories.mjs EXECUTABLE [keyring]
 //
-// The person's part, two forms and a click, is played over HTTP with a cookie jar. With `keyring` it has to run inside
-// a D-Bus session of its own in which gnome-keyring is unlocked; the stories lock it and silence it.
+// With `keyring` it has to run inside a D-Bus session of its own in which gnome-keyring is unlocked; the stories lock it
+// and silence it.
 
 import assert from 'node:assert/strict';
-import { execFileSync, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
 import http from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Provider } from 'oidc-provider';
+import { Home, claims, play } from './home.mjs';
 
 // The provider's advice on what not to do in production.
 console.info = () => {};
 
-const [executable, mode] = process.argv.slice(2);
+const mode = process.argv[3];
 const CLIENT = 'tagalong';
 
 // What the provider was asked to do; `reused` is its reuse detection (RFC 9700 section 4.14.2).
@@ -72,134 +70,6 @@ async function startProvider() {
   return { url, close: () => { server.closeAllConnections(); server.close(); } };
 }
 
-// A person with a browser: follows redirects, fills in whatever form is there, stops where `stop` says so.
-class Person {
-  jar = new Map();
-
-  async go(url, options = {}) {
-    for (;;) {
-      const cookie = [...this.jar].map(([name, value]) => `${name}=${value}`).join('; ');
-      const response = await fetch(url, { ...options, redirect: 'manual', headers: { ...options.headers, cookie } });
-      for (const line of response.headers.getSetCookie()) {
-        const [pair] = line.split(';');
-        const at = pair.indexOf('=');
-        this.jar.set(pair.slice(0, at), pair.slice(at + 1));
-      }
-      const place = response.headers.get('location');
-      if (!place) return { url, response, text: await response.text() };
-      url = new URL(place, url).href;
-      if (url.includes('/callback?')) return { url };
-      options = {};
-    }
-  }
-
-  async confirm(url) {
-    let page = await this.go(url);
-    for (let forms = 0; forms < 6 && page.text?.includes('<form'); forms += 1) {
-      const form = page.text.match(/<form[^>]*action="([^"]+)"[\s\S]*?<\/form>/);
-      const fields = new URLSearchParams();
-      for (const [tag] of form[0].matchAll(/<input[^>]*>/g)) {
-        const of = (name) => tag.match(new RegExp(`${name}="([^"]*)"`))?.[1];
-        if (of('name')) fields.set(of('name'), of('value') ?? '');
-      }
-      if (fields.has('login')) { fields.set('login', 'ada'); fields.set('password', 'x'); }
-      if (form[0].includes('name="confirm"') || /confirm/.test(page.text)) fields.set('confirm', 'yes');
-      page = await this.go(new URL(form[1].replaceAll('&amp;', '&'), page.url).href, {
-        method: 'POST', body: fields.toString(), headers: { 'content-type': 'application/x-www-form-urlencoded' },
-      });
-    }
-    return page;
-  }
-}
-
-// One user's home, with directories of its own and the keyring's bus, if there is one.
-class Home {
-  constructor(settings = {}) {
-    this.path = mkdtempSync(join(tmpdir(), 'tagalong-e2e-'));
-    this.environment = {
-      PATH: '/usr/bin:/bin',
-      HOME: join(this.path, 'home'),
-      XDG_CONFIG_HOME: join(this.path, 'config'),
-      XDG_STATE_HOME: join(this.path, 'state'),
-      XDG_RUNTIME_DIR: join(this.path, 'run'),
-      TAGALONG_LISTEN_GRPC: '127.0.0.1:0',
-      TAGALONG_LISTEN_HTTP: '127.0.0.1:0',
-      ...(mode === 'keyring' ? { DBUS_SESSION_BUS_ADDRESS: process.env.DBUS_SESSION_BUS_ADDRESS } : {}),
-      ...settings,
-    };
-  }
-
-  // Never synchronously: the provider is in this process.
-  run(...args) {
-    return new Promise((done) => {
-      const child = spawn(executable, args, { env: this.environment, stdio: ['ignore', 'pipe', 'pipe'] });
-      let text = '';
-      child.stdout.on('data', (chunk) => { text += chunk; });
-      child.stderr.on('data', (chunk) => { text += chunk; });
-      child.on('close', (code) => done({ text, code }));
-    });
-  }
-
-  // Runs a login, and plays the person as soon as there is an address.
-  logIn(url, ...args) {
-    return new Promise((done, fail) => {
-      const child = spawn(executable, ['login', url, '--yes', ...args], { env: this.environment, stdio: ['ignore', 'pipe', 'pipe'] });
-      let text = '';
-      let played = false;
-      const read = async (chunk) => {
-        text += chunk;
-        const device = text.match(/Open (\S+)\nand enter the code (\S+)/);
-        const browser = text.match(/(http\S+response_type=code\S+)\n/);
-        if (played || !(device || browser)) return;
-        played = true;
-        try {
-          if (device) {
-            const page = await new Person().confirm(`${device[1]}?user_code=${device[2]}`);
-            assert.match(page.text, /Sign-in Success|success/i);
-          } else {
-            const { url: back } = await new Person().confirm(browser[1]);
-            assert.match(await (await fetch(back)).text(), /You can close this page/);
-          }
-        } catch (error) { child.kill(); fail(error); }
-      };
-      child.stdout.on('data', read);
-      child.stderr.on('data', (chunk) => { text += chunk; });
-      child.on('close', (code) => {
-        if (code === 0) done(text); else fail(new Error(`login ended with ${code}: ${text}; ${seen.error}`));
-      });
-    });
-  }
-
-  async status() {
-    return JSON.parse((await this.run('status', '--json')).text);
-  }
-
-  async until(what, holds) {
-    const began = Date.now();
-    for (;;) {
-      const status = await this.status();
-      if (holds(status)) return status;
-      assert.ok(Date.now() - began < 90_000, `${what}: ${JSON.stringify(status.credential)}; ${seen.error}`);
-    }
-  }
-
-  async leave() {
-    await this.run('down', '--timeout', '0s');
-    rmSync(this.path, { recursive: true, force: true });
-  }
-
-  // Whether a file below holds the text.
-  holds(text) {
-    const look = (directory) => readdirSync(directory).some((name) => {
-      const path = join(directory, name);
-      const facts = statSync(path, { throwIfNoEntry: false });
-      if (facts?.isDirectory()) return look(path);
-      return facts?.isFile() && readFileSync(path, 'latin1').includes(text);
-    });
-    return look(this.path);
-  }
-}
-
 const stories = {
   async 'a login by code lasts over rotations, and ends at the issuer'(provider) {
     const home = new Home({ TAGALONG_IDENTITY_KEEP: 'file' });
@@ -219,7 +89,7 @@ const stories = {
     const home = new Home({ TAGALONG_IDENTITY_KEEP: 'file' });
     await home.logIn(provider.url, '--browser');
     const { text } = await home.run('token');
-    assert.equal(JSON.parse(Buffer.from(text.split('.')[1], 'base64url')).sub, 'ada');
+    assert.equal(claims(text).sub, 'ada');
     await home.leave();
   },
 
@@ -282,16 +152,4 @@ function signal(name) {
 }
 
 const provider = await startProvider();
-let failed = 0;
-for (const [name, story] of Object.entries(mode === 'keyring' ? keyringStories : stories)) {
-  const began = Date.now();
-  try {
-    await story(provider);
-    console.log(`ok    ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
-  } catch (error) {
-    failed += 1;
-    console.log(`FAIL  ${name}\n${error.stack}`);
-  }
-}
-provider.close();
-process.exit(failed ? 1 : 0);
+await play(mode === 'keyring' ? keyringStories : stories, provider, provider.close);
