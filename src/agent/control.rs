@@ -26,6 +26,12 @@ pub enum Ask {
         /// In milliseconds.
         deadline: u64,
     },
+    /// Give the listening sockets to whoever asks, and stop: another agent takes over. Answered by
+    /// [`Answer::HandingOver`], with the sockets beside its first byte.
+    HandOver {
+        /// The session that is to end; an agent of another one was started in the meantime, and stays.
+        session: String,
+    },
     /// The credential of the moment.
     Token,
     /// Somebody logged in: with the tokens, or with none if the login rests where the agent finds it.
@@ -61,7 +67,14 @@ pub enum Answer {
     Left {
         /// Unsent bytes; 0 also where nothing is ever sent, because there is no upstream.
         bytes: u64,
+        /// Unsent bytes of principals that are not here: no agent could send them now.
+        #[serde(default)]
+        absent: u64,
     },
+    /// To [`Ask::HandOver`].
+    HandingOver,
+    /// To [`Ask::HandOver`]: that session is over.
+    Gone,
     /// To [`Ask::Token`].
     Token {
         /// None while there is no usable credential, and where the source is `none`.
@@ -145,17 +158,29 @@ pub fn socket_path(runtime: &Path, spool_dir: &Path) -> PathBuf {
     runtime.join(format!("{name:08x}.sock"))
 }
 
-/// Asks the agent behind `socket`.
-///
-/// # Errors
-/// `NotFound` and `ConnectionRefused` mean that no agent runs; `TimedOut` or `WouldBlock` that it does not answer within `patience`.
-pub fn ask(socket: &Path, question: &Ask, patience: Duration) -> io::Result<Answer> {
-    let mut stream = UnixStream::connect(socket)?;
+/// Connects and asks; the answer is there to be read. An agent that hangs with a full queue of questions is not waited
+/// for either.
+pub(super) fn put(socket: &Path, question: &Ask, patience: Duration) -> io::Result<UnixStream> {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&connection, &SocketAddrUnix::new(socket)?)?;
+    let mut stream = UnixStream::from(connection);
+    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     let mut line = Zeroizing::new(serde_json::to_vec(question)?);
     line.push(b'\n');
     stream.write_all(&line)?;
+    Ok(stream)
+}
+
+/// Asks the agent behind `socket`.
+///
+/// # Errors
+/// `NotFound` and `ConnectionRefused` mean that no agent runs; `TimedOut` or `WouldBlock` that it does not answer within `patience`.
+pub fn ask(socket: &Path, question: &Ask, patience: Duration) -> io::Result<Answer> {
+    let stream = put(socket, question, patience)?;
     let mut answer = Zeroizing::new(String::new());
     BufReader::new(stream).read_line(&mut answer)?;
     if answer.is_empty() {

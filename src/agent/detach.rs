@@ -6,13 +6,17 @@
 
 use std::{
     fs::{DirBuilder, OpenOptions},
-    io::{self, BufRead, BufReader, Write},
+    io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    fs::{Mode, OFlags},
+};
 
 /// What the new process says when its ports accept; all else that it says is its failure's text.
 const READY: &str = "ready";
@@ -20,11 +24,12 @@ const READY: &str = "ready";
 /// The log's size at which a start begins a new one; the old one is kept once, as `agent.log.1`.
 const LOG_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Starts `program arguments…` in its own session with `log` as its standard error, and waits until it is ready.
+/// Starts `program arguments…` in its own session with `log` as its standard error, and waits until it is ready, but no
+/// longer than `patience`; it goes on also if that was too short.
 ///
 /// # Errors
-/// The text that the new process gave, as it is fit for a person, or that of the operating system.
-pub fn spawn(program: &Path, arguments: &[String], log: &Path) -> io::Result<()> {
+/// The text that the new process gave, as it is fit for a person, or that of the operating system; `TimedOut`.
+pub fn spawn(program: &Path, arguments: &[String], log: &Path, patience: Duration) -> io::Result<()> {
     // Hooks leak descriptors (editors, task runners), and a leaked pipe holds its reader for as long as the agent lives.
     close_fds::set_fds_cloexec(3, &[]);
     let mut child = Command::new(program)
@@ -34,7 +39,7 @@ pub fn spawn(program: &Path, arguments: &[String], log: &Path) -> io::Result<()>
         .stdout(Stdio::piped())
         .stderr(open_log(log)?)
         .spawn()?;
-    let answer = first_line(&mut child)?;
+    let answer = first_line(&mut child, patience)?;
     match answer.trim_end() {
         READY => Ok(()),
         "" => Err(io::Error::other(format!(
@@ -70,11 +75,19 @@ fn say(line: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn first_line(child: &mut Child) -> io::Result<String> {
+fn first_line(child: &mut Child, patience: Duration) -> io::Result<String> {
     let mut line = String::new();
-    if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line)?;
+    let Some(mut stdout) = child.stdout.take() else {
+        return Ok(line);
+    };
+    let timeout = Timespec::try_from(patience).map_err(io::Error::other)?;
+    let wanted = PollFd::new(&stdout, PollFlags::IN);
+    if rustix::event::poll(&mut [wanted], Some(&timeout))? == 0 {
+        let text = format!("it is not ready after {patience:?}, but goes on");
+        return Err(io::Error::new(io::ErrorKind::TimedOut, text));
     }
+    // One short line is one write, and the end is one too.
+    stdout.read_to_string(&mut line)?;
     Ok(line)
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    net::TcpListener,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -33,16 +34,20 @@ pub mod bridge;
 pub mod claim;
 pub mod control;
 pub mod detach;
+pub mod handover;
 mod parts;
 pub mod ports;
 pub mod report;
 mod serve;
 mod share;
+mod signals;
 pub mod telemetry;
 
+use handover::Handles;
 use report::Facts;
 use serve::Stop;
 use share::Share;
+use signals::Signals;
 use telemetry::Telemetry;
 
 /// In the text of [`Error::AnotherAgent`], for the starter that reads it from a pipe.
@@ -50,6 +55,12 @@ pub const ANOTHER_AGENT: &str = "another agent holds the spool";
 
 /// After SIGTERM and SIGHUP: five seconds in all, of which the last half is for sealing the spool.
 const SIGNAL_DEADLINE: Duration = Duration::from_millis(4500);
+/// Once another agent has the listening sockets: what is in flight may end; everything else is the other's.
+const HAND_OVER_DEADLINE: Duration = Duration::from_secs(1);
+/// How long the agent that gave its sockets may take to release the spool, however loaded the machine is.
+const HANDED_OVER: Duration = Duration::from_secs(20);
+/// How often it is looked whether it has.
+const LOCK_LOOK: Duration = Duration::from_millis(2);
 /// How long intake stays open after a signal at least: programs flush on the same SIGTERM.
 const SIGNAL_GRACE: Duration = Duration::from_millis(700);
 /// How often absent principals' spools are looked at for what is too old.
@@ -71,6 +82,8 @@ pub struct Plan {
     pub workspace: Workspace,
     /// Where questions are answered; [`control::socket_path`] says where.
     pub socket: PathBuf,
+    /// The sockets of an agent that is about to release the spool, where this one takes over from it.
+    pub handed: Option<Vec<TcpListener>>,
 }
 
 /// Why an agent does not start.
@@ -135,7 +148,7 @@ pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Err
     // One thread forwards more than a workspace ever sends, and hands nothing over to another on the way. The disk has
     // a thread of its own (`spool`), and so has whatever takes long (compression, files, names).
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(async { Agent::build(plan)?.run(ready).await });
+    let result = runtime.block_on(async { Agent::build(plan).await?.run(ready).await });
     // A mute keyring or a hanging name lookup must not keep the process from ending.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
@@ -168,21 +181,24 @@ struct Agent {
 
 impl Agent {
     /// Builds every part in dependency order. Sockets are bound here, so that their ports are known; nothing runs yet.
-    fn build(plan: Plan) -> Result<Agent, Error> {
+    async fn build(plan: Plan) -> Result<Agent, Error> {
         let Plan {
             env,
             config,
             workspace,
             socket,
+            handed,
         } = plan;
         let session = parts::session_id();
-        let spool = open_spool(&config, &workspace, &session)?;
+        let patience = handed.as_ref().map_or(Duration::ZERO, |_| HANDED_OVER);
+        let spool = open_spool(&config, &workspace, &session, patience).await?;
         let budget = Budget::new(Budget::DEFAULT_BYTES);
         let redactor = Redactor::build(&parts::redact(&config)).map_err(|error| Error::Part(error.to_string()))?;
         let (owner, owner_seen) = watch::channel(spool.pending());
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
-        let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen);
-        let receiver = ports::bind(&config, intake.clone(), budget.clone())?;
+        let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen.clone());
+        let handed = handed.unwrap_or_default();
+        let receiver = ports::bind(&config, intake.clone(), budget.clone(), handed)?;
         let identity = parts::identity(&env, &config, &workspace)?;
         let login = identity.source.login().cloned();
         let (identity, identity_seen) = Identity::build(identity);
@@ -223,9 +239,11 @@ impl Agent {
             grpc: receiver.grpc_addr(),
             http: receiver.http_addr(),
             siblings: receiver.siblings_addr(),
+            handles: Handles::new(receiver.handles()?),
             moved: receiver.moved().iter().map(ports::moved_text).collect(),
             workspace,
             spool: spool.clone(),
+            owner: owner_seen,
             login: login.clone(),
             ca_file: config.export.as_ref().and_then(|export| export.ca_file.clone()),
             identity: identity_seen,
@@ -301,20 +319,26 @@ impl Agent {
         let (deadline, grace, answer) = match event {
             Event::Signal(name) => {
                 tracing::info!("{name}: draining");
-                (SIGNAL_DEADLINE, SIGNAL_GRACE, None)
+                (SIGNAL_DEADLINE, Some(SIGNAL_GRACE), None)
             }
-            Event::Asked(Stop { deadline, answer }) => {
+            Event::Asked(Stop::Down { deadline, answer }) => {
                 tracing::info!("asked to stop: draining");
-                (deadline, Duration::ZERO, Some(answer))
+                (deadline, Some(Duration::ZERO), Some(answer))
+            }
+            Event::Asked(Stop::HandedOver) => {
+                tracing::info!("another agent takes over");
+                (HAND_OVER_DEADLINE, None, None)
             }
         };
 
         // The SDK flushes on a thread of its own; its last batch comes through the intake like all others.
         flush_telemetry(telemetry).await;
         let ends = Instant::now() + deadline;
-        if export.is_some() {
-            drain(&spool, grace, ends).await;
+        if let (Some(grace), true) = (grace, export.is_some()) {
+            drain(&facts, grace, ends).await;
         }
+        // Further handles would let connections in that nobody answers.
+        drop(facts.handles.take());
         receiving.cancel();
         stop(
             "the receiver",
@@ -328,9 +352,11 @@ impl Agent {
         if let Some(export) = export {
             stop("the export", export, ends.saturating_duration_since(Instant::now())).await;
         }
+        // While the lock is held: afterwards the name may be the next agent's already.
+        let _ = std::fs::remove_file(&socket);
         spool.close().await;
         background.cancel();
-        let left = if facts.export.is_some() { spool.stats().bytes } else { 0 };
+        let left = facts.left();
         if let Some(answer) = answer {
             let _ = answer.send(left);
         }
@@ -345,13 +371,14 @@ impl Agent {
         for (name, task) in rest {
             stop(name, task, LAST_LOOK).await;
         }
-        let _ = std::fs::remove_file(&socket);
-        tracing::info!(left, "stopped");
+        tracing::info!(left = left.bytes, absent = left.absent, "stopped");
         Ok(())
     }
 }
 
-fn open_spool(config: &Config, workspace: &Workspace, session: &str) -> Result<Spool, Error> {
+/// Opens the spool, and waits so long for an agent that is about to release it.
+async fn open_spool(config: &Config, workspace: &Workspace, session: &str, patience: Duration) -> Result<Spool, Error> {
+    let began = Instant::now();
     let dir = config.spool.dir.clone();
     let config = spool::Config {
         dir: dir.clone(),
@@ -361,7 +388,15 @@ fn open_spool(config: &Config, workspace: &Workspace, session: &str) -> Result<S
         session: session.to_owned(),
         place: format!("{}\n{}", workspace.id, rustix::process::getuid().as_raw()),
     };
-    let opened = Spool::open(config).and_then(|spool| claim::mark(&dir, &workspace.place).map(|()| spool));
+    let opened = loop {
+        match Spool::open(config.clone()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && began.elapsed() < patience => {
+                tokio::time::sleep(LOCK_LOOK).await;
+            }
+            opened => break opened,
+        }
+    };
+    let opened = opened.and_then(|spool| claim::mark(&dir, &workspace.place).map(|()| spool));
     opened.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Error::AnotherAgent(dir),
         _ => Error::Spool(dir, error),
@@ -408,14 +443,15 @@ async fn keep_owner(
     }
 }
 
-/// Waits until nothing is unsent and the grace is over, or until the deadline.
-async fn drain(spool: &Spool, grace: Duration, ends: Instant) {
+/// Waits until nothing of whoever is here is unsent and the grace is over, or until the deadline. What principals that
+/// are not here left can be sent by nobody, and is not waited for.
+async fn drain(facts: &Facts, grace: Duration, ends: Instant) {
     let grace_ends = Instant::now() + grace;
     let mut look = tokio::time::interval(DRAIN_LOOK);
     loop {
         look.tick().await;
         let now = Instant::now();
-        if now >= ends || (now >= grace_ends && spool.stats().bytes == 0) {
+        if now >= ends || (now >= grace_ends && facts.left().bytes == 0) {
             return;
         }
     }
@@ -436,32 +472,6 @@ async fn stop(name: &str, mut task: JoinHandle<()>, patience: Duration) {
         Err(_) => {
             tracing::info!("{name} did not end within {patience:?}; what it held is in the spool");
             task.abort();
-        }
-    }
-}
-
-/// SIGTERM, SIGHUP and SIGINT.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Signals> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.hangup.recv() => "SIGHUP",
-            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }

@@ -33,7 +33,15 @@ struct Ports {
 }
 
 /// Binds the receiver: to the ports of the last start if the settings still want the same and they are free.
-pub(super) fn bind(config: &Config, intake: Intake, budget: Budget) -> Result<Receiver, Error> {
+///
+/// Sockets that an agent before this one handed over are listened on where their addresses are wanted, and closed where
+/// they are not.
+pub(super) fn bind(
+    config: &Config,
+    intake: Intake,
+    budget: Budget,
+    handed: Vec<TcpListener>,
+) -> Result<Receiver, Error> {
     let Listen {
         grpc,
         http,
@@ -43,11 +51,17 @@ pub(super) fn bind(config: &Config, intake: Intake, budget: Budget) -> Result<Re
         siblings: _,
     } = config.listen.clone();
     let last = read(&config.spool.dir).filter(|last| last.wanted_grpc == grpc && last.wanted_http == http);
-    let choose = |wanted: SocketAddr, got: Option<SocketAddr>| got.filter(is_free).unwrap_or(wanted);
+    let is_ours = |address: &SocketAddr| handed.iter().any(|socket| socket.local_addr().ok() == Some(*address));
+    let may_have = |address: &SocketAddr| is_ours(address) || is_free(address);
+    let choose = |wanted: SocketAddr, got: Option<SocketAddr>| got.filter(may_have).unwrap_or(wanted);
+    let (choose_grpc, choose_http) = (
+        choose(grpc, last.map(|last| last.grpc)),
+        choose(http, last.map(|last| last.http)),
+    );
     let receiver = Receiver::bind(
         otlp::Config {
-            grpc: choose(grpc, last.map(|last| last.grpc)),
-            http: choose(http, last.map(|last| last.http)),
+            grpc: choose_grpc,
+            http: choose_http,
             allowed_origins,
             max_request_bytes: usize::try_from(max_request_bytes).unwrap_or(usize::MAX),
             other_users,
@@ -56,6 +70,7 @@ pub(super) fn bind(config: &Config, intake: Intake, budget: Budget) -> Result<Re
         },
         intake,
         budget,
+        handed,
     )
     .map_err(|error| Error::Part(error.to_string()))?;
     let got = Ports {

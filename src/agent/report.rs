@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     control::{Answer, LoggedIn},
+    handover::Handles,
+    serve::Left,
     telemetry::Telemetry,
 };
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
         keep::Shown,
         source::{Minted, refresh::Session},
     },
-    spool::Spool,
+    spool::{Owner, Spool},
     view::{
         build,
         status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Step, Workspace},
@@ -45,9 +47,13 @@ pub(super) struct Facts {
     pub(super) grpc: SocketAddr,
     pub(super) http: SocketAddr,
     pub(super) siblings: Option<SocketAddr>,
+    /// Of the listening sockets, for an agent that replaces this one.
+    pub(super) handles: Handles,
     pub(super) moved: Vec<String>,
     pub(super) workspace: workspace::Workspace,
     pub(super) spool: Spool,
+    /// Whose log is written now.
+    pub(super) owner: watch::Receiver<Owner>,
     pub(super) identity: Receiver,
     /// The login that credentials are minted from, where that is the source.
     pub(super) login: Option<Session>,
@@ -142,6 +148,18 @@ impl Facts {
                 revoked: revoked.unwrap_or(false),
             },
             Err(error) => Answer::Failed(error.to_string()),
+        }
+    }
+
+    /// What waits for upstream, where there is one.
+    pub(super) fn left(&self) -> Left {
+        if self.export.is_none() {
+            return Left::default();
+        }
+        let bytes = self.spool.unsent_of(&self.owner.borrow());
+        Left {
+            bytes,
+            absent: self.spool.stats().bytes.saturating_sub(bytes),
         }
     }
 

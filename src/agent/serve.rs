@@ -19,18 +19,39 @@ use zeroize::Zeroizing;
 
 use super::{
     control::{Answer, Ask, Entry},
+    handover,
     report::Facts,
 };
-use crate::{identity::keep::private_directory, spool::Spool};
+use crate::identity::keep::private_directory;
 
 /// A question is one line, and the longest brings two tokens; more is no question of ours.
 const QUESTION_BYTES: u64 = 256 * 1024;
 
-/// Somebody wants the agent to stop, and to hear how many bytes are left.
+/// Somebody wants the agent to stop.
 #[derive(Debug)]
-pub(super) struct Stop {
-    pub(super) deadline: Duration,
-    pub(super) answer: oneshot::Sender<u64>,
+pub(super) enum Stop {
+    /// For good, and wants to hear how much is left.
+    Down {
+        deadline: Duration,
+        answer: oneshot::Sender<Left>,
+    },
+    /// For another agent, which has the listening sockets already.
+    HandedOver,
+}
+
+/// What is unsent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Left {
+    /// Of whoever is here, in bytes.
+    pub(super) bytes: u64,
+    /// Of principals that are not.
+    pub(super) absent: u64,
+}
+
+impl From<Left> for Answer {
+    fn from(Left { bytes, absent }: Left) -> Answer {
+        Answer::Left { bytes, absent }
+    }
 }
 
 /// Binds the socket. The spool's lock is held, so a file that is there was left by an agent that is gone.
@@ -83,6 +104,13 @@ async fn answer(stream: UnixStream, facts: Arc<Facts>, stop: mpsc::Sender<Stop>)
         return;
     }
     let answer = match serde_json::from_str(&line) {
+        Ok(Ask::HandOver { session }) => {
+            if hand_over(&session, write.as_ref(), &facts).await {
+                // If it stops already, that is what was asked for.
+                let _ = stop.send(Stop::HandedOver).await;
+            }
+            return;
+        }
         Ok(ask) => respond(ask, &facts, stop).await,
         Err(_) => Answer::Failed("this agent does not know that question".to_owned()),
     };
@@ -98,22 +126,25 @@ async fn answer(stream: UnixStream, facts: Arc<Facts>, stop: mpsc::Sender<Stop>)
 async fn respond(ask: Ask, facts: &Facts, stop: mpsc::Sender<Stop>) -> Answer {
     match ask {
         Ask::Status => Answer::Status(Box::new(facts.status())),
+        Ask::HandOver { .. } => Answer::Failed("it is answered where the connection is".to_owned()),
         Ask::Stop { deadline } => {
             let (answer, left) = oneshot::channel();
             let stop = stop
-                .send(Stop {
+                .send(Stop::Down {
                     deadline: Duration::from_millis(deadline),
                     answer,
                 })
                 .await;
             match (stop, left.await) {
-                (Ok(()), Ok(bytes)) => Answer::Left { bytes },
+                (Ok(()), Ok(left)) => left.into(),
                 _ => Answer::Failed("the agent is stopping already".to_owned()),
             }
         }
-        Ask::Flush { deadline } => Answer::Left {
-            bytes: flush(&facts.spool, Duration::from_millis(deadline)).await,
-        },
+        Ask::Flush { deadline } => {
+            let ends = std::time::Instant::now() + Duration::from_millis(deadline);
+            super::drain(facts, Duration::ZERO, ends).await;
+            facts.left().into()
+        }
         Ask::Token => facts.token(),
         Ask::Login(brought) => facts.login(brought).await,
         Ask::Logout => facts.logout().await,
@@ -124,6 +155,22 @@ async fn respond(ask: Ask, facts: &Facts, stop: mpsc::Sender<Stop>) -> Answer {
         Ask::Retry { id } => done(facts.spool.retry(&id).await),
         Ask::GiveUp { id } => done(facts.spool.give_up(&id)),
     }
+}
+
+/// Whether the sockets are on their way, and this agent is to stop.
+async fn hand_over(session: &str, stream: &UnixStream, facts: &Facts) -> bool {
+    let is_meant = session == facts.session;
+    let (answer, handles) = match is_meant {
+        true => (Answer::HandingOver, facts.handles.take()),
+        false => (Answer::Gone, Vec::new()),
+    };
+    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
+    line.push(b'\n');
+    let given = handover::give(stream, &line, &handles).await;
+    if let Err(error) = &given {
+        tracing::warn!(%error, "whoever wanted to take over went away");
+    }
+    is_meant && given.is_ok()
 }
 
 fn done(result: io::Result<()>) -> Answer {
@@ -145,9 +192,4 @@ fn entry(entry: crate::spool::SetAside) -> Entry {
             .map_or(0, |since| since.as_secs()),
         reason: entry.reason,
     }
-}
-
-async fn flush(spool: &Spool, deadline: Duration) -> u64 {
-    super::drain(spool, Duration::ZERO, std::time::Instant::now() + deadline).await;
-    spool.stats().bytes
 }

@@ -4,8 +4,13 @@
 //! Nothing here feeds back on itself: there is no span for a request that is received or sent,
 //! only for the rare events of the agent's life (a start, a rotation, a pause of the export),
 //! and a metric is a fixed number of points every minute, however much is sent.
+//! Where nobody else sends anything there is nothing to measure, and nothing leaves: an idle agent keeps no workspace
+//! awake.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use opentelemetry::{
@@ -18,24 +23,27 @@ use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _, Wi
 use opentelemetry_sdk::{
     Resource,
     metrics::{PeriodicReader, SdkMeterProvider},
-    trace::SdkTracerProvider,
+    trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider},
 };
 use tokio::runtime::Handle;
 
 use crate::{
-    intake::Intake,
+    intake::{Counts, Intake},
     otlp::{Batch, Signal},
     view::status::Status,
 };
 
 /// How often the metrics are read. A minute is the SDKs' own default.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// How often the SDK looks for spans by itself: hardly ever, as each event hands its own over.
+const SPANS_BY_THEMSELVES: Duration = Duration::from_secs(3600);
 
 /// The SDK's two providers; dropping them without [`Telemetry::shutdown`] loses what they hold.
 #[derive(Debug)]
 pub struct Telemetry {
     meters: SdkMeterProvider,
     tracers: SdkTracerProvider,
+    runtime: Handle,
 }
 
 /// Hands the exporters' requests to the intake instead of a socket.
@@ -43,6 +51,25 @@ pub struct Telemetry {
 struct Loopback {
     intake: Intake,
     runtime: Handle,
+    stillness: Arc<Mutex<Stillness>>,
+}
+
+/// Whether anything happened since metrics were last handed over.
+#[derive(Debug, Default)]
+struct Stillness {
+    /// What had gone through the intake by then, the metrics included.
+    counts: Counts,
+    /// Whether they said already that nothing happens: once, so that the last figures are there.
+    is_told: bool,
+}
+
+impl Stillness {
+    /// Whether metrics at this moment would say nothing new.
+    fn is_nothing_new(&mut self, counts: Counts) -> bool {
+        let is_still = self.counts == counts;
+        let was_told = std::mem::replace(&mut self.is_told, is_still);
+        is_still && was_told
+    }
 }
 
 impl Telemetry {
@@ -58,7 +85,9 @@ impl Telemetry {
         let client = Loopback {
             intake,
             runtime: Handle::current(),
+            stillness: Arc::default(),
         };
+        let runtime = client.runtime.clone();
         let resource = Resource::builder()
             .with_service_name("tagalong")
             .with_attributes([
@@ -82,13 +111,25 @@ impl Telemetry {
             .build();
         let tracers = SdkTracerProvider::builder()
             .with_resource(resource)
-            .with_batch_exporter(spans)
+            .with_span_processor(
+                BatchSpanProcessor::builder(spans)
+                    .with_batch_config(
+                        BatchConfigBuilder::default()
+                            .with_scheduled_delay(SPANS_BY_THEMSELVES)
+                            .build(),
+                    )
+                    .build(),
+            )
             .build();
         register(&meters.meter("tagalong"), status);
-        Ok(Telemetry { meters, tracers })
+        Ok(Telemetry {
+            meters,
+            tracers,
+            runtime,
+        })
     }
 
-    /// One span for one event of the agent's life that took `took` until now.
+    /// One span for one event of the agent's life that took `took` until now. It goes to the spool at once.
     pub fn event(&self, name: &'static str, took: Duration, attributes: Vec<KeyValue>, error: Option<String>) {
         let end = std::time::SystemTime::now();
         let tracer = self.tracers.tracer("tagalong");
@@ -101,6 +142,9 @@ impl Telemetry {
             span.set_status(SpanStatus::error(error));
         }
         span.end_with_timestamp(end);
+        let tracers = self.tracers.clone();
+        // It waits for the spool, which nobody here does.
+        drop(self.runtime.spawn_blocking(move || tracers.force_flush()));
     }
 
     /// Hands over what the providers hold. Blocks; call it off the runtime's workers.
@@ -118,12 +162,19 @@ impl HttpClient for Loopback {
             .find(|signal| request.uri().path().ends_with(signal.http_path()))
             .ok_or("an exporter asked for a path that is no signal's")?;
         let intake = self.intake.clone();
+        let is_idle = signal == Signal::Metrics && self.stillness().is_nothing_new(intake.counts());
+        if is_idle {
+            return Ok(http::Response::new(Bytes::new()));
+        }
         let batch = Batch {
             signal,
             bytes: request.into_body(),
         };
         // The SDK drives this future on a thread of its own, outside the runtime that the spool's waiters live in.
         let taken = self.runtime.spawn(async move { intake.take(batch).await }).await?;
+        if signal == Signal::Metrics {
+            self.stillness().counts = self.intake.counts();
+        }
         let status = match taken {
             Ok(_) => http::StatusCode::OK,
             Err(_) => http::StatusCode::SERVICE_UNAVAILABLE,
@@ -131,6 +182,12 @@ impl HttpClient for Loopback {
         let mut response = http::Response::new(Bytes::new());
         *response.status_mut() = status;
         Ok(response)
+    }
+}
+
+impl Loopback {
+    fn stillness(&self) -> std::sync::MutexGuard<'_, Stillness> {
+        self.stillness.lock().expect("nothing panics while it is held")
     }
 }
 
@@ -207,4 +264,24 @@ fn by_signal(status: &Status, read: fn(&crate::spool::Books) -> u64) -> Vec<(u64
         .iter()
         .map(|(signal, books)| (read(books), KeyValue::new("signal", signal.clone())))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_say_once_that_nothing_happens_and_begin_again_with_the_next_request() {
+        let mut stillness = Stillness::default();
+        let busy = Counts {
+            turned_away: 1,
+            ..Counts::default()
+        };
+        assert!(!stillness.is_nothing_new(busy));
+        stillness.counts = busy;
+        assert!(!stillness.is_nothing_new(busy), "the last figures are said");
+        assert!(stillness.is_nothing_new(busy) && stillness.is_nothing_new(busy));
+        let more = Counts { turned_away: 2, ..busy };
+        assert!(!stillness.is_nothing_new(more));
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Context,
     failure::{Failure, Kind},
+    status::bytes_text,
 };
 use crate::agent::control::{Answer, Ask};
 
@@ -20,15 +21,19 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
         answer => answer?,
     };
     match answer {
-        Answer::Left { bytes: 0 } if !sends => {
+        Answer::Left { bytes: 0, .. } if !sends => {
             say!("stopped; no export.endpoint was set, so what was accepted is kept here and sent nowhere");
             Ok(())
         }
-        Answer::Left { bytes: 0 } => {
+        Answer::Left { bytes: 0, absent } => {
             say!("stopped; everything that was accepted has been sent");
+            if absent > 0 {
+                let bytes = bytes_text(absent);
+                say!("  but for {bytes} of others who used this workspace: they wait for a start under their name");
+            }
             Ok(())
         }
-        Answer::Left { bytes } => Err(Failure::new(
+        Answer::Left { bytes, .. } => Err(Failure::new(
             Kind::Undelivered,
             format!("stopped; {bytes} bytes are left in the spool"),
         )

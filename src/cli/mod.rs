@@ -68,6 +68,9 @@ enum Command {
         /// Stay in the foreground until SIGTERM or SIGHUP
         #[arg(long)]
         foreground: bool,
+        /// Take the place of an agent that runs already; its ports stay open meanwhile
+        #[arg(long)]
+        replace: bool,
         /// Fail with an exit code where a hook would rather have none
         #[arg(long)]
         strict: bool,
@@ -222,12 +225,14 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::DemoToken { issuer, audience } => demo_token(&issuer, &audience),
         Command::Up {
             foreground,
+            replace,
             strict,
             detached,
         } => up::run(
             Context::load(env, cli.set),
             up::Options {
                 foreground,
+                replace,
                 strict,
                 detached,
             },
@@ -374,6 +379,14 @@ fn stuck(socket: &std::path::Path, patience: std::time::Duration) -> Failure {
         Some(pid) => format!("`kill -9 {pid}`"),
         None => "`kill -9`".to_owned(),
     };
+    if patience < std::time::Duration::from_secs(1) {
+        let message = format!(
+            "the agent that runs here did not answer within {} ms",
+            patience.as_millis()
+        );
+        return Failure::new(Kind::Failed, message)
+            .hint("a hook is not held longer; `tagalong status` tells whether it is busy or stuck");
+    }
     let message = format!("the agent did not answer within {} s", patience.as_secs_f64());
     Failure::new(Kind::Failed, message).hint(format!(
         "see `tagalong logs`; an agent that is stuck is safe to end with {kill}: nothing that it accepted is lost"

@@ -127,7 +127,9 @@ fn stop(config: &Config, spool: &Path) -> Result<(), Failure> {
     let socket = control::socket_path(&config.dirs.runtime, spool);
     let deadline = u64::try_from(DRAIN.as_millis()).expect("a moment fits");
     match control::ask(&socket, &Ask::Stop { deadline }, PATIENCE) {
-        Ok(Answer::Left { bytes: bytes @ 1.. }) => say!("stopped the agent; {bytes} bytes had not been sent"),
+        Ok(Answer::Left { bytes, absent }) if bytes + absent > 0 => {
+            say!("stopped the agent; {} bytes had not been sent", bytes + absent);
+        }
         Ok(_) => say!("stopped the agent"),
         Err(_) => {}
     }

@@ -2,7 +2,10 @@
 //!
 //! It never fails a hook: unless `--strict` is given, what goes wrong is said and the exit code is 0.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use super::{
     Context, consent,
@@ -13,7 +16,7 @@ use crate::{
     agent::{
         self,
         control::{Answer, Ask},
-        detach,
+        detach, handover,
     },
     view::{
         build,
@@ -24,12 +27,19 @@ use crate::{
 
 /// How long an answer over the control socket may take before the agent counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a replaced agent may drain.
-const DRAIN: Duration = Duration::from_secs(5);
+/// The same where a hook waits, which is to be held for a tenth of a second at most.
+const HOOK_PATIENCE: Duration = Duration::from_millis(75);
+/// How long a start may take. It takes milliseconds; a machine that is busy with its own start takes longer.
+const START: Duration = Duration::from_secs(120);
+/// The same where a hook waits.
+const HOOK_START: Duration = Duration::from_secs(5);
+/// How long another agent that holds the lock may take until it answers, or is gone.
+const LOCKED: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     pub foreground: bool,
+    pub replace: bool,
     pub strict: bool,
     pub detached: bool,
 }
@@ -39,9 +49,14 @@ impl Options {
     pub(super) fn strict() -> Options {
         Options {
             foreground: false,
+            replace: false,
             strict: true,
             detached: false,
         }
+    }
+
+    fn patience(self) -> Duration {
+        if self.strict { PATIENCE } else { HOOK_PATIENCE }
     }
 }
 
@@ -64,22 +79,36 @@ pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> 
         eprintln!("tagalong: {notice}");
     }
     if options.foreground {
-        return foreground(context, options.detached);
+        return foreground(context, options);
     }
-    if let Some(status) = running(context)? {
-        let Some(reason) = why_replace(context, &status) else {
-            say!("already running: {}", summary(&status));
-            tell(context, &status);
+    let mut replaced = None;
+    if let Some(status) = running(context, options.patience())? {
+        replaced = why_replace(context, &status).or_else(|| options.replace.then(|| "you asked for it".to_owned()));
+        if replaced.is_none() {
+            report(context, "already running", &status);
             return Ok(());
-        };
-        say!("replacing the running agent: {reason}");
-        stop(context)?;
+        }
     }
-    background(context)?;
-    let status = running(context)?
+    background(context, options, replaced.is_some())?;
+    let status = running(context, PATIENCE)?
         .ok_or_else(|| Failure::new(Kind::Failed, "the agent started and went away").hint("see `tagalong logs`"))?;
-    say!("running: {}", summary(&status));
+    if let Some(reason) = replaced {
+        say!("replaced the running agent: {reason}");
+    }
+    report(context, "running", &status);
+    Ok(())
+}
+
+/// What runs, and at the first start what that means for whoever reads it.
+fn report(context: &Context, word: &str, status: &Status) {
     let screen = Screen::of(&context.env);
+    let untold = consent::untold(context, status.principal.as_ref());
+    say!("{word}: {}", summary(status));
+    match &untold {
+        // They say where it is sent to.
+        Some(lines) => lines.iter().for_each(|line| say!("  {}", screen.wrap(2, line))),
+        None => say!("  {}", screen.wrap(2, &destination(status))),
+    }
     for moved in status.agent.iter().flat_map(|agent| &agent.moved) {
         say!("  {}", screen.wrap(2, moved));
     }
@@ -91,25 +120,14 @@ pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> 
         );
         say!("  {}", screen.wrap(2, &text));
     }
-    tell(context, &status);
-    Ok(())
-}
-
-/// What is recorded, under which name, and where it goes: at the first start, and when that has changed.
-fn tell(context: &Context, status: &Status) {
-    let Some(lines) = consent::untold(context, status.principal.as_ref()) else {
-        return;
-    };
-    let screen = Screen::of(&context.env);
-    for line in lines {
-        say!("  {}", screen.wrap(2, &line));
+    if untold.is_some() {
+        consent::told(context);
     }
-    consent::told(context);
 }
 
 /// The running agent's status, or none if none runs.
-fn running(context: &Context) -> Result<Option<Status>, Failure> {
-    match context.ask(&Ask::Status, PATIENCE) {
+fn running(context: &Context, patience: Duration) -> Result<Option<Status>, Failure> {
+    match context.ask(&Ask::Status, patience) {
         Ok(Answer::Status(status)) => Ok(Some(*status)),
         Ok(_) => Err(Failure::new(Kind::Failed, "the running agent speaks another language")
             .hint("stop it with `kill` and run `tagalong up` again")),
@@ -121,50 +139,71 @@ fn running(context: &Context) -> Result<Option<Status>, Failure> {
 fn why_replace(context: &Context, status: &Status) -> Option<String> {
     let agent = status.agent.as_ref()?;
     if let Some((theirs, ours)) = build::differs(agent) {
-        return Some(format!("it is version {theirs}, this is {ours}"));
+        return Some(format!("it was version {theirs}, this is {ours}"));
     }
-    (agent.config != context.loaded.config.fingerprint()).then(|| "it runs with other settings".to_owned())
+    (agent.config != context.loaded.config.fingerprint()).then(|| "it ran with other settings".to_owned())
 }
 
-fn stop(context: &Context) -> Result<(), Failure> {
-    let deadline = u64::try_from(DRAIN.as_millis()).expect("a few seconds fit");
-    if let Answer::Left { bytes: bytes @ 1.. } = context.ask(&Ask::Stop { deadline }, DRAIN + PATIENCE)? {
-        say!("  {bytes} bytes stay in the spool for the new one");
-    }
-    Ok(())
-}
-
-fn background(context: &Context) -> Result<(), Failure> {
+fn background(context: &Context, options: Options, replace: bool) -> Result<(), Failure> {
     let program = std::env::current_exe()?;
     let mut arguments: Vec<String> = ["up", "--foreground", "--detached"].map(str::to_owned).to_vec();
+    arguments.extend(replace.then(|| "--replace".to_owned()));
     arguments.extend(context.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
     let log = agent::log_path(&context.loaded.config.dirs);
+    let patience = if options.strict { START } else { HOOK_START };
     let began = Instant::now();
     loop {
-        let error = match detach::spawn(&program, &arguments, &log) {
+        let error = match detach::spawn(&program, &arguments, &log, patience) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
         // Thirty hooks may start at once: one gets the lock, the others find its agent.
-        if !error.to_string().contains(agent::ANOTHER_AGENT) || began.elapsed() > DRAIN {
+        if !error.to_string().contains(agent::ANOTHER_AGENT) || began.elapsed() > LOCKED {
             return Err(Failure::new(Kind::Failed, format!("the agent did not start: {error}"))
                 .hint(format!("its log is {}", log.display())));
         }
-        if running(context)?.is_some() {
+        if running(context, options.patience())?.is_some() {
             return Ok(());
         }
     }
 }
 
-fn foreground(context: &Context, detached: bool) -> Result<(), Failure> {
+/// Its sockets, if there is an agent to take over from: another one, where a hook wants an agent with these settings, and
+/// any where whoever supervises this process wants its own.
+fn take_over(context: &Context, detached: bool) -> Result<Option<Vec<TcpListener>>, Failure> {
+    let Some(status) = running(context, PATIENCE)? else {
+        return Ok(None);
+    };
+    let Some(agent) = status
+        .agent
+        .as_ref()
+        .filter(|_| !detached || why_replace(context, &status).is_some())
+    else {
+        return Ok(None);
+    };
+    Ok(handover::take(&context.socket(), &agent.session_id, LOCKED)?)
+}
+
+fn foreground(context: &Context, Options { replace, detached, .. }: Options) -> Result<(), Failure> {
     if detached {
         detach::leave_session();
     }
+    let handed = if replace {
+        take_over(context, detached)
+    } else {
+        Ok(None)
+    };
+    let handed = handed.inspect_err(|failure| {
+        if detached {
+            let _ = detach::say_failure(&failure.message);
+        }
+    })?;
     let plan = agent::Plan {
         env: context.env.clone(),
         config: context.loaded.config.clone(),
         workspace: context.workspace.clone(),
         socket: context.socket(),
+        handed,
     };
     let result = agent::run(plan, || {
         if detached {
@@ -194,15 +233,19 @@ fn announce(context: &Context) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Where it listens, and where what it accepts goes.
+/// Where it listens.
 fn summary(status: &Status) -> String {
     let Some(agent) = &status.agent else {
         return "no agent".to_owned();
     };
-    let upstream = match &status.export.endpoint {
+    let Endpoints { grpc, http, .. } = &agent.endpoints;
+    format!("pid {}, OTLP/gRPC {grpc}, OTLP/HTTP {http}", agent.pid)
+}
+
+/// Where what it accepts goes.
+fn destination(status: &Status) -> String {
+    match &status.export.endpoint {
         Some(endpoint) => format!("sends to {endpoint}"),
         None => "no export.endpoint is set: telemetry is kept here as a ring and sent nowhere".to_owned(),
-    };
-    let Endpoints { grpc, http, .. } = &agent.endpoints;
-    format!("pid {}, OTLP/gRPC {grpc}, OTLP/HTTP {http}\n  {upstream}", agent.pid)
+    }
 }

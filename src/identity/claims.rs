@@ -271,7 +271,8 @@ impl Principal {
 /// A key for pseudonyms, to be kept where the next start finds it: another key is another pseudonym.
 pub fn random_key() -> Secret {
     let mut bytes = zeroize::Zeroizing::new([0u8; 32]);
-    aws_lc_rs::rand::fill(bytes.as_mut()).expect("the system's random source answers");
+    // Not the cryptography library's: it gathers 30 ms of jitter first, and every start makes a key.
+    getrandom::fill(bytes.as_mut()).expect("the system's random source answers");
     Secret::new(hex(bytes.as_ref()))
 }
 

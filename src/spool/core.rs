@@ -117,6 +117,13 @@ impl Core {
         }
     }
 
+    pub(super) fn unsent_of(&self, owner: &Owner) -> u64 {
+        let rings = lock(&self.caps).rings.clone();
+        let lanes = lock(&self.logs).by_owner.get(owner).cloned().unwrap_or_default();
+        let logs: Vec<Arc<Log>> = lanes.into_values().collect();
+        stats(&logs, &rings).bytes
+    }
+
     /// Takes room for a record, if its lane and the spool have it.
     pub(super) fn reserve(&self, lane: &str, bytes: u64) -> bool {
         let mut caps = lock(&self.caps);

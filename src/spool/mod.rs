@@ -356,6 +356,11 @@ impl Spool {
         self.handle.core.stats()
     }
 
+    /// Unsent bytes of one owner, but those of rings.
+    pub fn unsent_of(&self, owner: &Owner) -> u64 {
+        self.handle.core.unsent_of(owner)
+    }
+
     /// What was set aside, by owner and lane.
     pub fn set_aside(&self) -> io::Result<Vec<SetAside>> {
         let core = &self.handle.core;

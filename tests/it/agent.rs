@@ -25,7 +25,7 @@ const KILLS: usize = 10;
 fn up_is_idempotent_and_down_says_what_is_left() {
     let home = Home::new();
     let first = home.up();
-    let again = home.text(&["up"]);
+    let again = home.text(&["up", "--strict"]);
     assert!(again.starts_with("already running"), "{again}");
     assert_eq!(home.pid().map(i64::from), first["agent"]["pid"].as_i64());
     assert!(home.text(&["down"]).contains("kept here and sent nowhere"));
@@ -70,9 +70,9 @@ fn session(process: &str) -> String {
 fn other_settings_drain_and_replace_the_running_agent() {
     let home = Home::new();
     let first = home.up();
-    let text = home.text(&["--set", "spool.max_bytes=128MiB", "up"]);
+    let text = home.text(&["--set", "spool.max_bytes=128MiB", "up", "--strict"]);
     assert!(
-        text.contains("replacing the running agent: it runs with other settings"),
+        text.contains("replaced the running agent: it ran with other settings"),
         "{text}"
     );
     let second = home.status();
@@ -82,6 +82,65 @@ fn other_settings_drain_and_replace_the_running_agent() {
         first["agent"]["endpoints"], second["agent"]["endpoints"],
         "the ports are taken again"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_agent_is_replaced_its_ports_refuse_nobody_and_nothing_is_lost() {
+    let (issuer, upstream) = parties(Duration::from_secs(600)).await;
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    let first = home.up();
+    let load = Load::start(
+        &home.http("v1/traces"),
+        load::Config {
+            senders: 4,
+            every: Some(Duration::from_millis(4)),
+            ..load::Config::default()
+        },
+    );
+    // Each of these is a connection of its own, as a sender's is that has just started.
+    let address: std::net::SocketAddr = first["agent"]["endpoints"]["grpc"]
+        .as_str()
+        .and_then(|address| address.parse().ok())
+        .expect("an address");
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let knocking = std::thread::spawn(move || {
+        let (mut knocks, mut refused) = (0_u32, 0_u32);
+        // A storm of them would keep the agent busy with asking the kernel whose they are.
+        while stopped.recv_timeout(Duration::from_millis(100)) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            knocks += 1;
+            refused += u32::from(std::net::TcpStream::connect(address).is_err());
+        }
+        (knocks, refused)
+    });
+    for size in ["65MiB", "66MiB", "67MiB"] {
+        let before = upstream.look(Record::delivered);
+        soon(upstream.wait(|record| record.delivered() > before + 20)).await;
+        let set = format!("spool.keep_bytes={size}");
+        let text = home.text(&["--set", &set, "up", "--strict"]);
+        assert!(text.contains("replaced the running agent"), "{text}");
+    }
+    stop.send(()).expect("it listens");
+    let (knocks, refused) = knocking.join().expect("it ends");
+    let sent = load.stop().await;
+    assert!(knocks > 0);
+    assert_eq!(refused, 0, "of {knocks}");
+    // A connection that idles may be closed the moment it is used again; then the sender has no answer, and knows.
+    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    assert_eq!(sent.refused, 0, "{} accepted, {} unanswered", sent.spans(), sent.failed);
+    assert_eq!(home.status()["agent"]["endpoints"], first["agent"]["endpoints"]);
+}
+
+#[test]
+fn when_down_returns_the_socket_is_gone_and_the_spool_is_free() {
+    let home = Home::new();
+    home.up();
+    let run = home.path().join("run/tagalong");
+    let sockets = || fs::read_dir(&run).expect("a directory").count();
+    assert_eq!(sockets(), 1);
+    home.text(&["down"]);
+    assert_eq!(sockets(), 0);
+    let lock = fs::File::open(home.path().join("state/tagalong/spool/lock")).expect("a file");
+    assert!(lock.try_lock().is_ok());
 }
 
 #[test]
@@ -100,7 +159,7 @@ fn thirty_that_start_at_once_make_one_agent() {
     }
     let pid = home.pid();
     assert!(pid.is_some());
-    assert!(home.text(&["up"]).starts_with("already running"));
+    assert!(home.text(&["up", "--strict"]).starts_with("already running"));
     assert_eq!(home.pid(), pid);
 }
 

@@ -215,6 +215,12 @@ async fn promise_5_nothing_leaves_without_a_name_and_nothing_under_anothers() {
         "ada's left under grace's name"
     );
 
+    // Nor is it waited for: nobody who is here could send it.
+    home.up();
+    home.until(|status| status["principal"]["subject"] == "grace");
+    let said = home.text(&["down", "--timeout", "1h"]);
+    assert!(said.contains("of others who used this workspace"), "{said}");
+
     be("ada");
     home.up();
     soon(upstream.wait(|record| has_span(record, 104))).await;

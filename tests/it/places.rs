@@ -182,13 +182,13 @@ fn a_snapshot_that_is_resumed_twice_makes_two_sessions_and_no_cursor_has_two_own
         one.path().join("kept/spool").exists(),
         "and the copy is neither sent nor deleted: the original may be gone"
     );
-    let notice = one.run(&["up"]);
+    let notice = one.run(&["up", "--strict"]);
     let notice = String::from_utf8_lossy(&notice.stderr).into_owned();
     assert!(
         notice.contains("was made in another workspace and is left alone"),
         "{notice}"
     );
-    one.text(&["--set", "spool.keep_bytes=32MiB", "up"]);
+    one.text(&["--set", "spool.keep_bytes=32MiB", "up", "--strict"]);
     assert_eq!(
         own(&one, &one.status()),
         own(&one, &first),
@@ -271,13 +271,14 @@ fn the_first_up_says_what_is_recorded_under_which_name_and_where_it_goes_and_say
     let home = offline("ws-1");
     let said = |arguments: &[&str]| {
         let text = home.text(arguments);
+        assert_eq!(text.matches("http://").count(), 1, "upstream is named once: {text}");
         let lines = ["recorded: ", "under: ", "sent to: "];
         lines.map(|start| {
             text.lines()
                 .find_map(|line| line.trim().strip_prefix(start).map(str::to_owned))
         })
     };
-    let [recorded, under, sent] = said(&["up"]);
+    let [recorded, under, sent] = said(&["up", "--strict"]);
     assert!(recorded.is_some());
     assert_eq!(under.as_deref(), Some("u-1 (the platform's word)"));
     let sent = sent.expect("a place");
@@ -285,10 +286,10 @@ fn the_first_up_says_what_is_recorded_under_which_name_and_where_it_goes_and_say
         sent.contains("http://127.0.0.1:1/") && sent.contains("TAGALONG_DISABLED=1"),
         "{sent}"
     );
-    assert_eq!(said(&["up"]), [None, None, None], "not twice");
+    assert_eq!(said(&["up", "--strict"]), [None, None, None], "not twice");
     home.run(&["down"]);
-    assert_eq!(said(&["up"]), [None, None, None], "nor at the next start");
-    let [_, _, elsewhere] = said(&["--set", "export.endpoint=http://127.0.0.1:2", "up"]);
+    assert_eq!(said(&["up", "--strict"]), [None, None, None], "nor at the next start");
+    let [_, _, elsewhere] = said(&["--set", "export.endpoint=http://127.0.0.1:2", "up", "--strict"]);
     assert!(
         elsewhere.is_some_and(|line| line.contains(":2")),
         "but when it goes elsewhere"

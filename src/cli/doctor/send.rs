@@ -36,7 +36,7 @@ pub(super) fn one_span(context: &Context, status: &Status) -> Link {
     let left = context.ask(&Ask::Flush { deadline }, DELIVERY + PATIENCE);
     let after = status::fetch(context).map_or(before, |status| status.export.delivered);
     match left {
-        Ok(Answer::Left { bytes: 0 }) if after > before => {
+        Ok(Answer::Left { bytes: 0, .. }) if after > before => {
             Link::ok(Name::OneSpan, format!("delivered; its trace is {trace_id}"))
         }
         Ok(Answer::Left { .. }) => Link::failed(

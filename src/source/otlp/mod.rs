@@ -8,6 +8,7 @@
 use std::{
     io,
     net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -147,21 +148,28 @@ struct Caller {
 
 impl Receiver {
     /// Listens, and takes other ports where the wanted ones are held. Must be called within a runtime.
-    pub fn bind(config: Config, intake: Intake, budget: Budget) -> Result<Receiver, BindError> {
-        let (first, grpc, moved) = ports::listen(config.grpc)?;
+    ///
+    /// Of `handed`, sockets that listen already, those at the wanted addresses are taken and the others closed.
+    pub fn bind(
+        config: Config,
+        intake: Intake,
+        budget: Budget,
+        mut handed: Vec<std::net::TcpListener>,
+    ) -> Result<Receiver, BindError> {
+        let (first, grpc, moved) = ports::listen(config.grpc, &mut handed)?;
         let mut listeners = vec![(first, Entrance::Own)];
         let mut all_moved = Vec::from_iter(moved);
         let mut http = grpc;
         // One address for both is fine: it answers both protocols.
         if config.http != config.grpc || config.http.port() == 0 {
-            let (second, address, moved) = ports::listen(config.http)?;
+            let (second, address, moved) = ports::listen(config.http, &mut handed)?;
             listeners.push((second, Entrance::Own));
             all_moved.extend(moved);
             http = address;
         }
         let siblings = config
             .siblings
-            .and_then(|siblings| open_for(siblings, &mut listeners, &mut all_moved));
+            .and_then(|siblings| open_for(siblings, &mut handed, &mut listeners, &mut all_moved));
         let door = Arc::new(Door {
             intake,
             limits: Limits {
@@ -203,6 +211,14 @@ impl Receiver {
         self.moved.clone()
     }
 
+    /// A further handle of each listening socket, to be handed over: the port is taken as long as one of them lives.
+    pub fn handles(&self) -> io::Result<Vec<OwnedFd>> {
+        let listeners = self.listeners.iter();
+        listeners
+            .map(|(listener, _)| listener.as_fd().try_clone_to_owned())
+            .collect()
+    }
+
     /// Serves until `shutdown` is cancelled, then answers what is in flight and returns.
     /// How long that may take is the caller's business: dropping the future closes every connection.
     pub async fn run(self, shutdown: CancellationToken) {
@@ -219,10 +235,11 @@ impl Receiver {
 /// An address that is not there costs its siblings, and nobody else.
 fn open_for(
     siblings: Siblings,
+    handed: &mut Vec<std::net::TcpListener>,
     listeners: &mut Vec<(TcpListener, Entrance)>,
     all_moved: &mut Vec<Moved>,
 ) -> Option<SocketAddr> {
-    let (listener, address, moved) = ports::listen(siblings.address)
+    let (listener, address, moved) = ports::listen(siblings.address, handed)
         .inspect_err(|error| tracing::warn!(%error, "containers next to this workspace cannot send (listen.siblings)"))
         .ok()?;
     listeners.push((listener, Entrance::Siblings(Arc::new(siblings.key))));

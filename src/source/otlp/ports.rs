@@ -33,11 +33,27 @@ pub struct BindError {
 }
 
 /// Listens on `wanted`, or on another port of the same address if that one is taken. Must be called within a runtime.
-pub(super) fn listen(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr, Option<Moved>), BindError> {
+///
+/// A socket of `handed` that listens there already is taken instead.
+pub(super) fn listen(
+    wanted: SocketAddr,
+    handed: &mut Vec<std::net::TcpListener>,
+) -> Result<(TcpListener, SocketAddr, Option<Moved>), BindError> {
     let failed = |source| BindError {
         address: wanted,
         source,
     };
+    let ours = handed
+        .iter()
+        .position(|socket| socket.local_addr().ok() == Some(wanted));
+    if let Some(ours) = ours {
+        let socket = handed.swap_remove(ours);
+        let listener = socket
+            .set_nonblocking(true)
+            .and_then(|()| TcpListener::from_std(socket))
+            .map_err(failed)?;
+        return Ok((listener, wanted, None));
+    }
     let (listener, taken) = match bind(wanted) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             let beside = bind(SocketAddr::new(wanted.ip(), 0)).map_err(failed)?;

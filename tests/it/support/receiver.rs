@@ -102,7 +102,7 @@ impl Builder {
         let (owner, owners) = watch::channel(spool.pending());
         let intake = Intake::new(redactor, Box::new(move || stamp.clone()), spool.clone(), owners);
         let budget = Budget::new(self.budget);
-        let receiver = Receiver::bind(self.config, intake.clone(), budget).expect("ports");
+        let receiver = Receiver::bind(self.config, intake.clone(), budget, Vec::new()).expect("ports");
         let shutdown = CancellationToken::new();
         Running {
             grpc: receiver.grpc_addr(),
