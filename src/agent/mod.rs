@@ -35,6 +35,7 @@ pub mod claim;
 pub mod control;
 pub mod detach;
 pub mod handover;
+pub mod notify;
 mod parts;
 pub mod ports;
 pub mod report;
@@ -44,6 +45,7 @@ mod signals;
 pub mod telemetry;
 
 use handover::Handles;
+use notify::{News, Supervisor};
 use report::Facts;
 use serve::Stop;
 use share::Share;
@@ -177,6 +179,7 @@ struct Agent {
     control: tokio::net::UnixListener,
     socket: PathBuf,
     share: Option<Share>,
+    supervisor: Supervisor,
 }
 
 impl Agent {
@@ -266,6 +269,7 @@ impl Agent {
             control,
             socket,
             share,
+            supervisor: Supervisor::of(&env),
         })
     }
 
@@ -282,6 +286,7 @@ impl Agent {
             control,
             socket,
             share,
+            supervisor,
         } = self;
         let began = facts.started;
         // One token a stage, cancelled in the order of the flow; `background` ends what is no stage.
@@ -309,6 +314,7 @@ impl Agent {
         let control = tokio::spawn(serve::run(control, facts.clone(), ask_stop, background.clone()));
         let share = tokio::spawn(share::run(share, facts.identity.clone(), background.clone()));
         ready()?;
+        supervisor.tell(News::Ready);
         telemetry.event("tagalong.start", began.elapsed(), Vec::new(), None);
         tracing::info!(grpc = %facts.grpc, http = %facts.http, session = facts.session, "accepting telemetry");
 
@@ -331,11 +337,13 @@ impl Agent {
             }
         };
 
+        supervisor.tell(News::Stopping);
         // The SDK flushes on a thread of its own; its last batch comes through the intake like all others.
         flush_telemetry(telemetry).await;
         let ends = Instant::now() + deadline;
         if let (Some(grace), true) = (grace, export.is_some()) {
-            drain(&facts, grace, ends).await;
+            // The export waits for company until it is told to stop; what is left of the time is for that.
+            drain(&facts, grace, ends - deadline / 5).await;
         }
         // Further handles would let connections in that nobody answers.
         drop(facts.handles.take());

@@ -27,6 +27,7 @@ pub(super) enum Place {
     AzureDevops,
     GithubActions,
     Shell,
+    Systemd,
 }
 
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
     let here = std::env::current_dir()?;
     let target = target(env, options.place);
     let root = match options.place {
-        Place::Shell => home(env)?,
+        Place::Shell | Place::Systemd => home(env)?,
         // A template has a directory of its own, wherever the repository begins.
         Place::Coder => here.clone(),
         _ => repository(&here),
@@ -84,6 +85,7 @@ fn target(env: &Env, place: Place) -> Target {
         Place::Gitlab => Target::Gitlab,
         Place::AzureDevops => Target::AzureDevops,
         Place::GithubActions => Target::GithubActions,
+        Place::Systemd => Target::Systemd,
         Place::Shell => Target::Shell(Shell::named(env.get("SHELL").unwrap_or_default())),
     }
 }

@@ -198,8 +198,13 @@ fn foreground(context: &Context, Options { replace, detached, .. }: Options) -> 
             let _ = detach::say_failure(&failure.message);
         }
     })?;
+    let mut env = context.env.clone();
+    if detached {
+        // Of the hook's supervisor, who did not start this one.
+        env.0.remove(agent::notify::VARIABLE);
+    }
     let plan = agent::Plan {
-        env: context.env.clone(),
+        env,
         config: context.loaded.config.clone(),
         workspace: context.workspace.clone(),
         socket: context.socket(),

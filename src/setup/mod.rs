@@ -16,6 +16,7 @@ mod container;
 mod gitpod;
 mod jsonc;
 mod shell;
+mod systemd;
 #[cfg(test)]
 mod tests;
 mod yaml;
@@ -43,6 +44,8 @@ pub enum Target {
     GithubActions,
     /// The profile of a shell.
     Shell(Shell),
+    /// A service of the user's systemd.
+    Systemd,
 }
 
 /// What is to be done with it.
@@ -123,6 +126,7 @@ pub fn plan(target: Target, action: Action, root: &Path, file: Option<&Path>) ->
         Target::Gitlab => ci::gitlab(action, root, file),
         Target::AzureDevops => ci::azure(action, root, file),
         Target::GithubActions => ci::github(action, root, file),
+        Target::Systemd => systemd::plan(action, root, file),
         Target::Shell(shell) => shell::plan(action, shell, root, file),
     }
 }

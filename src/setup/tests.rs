@@ -84,6 +84,7 @@ fn a_repository_without_a_file_gets_one_and_loses_it_again() {
     there_and_back(Target::Codespaces, ".devcontainer/devcontainer.json", None);
     there_and_back(Target::Shell(Shell::Bash), ".bashrc", None);
     there_and_back(Target::Shell(Shell::Fish), ".config/fish/config.fish", None);
+    there_and_back(Target::Systemd, ".config/systemd/user/tagalong.service", None);
 }
 
 const GITPOD: &str = "\

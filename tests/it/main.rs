@@ -17,6 +17,7 @@ mod exporter_rows;
 mod exporter_tls;
 mod gitpod;
 mod identity;
+mod lifecycle;
 mod login;
 mod places;
 mod pseudonyms;

@@ -1,13 +1,17 @@
 //! The real executable through minutes of trouble: what `just endure` runs, and `cargo test` leaves out.
 //!
 //! Each run prints one line of figures. `TAGALONG_ENDURE_KILLS` (100) is how often the agent is killed,
+//! `TAGALONG_ENDURE_RESTARTS` (50) how often a workspace is stopped and started,
 //! `TAGALONG_ENDURE_SECONDS` (60) how long a fault lasts; what is about credentials lasts twice as long.
 
 mod backlog;
 mod disk;
 mod faults;
+mod hooks;
+mod idle;
 mod kills;
 mod poison;
+mod restarts;
 mod tokens;
 
 use std::time::Duration;
