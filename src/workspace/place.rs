@@ -46,13 +46,21 @@ impl Place {
 /// In a container whose root is an overlay it is the overlay's upper directory with the host's name: both stay over a
 /// stop and are new in every other container of the same image. State on a volume is carried from container to
 /// container on purpose, so there is none for it. Elsewhere it is `/etc/machine-id`, which a clone is to replace
-/// (machine-id(5)); a clone that does not cannot be told from the original.
+/// (machine-id(5)), with the instance that cloud-init has found itself in, which is another one in each machine that a
+/// cloud makes of an image.
+///
+/// What cannot be told: a clone that keeps both, and a machine whose memory was kept with its disk and resumed twice,
+/// where even the boot is the same one. There each goes on with the same spool and, in the second case, with the same
+/// session and credential: what was unsent then is sent by both. Nothing is lost, and nothing gets another name.
 pub(super) fn birthplace(files: &Files, state_dir: &Path) -> Option<String> {
     let mounts = files.read("/proc/self/mountinfo").unwrap_or_default();
     let machine = match upper_directory(&mounts) {
         Some(_) if mount_of(&mounts, state_dir) != Some("/") => return None,
         Some(upper) => format!("{upper}\n{}", files.host_name().unwrap_or_default()),
-        None => files.word("/etc/machine-id")?,
+        None => {
+            let instance = files.word("/var/lib/cloud/data/instance-id").unwrap_or_default();
+            format!("{}\n{instance}", files.word("/etc/machine-id")?)
+        }
     };
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{SALT}{machine}").as_bytes());
     Some(hex(&digest.as_ref()[..16]))

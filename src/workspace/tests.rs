@@ -231,6 +231,22 @@ fn a_clone_of_a_machine_that_got_a_machine_id_of_its_own_gets_a_workspace_id_of_
 }
 
 #[test]
+fn a_machine_that_a_cloud_made_of_an_image_is_told_from_its_original_by_its_instance() {
+    let state = tempfile::tempdir().unwrap();
+    let machine = |instance: &str| {
+        Machine::new(&[
+            ("/etc/machine-id", "baked into the image"),
+            ("/var/lib/cloud/data/instance-id", instance),
+        ])
+    };
+    let id = |machine: &Machine| local::kept_id(&machine.files(), state.path()).unwrap();
+    let (original, clone) = (machine("i-1"), machine("i-2"));
+    let first = id(&original);
+    assert_eq!(id(&original), first);
+    assert_ne!(id(&clone), first);
+}
+
+#[test]
 fn what_rests_on_a_volume_is_carried_from_container_to_container() {
     let born = |container: &str, dir: &str| {
         let machine = Machine::new(&[("/proc/self/mountinfo", &overlay(container))]);

@@ -357,11 +357,15 @@ fn status_says_what_the_platform_says_and_whose_word_it_is() {
     ]);
     let text = home.text(&["status"]);
     for line in [
-        "ws-uuid on coder (asserted, not verified)",
+        "ws-uuid (asserted, not verified)",
+        "on coder (the platform's word)",
         "called dev (the platform's word)",
-        "created by u-uuid\n",
+        "created by u-uuid (asserted, not verified)",
     ] {
         assert!(text.contains(line), "{line}: {text}");
+        let doctor = home.run(&["doctor"]);
+        let doctor = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        assert!(doctor.contains(line), "{line}: {doctor}");
     }
     let status = home.status();
     assert_eq!(status["workspace"]["trust"]["name"], "platform");

@@ -10,7 +10,7 @@ use super::{Link, Name};
 use crate::{
     cli::{
         failure::Failure,
-        status::{bytes_text, duration_text},
+        status::{self, bytes_text, duration_text, with_trust},
     },
     config::{Config, Listen, leads_to},
     view::{
@@ -37,10 +37,9 @@ pub(super) fn settings(notices: &[String]) -> Link {
 }
 
 pub(super) fn platform(workspace: &Workspace) -> Link {
-    let mut found = format!("{}, workspace {}", workspace.platform, workspace.id);
-    let facts = [("for", &workspace.repository), ("created by", &workspace.owner)];
-    for (words, value) in facts {
-        found.extend(value.iter().map(|value| format!(", {words} {value}")));
+    let mut found = with_trust(workspace, "id", &workspace.id);
+    for (field, words, value) in status::facts(workspace) {
+        found.push_str(&format!(", {words} {}", with_trust(workspace, field, value)));
     }
     if workspace.prebuild {
         let found = format!("{found}, a prebuild");

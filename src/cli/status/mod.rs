@@ -22,7 +22,7 @@ mod render;
 pub(super) mod tests;
 
 use render::render;
-pub(super) use render::{bytes_text, duration_text, expiry_text, principal_line, principal_name};
+pub(super) use render::{bytes_text, duration_text, expiry_text, facts, principal_line, principal_name, with_trust};
 
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,7 +47,6 @@ pub(super) fn fetch(context: &Context) -> Result<Status, Failure> {
     }
 }
 
-/// What settings, platform and disk tell.
 /// What is known of a credential that nobody minted yet.
 pub(super) fn without_credential(context: &Context) -> Credential {
     let settings = &context.loaded.config.identity;
@@ -68,6 +67,7 @@ pub(super) fn without_credential(context: &Context) -> Credential {
     }
 }
 
+/// What settings, platform and disk tell.
 pub(super) fn without_agent(context: &Context) -> Status {
     let config = &context.loaded.config;
     let spool = spool_on_disk(&config.spool.dir, config.spool.max_bytes);

@@ -92,25 +92,45 @@ fn agent(status: &Status, lines: &mut Lines) {
 }
 
 fn workspace(workspace: &Workspace, lines: &mut Lines) {
-    let trust = workspace.trust.get("id").map_or("", |trust| trust_text(*trust));
     let prebuild = if workspace.prebuild { ", a prebuild" } else { "" };
-    lines.add(
-        "workspace",
-        &format!("{} on {}{prebuild} ({trust})", workspace.id, workspace.platform),
-    );
+    // Mostly the platform stands for both, and once is enough.
+    let [id, platform] = ["id", "platform"].map(|field| workspace.trust.get(field));
+    let both = platform.is_none() || id == platform;
+    let place = match both {
+        true => with_trust(
+            workspace,
+            "id",
+            &format!("{} on {}{prebuild}", workspace.id, workspace.platform),
+        ),
+        false => format!("{}{prebuild}", with_trust(workspace, "id", &workspace.id)),
+    };
+    lines.add("workspace", &place);
+    for (field, words, value) in facts(workspace).filter(|(field, ..)| !both || *field != "platform") {
+        lines.add("", &format!("{words} {}", with_trust(workspace, field, value)));
+    }
+}
+
+/// What is known of the workspace besides its id: the field, how it is introduced, and its value.
+pub(in crate::cli) fn facts(workspace: &Workspace) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
     let facts = [
-        ("name", "called", &workspace.name),
-        ("repository", "for", &workspace.repository),
-        ("reference", "made from", &workspace.reference),
-        ("owner", "created by", &workspace.owner),
-        ("url", "at", &workspace.url),
+        ("platform", "on", Some(&workspace.platform)),
+        ("name", "called", workspace.name.as_ref()),
+        ("instance_id", "start", workspace.instance_id.as_ref()),
+        ("repository", "for", workspace.repository.as_ref()),
+        ("reference", "made from", workspace.reference.as_ref()),
+        ("owner", "created by", workspace.owner.as_ref()),
+        ("url", "at", workspace.url.as_ref()),
     ];
-    for (field, words, value) in facts {
-        let Some(value) = value else { continue };
-        // Said only where it is another than the id's.
-        let own = workspace.trust.get(field).map(|trust| trust_text(*trust));
-        let own = own.filter(|own| *own != trust).map(|own| format!(" ({own})"));
-        lines.add("", &format!("{words} {value}{}", own.unwrap_or_default()));
+    facts
+        .into_iter()
+        .filter_map(|(field, words, value)| Some((field, words, value?.as_str())))
+}
+
+/// A value, with how far it can be believed.
+pub(in crate::cli) fn with_trust(workspace: &Workspace, field: &str, value: &str) -> String {
+    match workspace.trust.get(field) {
+        Some(trust) => format!("{value} ({})", trust_text(*trust)),
+        None => value.to_owned(),
     }
 }
 
