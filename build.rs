@@ -2,7 +2,10 @@
 //!
 //! It reads nothing of the network, and git alone of the machine.
 
-#![expect(clippy::disallowed_methods, reason = "a build script's environment is how cargo speaks to it")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a build script's environment is how cargo speaks to it"
+)]
 
 use std::{
     env,

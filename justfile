@@ -14,6 +14,7 @@ e2e:
     tests/e2e/run.sh
     tests/e2e/identity.sh
     tests/e2e/keycloak.sh
+    tests/e2e/places.sh
 
 # Minutes of trouble for the real executable: kills, faults, short tokens, a full disk, a backlog. A line of figures each.
 endure:

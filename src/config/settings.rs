@@ -14,7 +14,8 @@ const PREFIX: &str = "TAGALONG_";
 /// Stands for a key where none is to blame.
 const THE_FILE: &str = "the file";
 /// Variables of ours that are no settings.
-const OTHER_VARIABLES: [&str; 5] = [
+const OTHER_VARIABLES: [&str; 6] = [
+    "TAGALONG_DEVCONTAINER",
     "TAGALONG_DEVCONTAINER_ID",
     "TAGALONG_DISABLED",
     "TAGALONG_HOME",

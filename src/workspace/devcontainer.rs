@@ -1,22 +1,25 @@
 //! Development containers: DevPod, which says so, and those of any other tool, which mostly do not.
 //!
 //! The specification has no variable for "this is one". Some tools set `REMOTE_CONTAINERS`; an id there is none, so
-//! `tagalong init` and our Feature pass the one that the specification does have, `${devcontainerId}`, which stays the
-//! same when the container is built anew.
+//! `tagalong init` passes the one that the specification does have, `${devcontainerId}`, which stays the same when the
+//! container is built anew. A Feature cannot: its variables become the image's, before there is a container. It says that
+//! this is one, and its volume, which is named by that id, keeps the id that we make.
 
 use super::{Env, Platform, Trust, Workspace};
 
 /// Set to `${devcontainerId}` by whoever brings us into a container.
 const OWN_ID: &str = "TAGALONG_DEVCONTAINER_ID";
+/// Set to true by our Feature.
+const OWN: &str = "TAGALONG_DEVCONTAINER";
 
 /// DevPod sets `DEVPOD`.
 pub(super) fn is_devpod(env: &Env) -> bool {
     env.says_yes("DEVPOD")
 }
 
-/// Our own variable, or that of the tools.
+/// Our own variables, or that of the tools.
 pub(super) fn is_here(env: &Env) -> bool {
-    env.says_yes("REMOTE_CONTAINERS") || own_id(env).is_some()
+    env.says_yes("REMOTE_CONTAINERS") || env.says_yes(OWN) || own_id(env).is_some()
 }
 
 /// In DevPod's words the id is a name that people chose, and the UID an id.

@@ -175,6 +175,12 @@ const TABLE: &[Row] = &[
         &["platform=devcontainer (asserted)", "id=1d2f (asserted)"],
     ),
     (
+        "a development container with our Feature",
+        &[("TAGALONG_DEVCONTAINER", "true")],
+        &[],
+        &["platform=devcontainer (asserted)", "id=kept (asserted)"],
+    ),
+    (
         "a tool that does not know the variable for the id",
         &[
             ("REMOTE_CONTAINERS", "true"),
