@@ -13,14 +13,21 @@ const DEFAULT: &str = include_str!("default.toml");
 const PREFIX: &str = "TAGALONG_";
 /// Stands for a key where none is to blame.
 const THE_FILE: &str = "the file";
-/// Variables of ours that are no settings.
-const OTHER_VARIABLES: [&str; 6] = [
+/// Variables of ours that are no settings: where we are and whether we do anything, and what `gitpod/install.sh` reads.
+const OTHER_VARIABLES: [&str; 13] = [
+    "TAGALONG_BIN",
+    "TAGALONG_BINARY",
     "TAGALONG_DEVCONTAINER",
     "TAGALONG_DEVCONTAINER_ID",
     "TAGALONG_DISABLED",
     "TAGALONG_HOME",
     "TAGALONG_LOG",
     "TAGALONG_PREBUILD",
+    "TAGALONG_RELEASES",
+    "TAGALONG_SHA256",
+    "TAGALONG_SIGNERS",
+    "TAGALONG_STRICT",
+    "TAGALONG_VERSION",
 ];
 const MIB: u64 = 1024 * 1024;
 const DAY: u64 = 86_400_000;
