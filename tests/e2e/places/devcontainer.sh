@@ -70,7 +70,7 @@ begun=$SECONDS
 said=$(hook "$post_start")
 expect 'the hook succeeds' [ $? = 0 ]
 expect 'its pipe ends with it' [ $((SECONDS - begun)) -lt 20 ]
-expect 'it says where telemetry goes' grep -q "sends to $upstream" <<<"$said"
+expect 'it says where telemetry goes' grep -q "sent to: $upstream" <<<"$said"
 expect 'the agent runs' agent
 for _ in 1 2 3; do expect 'a span is accepted' send; done
 first=$(session)
