@@ -67,6 +67,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
 ];
 
+/// Who asks the system what only Linux tells in that way: a port to another system is a port of these.
+///
+/// Two clocks, a clone's marks, the desktop's keyring, whose socket it is, which bridge leads to containers, and where
+/// this is. All but the clock and the keyring read files, take one that is not there for an answer, and go on.
+const LINUX: [&str; 7] = [
+    "src/agent/bridge.rs",
+    "src/identity/clock.rs",
+    "src/identity/keep/keyring.rs",
+    "src/identity/keep.rs",
+    "src/source/otlp/peer.rs",
+    "src/workspace/files.rs",
+    "src/workspace/place.rs",
+];
+
 const LINES_OF_A_FILE: usize = 500;
 const LINES_OF_A_FUNCTION: usize = 120;
 
@@ -92,6 +106,17 @@ fn modules_name_only_those_below_them() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn what_only_linux_tells_is_asked_in_the_files_that_are_known_for_it() {
+    let marks = ["\"/proc/", "\"/sys/", "\"/etc/machine-id\"", "target_os"];
+    let asking: Vec<String> = files("src")
+        .iter()
+        .filter(|file| marks.iter().any(|mark| code_of(&file.text).contains(mark)))
+        .map(|file| file.path.display().to_string())
+        .collect();
+    assert_eq!(asking, LINUX);
 }
 
 #[test]
