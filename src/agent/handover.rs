@@ -1,11 +1,12 @@
 //! The listening sockets of an agent that is replaced go to the one that replaces it, over the control socket. So the
 //! ports never refuse a connection: those that come in between wait in the kernel's queue for the new one.
 //!
-//! Only sockets are handed over. What is on disk changes hands by the spool's lock, and the new agent mints its own
-//! credential.
+//! Besides the sockets, one thing is handed over: a login that rests in the old agent's memory and nowhere else. It comes
+//! as a second line of the answer, when the old agent has stopped using it, and goes to no disk on its way. What is on
+//! disk changes hands by the spool's lock, and the new agent mints its own credential.
 
 use std::{
-    io::{self, BufRead, BufReader, IoSlice, IoSliceMut},
+    io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
     net::TcpListener,
     os::{
@@ -13,7 +14,7 @@ use std::{
         unix::net::UnixStream,
     },
     path::Path,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -21,10 +22,85 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
 };
 
-use super::control::{Answer, Ask, put};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt};
+use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
+
+use super::{
+    control::{Answer, Ask, Passed, put},
+    report::Facts,
+};
 
 /// gRPC, HTTP and the containers next to the workspace.
 const MOST: usize = 3;
+
+/// A login's line is shorter: two tokens of the largest size, and what stands around them.
+const MOST_OF_A_LOGIN: u64 = 256 * 1024;
+/// Longer than an agent takes that was told to make way.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What an agent gets of the one before it.
+#[derive(Debug)]
+pub struct Handed {
+    /// Its listening sockets; none from one that is too old to know how.
+    pub listeners: Vec<TcpListener>,
+    /// What its login comes over, where it has one.
+    will: Option<Will>,
+}
+
+/// A connection on which a login may come, and what was read of it already.
+#[derive(Debug)]
+pub(super) struct Will {
+    stream: UnixStream,
+    begun: Zeroizing<Vec<u8>>,
+}
+
+impl Handed {
+    /// Takes out what the login comes over.
+    pub(super) fn will(&mut self) -> Option<Will> {
+        self.will.take()
+    }
+}
+
+/// A login on its way from an agent that stopped to the one that takes its place. Nobody uses it in between.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Login {
+    /// Whose it is: issuer, client, scopes and audience (`App::name`). It is no other's.
+    pub(super) name: String,
+    /// What renews it.
+    pub(super) refresh: Passed,
+    /// The ID token is shown, not the access token.
+    pub(super) shows_id: bool,
+    /// What upstream was shown last, if that is still good.
+    pub(super) token: Option<Passed>,
+    /// What is left of it, in seconds.
+    pub(super) lifetime: Option<f64>,
+}
+
+/// Waits for the login of the agent before this one, if it has one, and goes on with it.
+pub(super) async fn inherit(will: Option<Will>, facts: Arc<Facts>, shutdown: CancellationToken) {
+    let Some(will) = will else { return };
+    let read = tokio::time::timeout(PATIENCE, read(will));
+    let login = tokio::select! {
+        read = read => read.ok().and_then(Result::ok).flatten(),
+        () = shutdown.cancelled() => None,
+    };
+    if let Some(login) = login {
+        facts.inherit(login).await;
+    }
+}
+
+/// None where the line is empty, or none at all: from an agent without a login.
+async fn read(Will { stream, mut begun }: Will) -> io::Result<Option<Login>> {
+    stream.set_nonblocking(true)?;
+    let stream = tokio::net::UnixStream::from_std(stream)?;
+    let mut stream = tokio::io::BufReader::new(stream.take(MOST_OF_A_LOGIN));
+    if !begun.ends_with(b"\n") {
+        stream.read_until(b'\n', &mut begun).await?;
+    }
+    Ok(serde_json::from_slice(&begun).ok())
+}
 
 /// Further handles of the listening sockets. They keep the ports taken as long as they are here.
 #[derive(Debug, Default)]
@@ -65,7 +141,7 @@ pub(super) async fn give(stream: &tokio::net::UnixStream, line: &[u8], sockets: 
 ///
 /// # Errors
 /// It does not answer.
-pub fn take(socket: &Path, session: &str, patience: Duration) -> io::Result<Option<Vec<TcpListener>>> {
+pub fn take(socket: &Path, session: &str, patience: Duration) -> io::Result<Option<Handed>> {
     let question = Ask::HandOver {
         session: session.to_owned(),
     };
@@ -73,17 +149,29 @@ pub fn take(socket: &Path, session: &str, patience: Duration) -> io::Result<Opti
         Err(error) if is_gone(&error) => return Ok(None),
         stream => stream?,
     };
-    let (first, sockets) = receive(&stream)?;
-    let mut answer = String::from_utf8(first).unwrap_or_default();
-    if !answer.ends_with('\n') {
-        BufReader::new(stream).read_line(&mut answer)?;
+    let (mut answer, sockets) = receive(&stream)?;
+    let mut byte = [0];
+    // Byte by byte: what comes after the line is for later.
+    while !answer.contains(&b'\n') && io::Read::read(&mut &stream, &mut byte)? > 0 {
+        answer.push(byte[0]);
     }
-    match serde_json::from_str(&answer) {
-        Ok(Answer::HandingOver) => Ok(Some(sockets.into_iter().map(TcpListener::from).collect())),
+    let end = answer
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .map_or(answer.len(), |at| at + 1);
+    let begun = Zeroizing::new(answer.split_off(end));
+    match serde_json::from_slice(&answer) {
+        Ok(Answer::HandingOver) => Ok(Some(Handed {
+            listeners: sockets.into_iter().map(TcpListener::from).collect(),
+            will: Some(Will { stream, begun }),
+        })),
         Ok(Answer::Failed(_)) => {
             let deadline = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
             super::control::ask(socket, &Ask::Stop { deadline }, patience * 2)?;
-            Ok(Some(Vec::new()))
+            Ok(Some(Handed {
+                listeners: Vec::new(),
+                will: None,
+            }))
         }
         _ => Ok(None),
     }

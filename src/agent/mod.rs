@@ -5,7 +5,6 @@
 
 use std::{
     io,
-    net::TcpListener,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -44,7 +43,7 @@ mod share;
 mod signals;
 pub mod telemetry;
 
-use handover::Handles;
+use handover::{Handed, Handles, Will};
 use notify::{News, Supervisor};
 use report::Facts;
 use serve::Stop;
@@ -85,7 +84,7 @@ pub struct Plan {
     /// Where questions are answered; [`control::socket_path`] says where.
     pub socket: PathBuf,
     /// The sockets of an agent that is about to release the spool, where this one takes over from it.
-    pub handed: Option<Vec<TcpListener>>,
+    pub handed: Option<Handed>,
 }
 
 /// Why an agent does not start.
@@ -180,6 +179,8 @@ struct Agent {
     socket: PathBuf,
     share: Option<Share>,
     supervisor: Supervisor,
+    /// What the login of the agent before this one comes over.
+    will: Option<Will>,
 }
 
 impl Agent {
@@ -190,7 +191,7 @@ impl Agent {
             config,
             workspace,
             socket,
-            handed,
+            mut handed,
         } = plan;
         let session = parts::session_id();
         let patience = handed.as_ref().map_or(Duration::ZERO, |_| HANDED_OVER);
@@ -200,7 +201,8 @@ impl Agent {
         let (owner, owner_seen) = watch::channel(spool.pending());
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
         let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen.clone());
-        let handed = handed.unwrap_or_default();
+        let will = handed.as_mut().and_then(Handed::will);
+        let handed = handed.map(|handed| handed.listeners).unwrap_or_default();
         let receiver = ports::bind(&config, intake.clone(), budget.clone(), handed)?;
         let identity = parts::identity(&env, &config, &workspace)?;
         let login = identity.source.login().cloned();
@@ -270,6 +272,7 @@ impl Agent {
             socket,
             share,
             supervisor: Supervisor::of(&env),
+            will,
         })
     }
 
@@ -287,6 +290,7 @@ impl Agent {
             socket,
             share,
             supervisor,
+            will,
         } = self;
         let began = facts.started;
         // One token a stage, cancelled in the order of the flow; `background` ends what is no stage.
@@ -313,6 +317,7 @@ impl Agent {
             export.map(|export| tokio::spawn(export.run(spool.clone(), facts.identity.clone(), exporting.clone())));
         let control = tokio::spawn(serve::run(control, facts.clone(), ask_stop, background.clone()));
         let share = tokio::spawn(share::run(share, facts.identity.clone(), background.clone()));
+        let inherited = tokio::spawn(handover::inherit(will, facts.clone(), background.clone()));
         ready()?;
         supervisor.tell(News::Ready);
         telemetry.event("tagalong.start", began.elapsed(), Vec::new(), None);
@@ -322,6 +327,7 @@ impl Agent {
             name = signals.next() => Event::Signal(name),
             Some(stop) = asked.recv() => Event::Asked(stop),
         };
+        let mut heir = None;
         let (deadline, grace, answer) = match event {
             Event::Signal(name) => {
                 tracing::info!("{name}: draining");
@@ -331,8 +337,9 @@ impl Agent {
                 tracing::info!("asked to stop: draining");
                 (deadline, Some(Duration::ZERO), Some(answer))
             }
-            Event::Asked(Stop::HandedOver) => {
+            Event::Asked(Stop::HandedOver { heir: other }) => {
                 tracing::info!("another agent takes over");
+                heir = Some(other);
                 (HAND_OVER_DEADLINE, None, None)
             }
         };
@@ -363,6 +370,8 @@ impl Agent {
         // While the lock is held: afterwards the name may be the next agent's already.
         let _ = std::fs::remove_file(&socket);
         spool.close().await;
+        // The next agent may send under what this one did; only the login ends with it.
+        let credential = facts.credential_left();
         background.cancel();
         let left = facts.left();
         if let Some(answer) = answer {
@@ -373,9 +382,13 @@ impl Agent {
             ("the witness", witness),
             ("the control socket", control),
             ("the shared credential", share),
+            ("what is handed over", inherited),
         ];
         // A refresh that is under way is worth waiting for.
         stop("the identity", identity, identity::LAST_REFRESH + LAST_LOOK).await;
+        if let Some(heir) = heir {
+            let _ = heir.send(facts.bequeath(credential));
+        }
         for (name, task) in rest {
             stop(name, task, LAST_LOOK).await;
         }

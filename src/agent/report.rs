@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    control::{Answer, LoggedIn},
-    handover::Handles,
+    control::{Answer, LoggedIn, Passed},
+    handover::{Handles, Login},
     serve::Left,
     telemetry::Telemetry,
 };
@@ -120,12 +120,8 @@ impl Facts {
         if let Some(brought) = brought {
             let shown = if brought.shows_id { Shown::Id } else { Shown::Access };
             let minted = Minted {
-                lifetime: brought
-                    .lifetime
-                    .filter(|seconds| (0.0..=1e9).contains(seconds))
-                    .map(Duration::from_secs_f64),
                 fresh: true,
-                ..Minted::bare(brought.token.into())
+                ..minted(brought.token, brought.lifetime)
             };
             if let Err(error) = session.begin(brought.refresh.map(Into::into), shown, minted).await {
                 return Answer::Failed(error.to_string());
@@ -133,6 +129,44 @@ impl Facts {
         }
         self.identity.refresh();
         Answer::Done
+    }
+
+    /// The token of the moment and what is left of it, for the agent that takes this one's place.
+    pub(super) fn credential_left(&self) -> (Option<Passed>, Option<f64>) {
+        let current = self.identity.current();
+        // What came of an exchange is not what a login gives.
+        let lease = current.lease().filter(|_| current.steps.len() < 2);
+        let token = lease.as_ref().and_then(|lease| lease.credential.token.as_ref());
+        (token.map(Into::into), current.seconds_to_expiry())
+    }
+
+    /// The login, if it rests in this process alone. To be asked for when nothing here renews it any more.
+    pub(super) fn bequeath(&self, (token, lifetime): (Option<Passed>, Option<f64>)) -> Option<Login> {
+        let session = self.login.as_ref()?;
+        let login = session.resting().in_memory()?;
+        Some(Login {
+            name: session.app().name(),
+            refresh: (&login.refresh).into(),
+            shows_id: login.shown == Shown::Id,
+            token,
+            lifetime,
+        })
+    }
+
+    /// Goes on with the login of the agent before this one, if it is the one that this one was set for: a refresh token
+    /// goes to the issuer that gave it, for what it was given for.
+    pub(super) async fn inherit(&self, login: Login) {
+        let of_this = |session: &&Session| session.app().name() == login.name;
+        let Some(session) = self.login.as_ref().filter(of_this) else {
+            tracing::warn!("the login of the agent before this one was for other settings, and ended with it");
+            return;
+        };
+        let shown = if login.shows_id { Shown::Id } else { Shown::Access };
+        let minted = login.token.map(|token| minted(token, login.lifetime));
+        match session.take_over(login.refresh.into(), shown, minted).await {
+            Ok(()) => self.identity.refresh(),
+            Err(error) => tracing::warn!(%error, "the login of the agent before this one is lost"),
+        }
     }
 
     /// Ends the login, at the issuer too if it can be told.
@@ -230,6 +264,16 @@ pub fn workspace_status(workspace: &workspace::Workspace) -> Workspace {
             .iter()
             .map(|(field, trust)| ((*field).to_owned(), *trust))
             .collect(),
+    }
+}
+
+/// A token of which only that is known.
+fn minted(token: Passed, seconds: Option<f64>) -> Minted {
+    Minted {
+        lifetime: seconds
+            .filter(|seconds| (0.0..=1e9).contains(seconds))
+            .map(Duration::from_secs_f64),
+        ..Minted::bare(token.into())
     }
 }
 

@@ -8,9 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde::Serialize;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
@@ -19,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::{
     control::{Answer, Ask, Entry},
-    handover,
+    handover::{self, Login},
     report::Facts,
 };
 use crate::identity::keep::private_directory;
@@ -35,8 +36,8 @@ pub(super) enum Stop {
         deadline: Duration,
         answer: oneshot::Sender<Left>,
     },
-    /// For another agent, which has the listening sockets already.
-    HandedOver,
+    /// For another agent, which has the listening sockets already, and gets the login when nothing here uses it any more.
+    HandedOver { heir: oneshot::Sender<Option<Login>> },
 }
 
 /// What is unsent.
@@ -105,21 +106,28 @@ async fn answer(stream: UnixStream, facts: Arc<Facts>, stop: mpsc::Sender<Stop>)
     }
     let answer = match serde_json::from_str(&line) {
         Ok(Ask::HandOver { session }) => {
-            if hand_over(&session, write.as_ref(), &facts).await {
-                // If it stops already, that is what was asked for.
-                let _ = stop.send(Stop::HandedOver).await;
+            if !hand_over(&session, write.as_ref(), &facts).await {
+                return;
             }
-            return;
+            let (heir, login) = oneshot::channel();
+            // If it stops already, that is what was asked for.
+            let _ = stop.send(Stop::HandedOver { heir }).await;
+            let Ok(Some(login)) = login.await else { return };
+            return put(&mut write, &login).await;
         }
         Ok(ask) => respond(ask, &facts, stop).await,
         Err(_) => Answer::Failed("this agent does not know that question".to_owned()),
     };
-    let Ok(text) = serde_json::to_vec(&answer) else {
+    put(&mut write, &answer).await;
+}
+
+/// One line of JSON. Whoever asked may be gone.
+async fn put(write: &mut OwnedWriteHalf, value: &impl Serialize) {
+    let Ok(text) = serde_json::to_vec(value) else {
         return;
     };
     let mut text = Zeroizing::new(text);
     text.push(b'\n');
-    // Whoever asked may be gone.
     let _ = write.write_all(&text).await;
 }
 

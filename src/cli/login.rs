@@ -37,6 +37,9 @@ use crate::{
 };
 
 mod plan;
+mod standing;
+
+pub(super) use standing::{TOLD, say_if_nobody};
 
 /// The agent may revoke at the issuer before it answers.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,7 +90,7 @@ pub(super) fn run(context: Context, options: &Options) -> Result<(), Failure> {
     let place = runtime.block_on(where_it_rests(&session))?;
     if place == Place::Memory || context.ask(&Ask::Status, PATIENCE).is_ok() {
         // With the settings of the moment: the agent that runs may have others.
-        up::start(&context, up::Options::strict())?;
+        up::start(&context, up::Options::logging_in())?;
     }
     let app = App {
         scopes: plan.scopes.clone(),

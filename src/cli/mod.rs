@@ -235,6 +235,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
                 replace,
                 strict,
                 detached,
+                logging_in: false,
             },
         ),
         Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),

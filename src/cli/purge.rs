@@ -33,11 +33,12 @@ const IN_SPOOL: [&str; 4] = ["lock", "place", "place.new", "ports.json"];
 /// What makes a directory in a spool an owner's: it holds one of these.
 const LANES: [&str; 4] = ["traces", "metrics", "logs", "place"];
 /// Directly in the state directory, by what a person would call it.
-const IN_STATE: [(&str, &str); 6] = [
+const IN_STATE: [(&str, &str); 7] = [
     ("workspace-id", "the workspace's id"),
     ("pseudonym-key", "the key of pseudonyms"),
     (bridge::KEY_FILE, "the key for containers next to the workspace"),
     (consent::FILE, "the note of what you were told"),
+    (login::TOLD, "the note that you were told to log in"),
     ("agent.log", "the agent's log"),
     ("agent.log.1", "the log before it"),
 ];

@@ -2,21 +2,20 @@
 //!
 //! It never fails a hook: unless `--strict` is given, what goes wrong is said and the exit code is 0.
 
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     Context, consent,
     failure::{Failure, Kind},
+    login,
     screen::Screen,
 };
 use crate::{
     agent::{
         self,
         control::{Answer, Ask},
-        detach, handover,
+        detach,
+        handover::{self, Handed},
     },
     view::{
         build,
@@ -42,16 +41,19 @@ pub(super) struct Options {
     pub replace: bool,
     pub strict: bool,
     pub detached: bool,
+    /// Somebody is about to log in, so nobody is told to.
+    pub logging_in: bool,
 }
 
 impl Options {
-    /// In the background, and with an error where there is one.
-    pub(super) fn strict() -> Options {
+    /// In the background, and with an error where there is one, for a login that is under way.
+    pub(super) fn logging_in() -> Options {
         Options {
             foreground: false,
             replace: false,
             strict: true,
             detached: false,
+            logging_in: true,
         }
     }
 
@@ -86,16 +88,23 @@ pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> 
         replaced = why_replace(context, &status).or_else(|| options.replace.then(|| "you asked for it".to_owned()));
         if replaced.is_none() {
             report(context, "already running", &status);
+            if !options.logging_in {
+                login::say_if_nobody(context, &status);
+            }
             return Ok(());
         }
     }
     background(context, options, replaced.is_some())?;
     let status = running(context, PATIENCE)?
         .ok_or_else(|| Failure::new(Kind::Failed, "the agent started and went away").hint("see `tagalong logs`"))?;
-    if let Some(reason) = replaced {
+    if let Some(reason) = &replaced {
         say!("replaced the running agent: {reason}");
     }
     report(context, "running", &status);
+    // A login may still be on its way from the agent that was replaced.
+    if !options.logging_in && replaced.is_none() {
+        login::say_if_nobody(context, &status);
+    }
     Ok(())
 }
 
@@ -170,7 +179,7 @@ fn background(context: &Context, options: Options, replace: bool) -> Result<(), 
 
 /// Its sockets, if there is an agent to take over from: another one, where a hook wants an agent with these settings, and
 /// any where whoever supervises this process wants its own.
-fn take_over(context: &Context, detached: bool) -> Result<Option<Vec<TcpListener>>, Failure> {
+fn take_over(context: &Context, detached: bool) -> Result<Option<Handed>, Failure> {
     let Some(status) = running(context, PATIENCE)? else {
         return Ok(None);
     };

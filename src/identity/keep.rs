@@ -115,6 +115,11 @@ impl Keep {
         }
     }
 
+    /// What rests in this process and nowhere else.
+    pub fn in_memory(&self) -> Option<Login> {
+        self.memory().clone()
+    }
+
     /// The file, for saying where it is.
     pub fn file(&self) -> &Path {
         &self.file

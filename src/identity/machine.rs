@@ -323,7 +323,7 @@ impl Machine {
             let remaining = self.remaining(now).unwrap_or(Duration::MAX);
             rotate::retry_while_usable(self.failed_in_a_row, remaining, unit).max(rotate::least_gap(self.lifetime()))
         } else {
-            rotate::retry_while_starved(self.starved_in_a_row, unit)
+            rotate::retry_while_starved(self.starved_in_a_row, self.lifetime(), unit)
         };
         self.next = Some(now.boot + delay);
         self.not_before = now.boot + error.pause().unwrap_or_default();
@@ -357,7 +357,7 @@ impl Machine {
                 State::Starved
             };
             // What was planned while the credential was good is too late now.
-            let soon = now.boot + rotate::retry_while_starved(1, 0.0);
+            let soon = now.boot + rotate::retry_while_starved(1, None, 0.0);
             self.next = self.next.map(|next| next.min(soon));
         }
         if self.state == State::Denied && now.boot >= self.next_probe && self.is_usable(now) {

@@ -44,9 +44,13 @@ pub fn retry_while_usable(failures: u32, remaining: Duration, unit: f64) -> Dura
     equal_jitter(doubled.min(remaining / 4), unit)
 }
 
-/// After the `failures`th failure in a row, with nothing to send under.
-pub fn retry_while_starved(failures: u32, unit: f64) -> Duration {
-    equal_jitter(doubled(Duration::from_secs(1), failures, Duration::from_secs(60)), unit)
+/// After the `failures`th failure in a row, with nothing to send under: a second, then twice as much each time. At most a
+/// minute, and at most a lifetime, because with the jitter that is as often as an issuer is asked which answers: whoever
+/// mints for 15 seconds is not kept from sending for a minute after it came back.
+pub fn retry_while_starved(failures: u32, lifetime: Option<Duration>, unit: f64) -> Duration {
+    let longest = Duration::from_secs(60);
+    let most = lifetime.map_or(longest, |lifetime| lifetime.clamp(Duration::from_secs(10), longest));
+    equal_jitter(doubled(Duration::from_secs(1), failures, most), unit)
 }
 
 /// How long after the last attempt a refused credential is replaced: at once, and more slowly if the replacements

@@ -80,7 +80,7 @@ impl Running {
 }
 
 /// Logs in with a code, as a person who confirms it at once.
-fn log_in(home: &Home, provider: &Provider) -> String {
+pub fn log_in(home: &Home, provider: &Provider) -> String {
     let mut login = Running::start(home.command(&["login", &provider.url(), "--yes"]));
     login.line("enter the code WDJB-");
     provider.confirm(true);
@@ -164,6 +164,64 @@ async fn where_no_keyring_survives_the_agent_keeps_the_login_and_says_so() {
     log_in(&home, &provider);
     wait_for_state(&home, "fresh");
     assert_eq!(home.pid(), pid);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_in_memory_survives_up_with_other_settings_and_never_rests() {
+    let (provider, home) = (provider().await, Home::new());
+    provider.edit(|settings| settings.expires_in = json!(10));
+    log_in(&home, &provider);
+    wait_for_state(&home, "fresh");
+    let (pid, token) = (home.pid(), home.text(&["token"]));
+    let home = home.set("TAGALONG_EXPORT_TIMEOUT", "9s");
+    let text = home.text(&["up", "--strict"]);
+    assert!(text.contains("replaced") && !text.contains("tagalong login"), "{text}");
+    assert_ne!(home.pid(), pid);
+    wait_for_state(&home, "fresh");
+    let seen = provider.seen();
+    if seen.refreshes == 0 {
+        assert_eq!(home.text(&["token"]), token, "what was good goes on");
+    }
+    // And it is renewed from there.
+    provider.wait(|now| now.refreshes >= seen.refreshes + 2).await;
+    assert_eq!((provider.seen().reused, provider.alive()), (0, 1));
+    assert_eq!(home.files_with(CANARY), Vec::<std::path::PathBuf>::new());
+    assert!(home.text(&["logout"]).contains("revoked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_in_memory_is_carried_over_to_nothing_that_it_was_not_made_for() {
+    let (provider, home) = (provider().await, Home::new());
+    log_in(&home, &provider);
+    wait_for_state(&home, "fresh");
+    let before = provider.seen().refresh_requests;
+    let home = home.set("TAGALONG_IDENTITY_SCOPES", "openid other");
+    assert!(home.text(&["up", "--strict"]).contains("replaced"));
+    wait_for_state(&home, "needs-user");
+    assert!(home.text(&["up"]).contains("tagalong login"));
+    home.until(|_| home.text(&["logs"]).contains("for other settings"));
+    wait_for_state(&home, "needs-user");
+    assert_eq!(provider.seen().refresh_requests, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_says_once_in_a_session_that_nobody_is_logged_in() {
+    let provider = provider().await;
+    let home = machine()
+        .set("TAGALONG_EXPORT_ENDPOINT", provider.url())
+        .set("TAGALONG_IDENTITY_CREDENTIAL", "device")
+        .set("TAGALONG_IDENTITY_ISSUER", provider.url())
+        .set("TAGALONG_IDENTITY_CLIENT_ID", CLIENT);
+    let said = |home: &Home| home.text(&["up"]).matches("tagalong login").count();
+    for _ in 0..2 {
+        // A busy machine's agent may need longer than a hook waits: then the next `up` says it.
+        let first = said(&home);
+        wait_for_state(&home, "needs-user");
+        assert_eq!(first + said(&home), 1);
+        assert_eq!(said(&home), 0);
+        // What it tells of itself waits for a credential.
+        home.run(&["down", "--timeout", "0s"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

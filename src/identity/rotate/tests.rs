@@ -23,8 +23,10 @@ fn failures_double_the_delay_up_to_the_limit() {
     let much = Duration::from_secs(86_400);
     let full = |failures| retry_while_usable(failures, much, 1.0).as_secs();
     assert_eq!([full(1), full(2), full(6), full(60)], [10, 20, 300, 300]);
-    let starved = |failures| retry_while_starved(failures, 1.0).as_secs();
+    let starved = |failures| retry_while_starved(failures, None, 1.0).as_secs();
     assert_eq!([starved(1), starved(2), starved(7), starved(u32::MAX)], [1, 2, 60, 60]);
+    let short = |lifetime| retry_while_starved(9, Some(Duration::from_secs(lifetime)), 1.0).as_secs();
+    assert_eq!([short(5), short(15), short(3600)], [10, 15, 60]);
     assert_eq!(probe_gap(1), Duration::from_secs(4));
     assert_eq!(probe_gap(40), Duration::from_secs(300));
 }
@@ -38,7 +40,7 @@ proptest! {
         prop_assert!(refresh_at(lifetime, unit) <= lifetime / 2);
         prop_assert!(refresh_at(lifetime, unit) >= lifetime.mul_f64(0.449));
         prop_assert!(retry_while_usable(count, remaining, unit) <= remaining / 4);
-        prop_assert!(retry_while_starved(count, unit) >= LEAST_GAP);
+        prop_assert!(retry_while_starved(count, Some(lifetime), unit) >= LEAST_GAP);
         prop_assert!(least_gap(Some(lifetime)) >= LEAST_GAP);
         prop_assert!(forced_gap(count, Some(lifetime)) <= Duration::from_secs(300));
         prop_assert!(attempt(Some(remaining)) <= ATTEMPT);

@@ -136,6 +136,18 @@ impl Session {
         Ok(place)
     }
 
+    /// Goes on with a login that another process of this user had in its memory, and does not use any more. What that
+    /// one had sent without an answer is still marked, because the issuer may still refuse it.
+    ///
+    /// # Errors
+    /// It rests nowhere.
+    pub async fn take_over(&self, refresh: Secret, shown: Shown, minted: Option<Minted>) -> Result<(), KeepError> {
+        let host = self.0.host.clone();
+        self.0.keep.store(&Login { refresh, shown, host }).await?;
+        *self.0.fresh() = minted;
+        Ok(())
+    }
+
     /// Revokes and forgets. True if the issuer said that it revoked.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! Each run prints one line of figures. `TAGALONG_ENDURE_KILLS` (100) is how often the agent is killed,
 //! `TAGALONG_ENDURE_RESTARTS` (50) how often a workspace is stopped and started,
-//! `TAGALONG_ENDURE_SECONDS` (60) how long a fault lasts; what is about credentials lasts twice as long.
+//! `TAGALONG_ENDURE_SECONDS` (60) how long a fault lasts; what is about credentials lasts twice as long, and logins five
+//! times.
 
 mod backlog;
 mod disk;
@@ -10,6 +11,7 @@ mod faults;
 mod hooks;
 mod idle;
 mod kills;
+mod logins;
 mod poison;
 mod restarts;
 mod tokens;

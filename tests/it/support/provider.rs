@@ -27,7 +27,7 @@ pub const CANARY: &str = "canary-rt";
 /// A running provider. Dropping it stops it.
 pub struct Provider {
     /// Signs the access tokens for as long as the provider lives.
-    _issuer: Issuer,
+    issuer: Issuer,
     server: Server,
     inner: Arc<Inner>,
 }
@@ -36,6 +36,18 @@ struct Inner {
     state: Mutex<State>,
     seen: watch::Sender<Seen>,
     held: watch::Sender<bool>,
+    outage: Mutex<Outage>,
+}
+
+/// Whether it can be asked for anything; its keys always can, so that upstream is not affected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Outage {
+    #[default]
+    None,
+    /// 503 to everything.
+    Answers,
+    /// Connections are cut before anything is looked at.
+    Cuts,
 }
 
 /// What the provider was asked for.
@@ -44,6 +56,8 @@ pub struct Seen {
     pub device_polls: u64,
     /// Requests with a refresh token, whatever became of them.
     pub refresh_requests: u64,
+    /// Requests to `/token` while it was down.
+    pub turned_away: u64,
     /// Those that were granted.
     pub refreshes: u64,
     /// A refresh token that had been replaced already: the family is dead.
@@ -116,6 +130,7 @@ impl Provider {
             }),
             seen: watch::channel(Seen::default()).0,
             held: watch::channel(false).0,
+            outage: Mutex::default(),
         });
         let (handler, keys, minter) = (inner.clone(), format!("{}/keys", issuer.url()), Minter::of(&issuer));
         let server = Server::start(move |request| {
@@ -130,11 +145,7 @@ impl Provider {
             config.claims.insert("iss".to_owned(), json!(url));
             config.claims.insert("sub".to_owned(), json!("ada-1"));
         });
-        Provider {
-            _issuer: issuer,
-            server,
-            inner,
-        }
+        Provider { issuer, server, inner }
     }
 
     pub fn url(&self) -> String {
@@ -180,6 +191,15 @@ impl Provider {
     /// While held, a refresh is granted and its answer kept back.
     pub fn hold(&self, held: bool) {
         self.inner.held.send_replace(held);
+    }
+
+    pub fn set_outage(&self, outage: Outage) {
+        *self.inner.outage.lock().expect("no handler panics") = outage;
+    }
+
+    /// Of access tokens, from `iat` to `exp`; `expires_in` is told apart from it.
+    pub fn set_lifetime(&self, lifetime: Duration) {
+        self.issuer.set_lifetime(lifetime);
     }
 
     pub fn kill(&self) {
@@ -242,6 +262,17 @@ impl Inner {
             request.uri().path().to_owned(),
             request.uri().query().unwrap_or_default().to_owned(),
         );
+        if path != "/keys" {
+            let outage = *self.outage.lock().expect("no handler panics");
+            if outage != Outage::None && path == "/token" {
+                self.see(|seen| seen.turned_away += 1);
+            }
+            match outage {
+                Outage::None => {}
+                Outage::Answers => return Some(answer(503, "text/plain", "down")),
+                Outage::Cuts => return None,
+            }
+        }
         let authorization = request.headers().get(http::header::AUTHORIZATION).cloned();
         let bytes = request.into_body().collect().await.ok()?.to_bytes();
         let form: BTreeMap<String, String> = url::form_urlencoded::parse(&bytes).into_owned().collect();

@@ -1,0 +1,70 @@
+//! What `up` has to say of a login: once, that there is none. It asks nobody for anything.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    time::{Duration, Instant},
+};
+
+use super::{super::screen::Screen, Context, configured};
+use crate::{
+    agent::control::{Answer, Ask},
+    identity::State,
+    view::status::Status,
+};
+
+/// Below the state directory: the session in which somebody was told that nobody is logged in.
+pub(in crate::cli) const TOLD: &str = "told-login";
+/// The agent looks for its login at once; whoever starts it is not kept for one that takes longer.
+const LOOKS: Duration = Duration::from_millis(40);
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One line where the credential is a login and there is none, once in a session of the agent's.
+pub(in crate::cli) fn say_if_nobody(context: &Context, status: &Status) {
+    if configured(context).is_none() {
+        return;
+    }
+    let Some(status) = settled(context, status) else {
+        return;
+    };
+    let (Some(agent), State::NeedsUser) = (&status.agent, status.credential.state) else {
+        return;
+    };
+    let path = context.loaded.config.dirs.state.join(TOLD);
+    if fs::read_to_string(&path).is_ok_and(|session| session == agent.session_id) {
+        return;
+    }
+    let trouble = status.credential.trouble.as_deref();
+    let text = format!(
+        "{}; until then what arrives waits in the spool",
+        trouble.unwrap_or("nobody is logged in here: run `tagalong login`")
+    );
+    say!("  {}", Screen::of(&context.env).wrap(2, &text));
+    let noted = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .and_then(|mut file| file.write_all(agent.session_id.as_bytes()));
+    if let Err(error) = noted {
+        tracing::debug!(%error, "that it was said is not noted");
+    }
+}
+
+/// The status once the agent has looked for its login; none if that takes longer than a hook may.
+fn settled(context: &Context, status: &Status) -> Option<Status> {
+    let began = Instant::now();
+    let mut status = status.clone();
+    while matches!(status.credential.state, State::Boot | State::Acquiring) {
+        if began.elapsed() > LOOKS {
+            return None;
+        }
+        match context.ask(&Ask::Status, PATIENCE) {
+            Ok(Answer::Status(next)) => status = *next,
+            _ => return None,
+        }
+    }
+    Some(status)
+}
