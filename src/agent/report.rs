@@ -30,7 +30,7 @@ use crate::{
         build,
         status::{Agent, Credential, Endpoints, Export, Principal, Spool as SpoolStatus, Status, Step, Workspace},
     },
-    workspace,
+    workspace::{self, Trust},
 };
 
 /// Where everything that a status says is found. Shared by the control socket and the agent's own telemetry.
@@ -81,7 +81,7 @@ impl Facts {
                 moved: self.moved.clone(),
                 config: self.fingerprint.clone(),
             }),
-            workspace: workspace_status(&self.workspace),
+            workspace: self.workspace_status(&current),
             principal: current.principal.as_ref().map(|principal| Principal {
                 issuer: principal.issuer.clone(),
                 subject: principal.subject.clone(),
@@ -95,6 +95,18 @@ impl Facts {
             },
             export: self.export_status(&spool),
             spool,
+        }
+    }
+
+    /// What was detected; what the credential of the moment says too is more than the platform's word.
+    fn workspace_status(&self, current: &Current) -> Workspace {
+        let token = current
+            .credential
+            .as_ref()
+            .and_then(|credential| credential.token.as_ref());
+        match token.and_then(|token| Claims::decode(token.expose())) {
+            Some(claims) => confirmed_status(&self.workspace, &claims),
+            None => workspace_status(&self.workspace),
         }
     }
 
@@ -265,6 +277,16 @@ pub fn workspace_status(workspace: &workspace::Workspace) -> Workspace {
             .map(|(field, trust)| ((*field).to_owned(), *trust))
             .collect(),
     }
+}
+
+/// The same, with what the credential's claims confirm.
+pub fn confirmed_status(workspace: &workspace::Workspace, claims: &Claims) -> Workspace {
+    let mut status = workspace_status(workspace);
+    let confirmed = claims.confirmed(workspace).into_iter();
+    status
+        .trust
+        .extend(confirmed.map(|field| (field.to_owned(), Trust::Verified)));
+    status
 }
 
 /// A token of which only that is known.

@@ -9,10 +9,14 @@ use super::{
     failure::{Failure, Kind},
 };
 use crate::{
-    agent::control::{Answer, Ask},
+    agent::{
+        control::{Answer, Ask},
+        report,
+    },
     config::Credential,
     identity::{
         Admitted, State,
+        claims::Claims,
         clock::{Clock, Expiry},
         secret::Secret,
     },
@@ -119,8 +123,8 @@ fn rfc3339(now: SystemTime, seconds: f64) -> Option<String> {
 }
 
 pub(super) fn whoami(context: &Context) -> Result<(), Failure> {
-    let (principal, credential) = match context.ask(&Ask::Status, PATIENCE) {
-        Ok(Answer::Status(status)) => (status.principal, status.credential),
+    let (principal, credential, workspace) = match context.ask(&Ask::Status, PATIENCE) {
+        Ok(Answer::Status(status)) => (status.principal, status.credential, status.workspace),
         Ok(_) => return Err(super::unknown_answer()),
         Err(failure) if failure.kind == Kind::NotRunning && has_source(context) => minted(context)?,
         Err(failure) => return Err(failure),
@@ -131,13 +135,21 @@ pub(super) fn whoami(context: &Context) -> Result<(), Failure> {
                 .hint("`tagalong doctor` says which link is broken"),
         );
     };
-    super::print(format_args!("{}", person(&principal, &credential)));
+    super::print(format_args!("{}", person(&principal, &credential, &workspace)));
     Ok(())
 }
 
+/// Who, by which credential, where.
+type Known = (Option<Principal>, status::Credential, status::Workspace);
+
 /// Who a credential of this process's own speaks for.
-fn minted(context: &Context) -> Result<(Option<Principal>, status::Credential), Failure> {
+fn minted(context: &Context) -> Result<Known, Failure> {
     let minted = alone(context)?;
+    let claims = minted.token.as_ref().and_then(|token| Claims::decode(token.expose()));
+    let workspace = match claims {
+        Some(claims) => report::confirmed_status(&context.workspace, &claims),
+        None => report::workspace_status(&context.workspace),
+    };
     let principal = Principal {
         issuer: minted.principal.issuer,
         subject: minted.principal.subject,
@@ -150,7 +162,7 @@ fn minted(context: &Context) -> Result<(Option<Principal>, status::Credential), 
         state: State::Stopped,
         ..super::status::without_credential(context)
     };
-    Ok((Some(principal), credential))
+    Ok((Some(principal), credential, workspace))
 }
 
 /// How far the name can be believed, and who checks it.
@@ -163,7 +175,7 @@ fn belief(trust: Trust) -> &'static str {
 }
 
 /// Who, by what is stamped, and what says so.
-fn person(principal: &Principal, credential: &status::Credential) -> String {
+fn person(principal: &Principal, credential: &status::Credential, workspace: &status::Workspace) -> String {
     let mut rows = vec![
         ("issuer", principal.issuer.clone()),
         ("subject", principal.subject.clone()),
@@ -180,6 +192,7 @@ fn person(principal: &Principal, credential: &status::Credential) -> String {
     };
     rows.push(("source", source));
     rows.push(("verified", belief(principal.trust).to_owned()));
+    rows.push(("workspace", super::status::with_trust(workspace, "id", &workspace.id)));
     let labels = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     let mut text = format!("{}\n", super::status::principal_line(principal));
     for (label, value) in rows {

@@ -3,6 +3,8 @@
 //! A token is read here, never verified: the agent gets it over a channel that it trusts and shows it to an upstream
 //! that does verify it. Nothing is authorised by what is read, and no claim's value is ever logged.
 
+mod place;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::hmac;
