@@ -7,32 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::ValueEnum;
-
 use super::failure::{Failure, Kind};
 use crate::{
-    setup::{self, Action, Edit, Plan, Shell, Target},
+    setup::{self, Action, Edit, Plan, Target},
     workspace::Env,
 };
 
-/// Whose file is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Place {
-    Gitpod,
-    Ona,
-    Devcontainer,
-    Codespaces,
-    Coder,
-    Gitlab,
-    AzureDevops,
-    GithubActions,
-    Shell,
-    Systemd,
-}
-
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    pub place: Place,
+    pub target: Target,
     pub dry_run: bool,
     pub remove: bool,
     pub file: Option<PathBuf>,
@@ -40,15 +23,19 @@ pub(super) struct Options {
 
 pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
     let here = std::env::current_dir()?;
-    let target = target(env, options.place);
-    let root = match options.place {
-        Place::Shell | Place::Systemd => home(env)?,
+    let target = options.target;
+    let root = match target {
+        Target::Shell | Target::Systemd => home(env)?,
         // A template has a directory of its own, wherever the repository begins.
-        Place::Coder => here.clone(),
+        Target::Coder => here.clone(),
         _ => repository(&here),
     };
     let action = if options.remove { Action::Remove } else { Action::Add };
-    let file = options.file.as_ref().map(|file| here.join(file));
+    let file = match &options.file {
+        Some(file) => Some(here.join(file)),
+        None if target == Target::Shell => Some(setup::profile(env.get("SHELL").unwrap_or_default()).to_owned()),
+        None => None,
+    };
     let plan = setup::plan(target, action, &root, file.as_deref()).map_err(failure)?;
     let changes: Vec<&Edit> = plan.edits.iter().filter(|edit| edit.before != edit.after).collect();
     for edit in &changes {
@@ -73,21 +60,6 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-fn target(env: &Env, place: Place) -> Target {
-    match place {
-        Place::Gitpod => Target::Gitpod,
-        Place::Ona => Target::Ona,
-        Place::Devcontainer => Target::Devcontainer,
-        Place::Codespaces => Target::Codespaces,
-        Place::Coder => Target::Coder,
-        Place::Gitlab => Target::Gitlab,
-        Place::AzureDevops => Target::AzureDevops,
-        Place::GithubActions => Target::GithubActions,
-        Place::Systemd => Target::Systemd,
-        Place::Shell => Target::Shell(Shell::named(env.get("SHELL").unwrap_or_default())),
-    }
 }
 
 fn home(env: &Env) -> Result<PathBuf, Failure> {

@@ -122,7 +122,7 @@ enum Command {
     /// Write the integration into a platform's own file
     Init {
         /// Whose file
-        platform: init::Place,
+        platform: crate::setup::Target,
         /// Show what would change, and change nothing
         #[arg(long)]
         dry_run: bool,
@@ -254,7 +254,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         } => init::run(
             &env,
             &init::Options {
-                place: platform,
+                target: platform,
                 dry_run,
                 remove,
                 file,

@@ -21,30 +21,30 @@ mod systemd;
 mod tests;
 mod yaml;
 
-pub use shell::Shell;
+pub use shell::profile;
 
 /// Whose file is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Target {
-    /// `.gitpod.yml`, and the two scripts that its tasks run.
+    /// `.gitpod.yml`, and the two scripts that its tasks run
     Gitpod,
-    /// `.ona/automations.yaml`.
+    /// `.ona/automations.yaml`
     Ona,
-    /// `devcontainer.json`.
+    /// `devcontainer.json`
     Devcontainer,
-    /// `devcontainer.json`, for Codespaces, which names its workspaces itself.
+    /// `devcontainer.json`, for Codespaces, which names its workspaces itself
     Codespaces,
-    /// A file of its own beside a Coder template's others.
+    /// A file of its own beside a Coder template's others
     Coder,
-    /// `.gitlab-ci.yml`.
+    /// `.gitlab-ci.yml`
     Gitlab,
-    /// `azure-pipelines.yml`.
+    /// `azure-pipelines.yml`
     AzureDevops,
-    /// A workflow below `.github/workflows`.
+    /// A workflow below `.github/workflows`
     GithubActions,
-    /// The profile of a shell.
-    Shell(Shell),
-    /// A service of the user's systemd.
+    /// The profile of your shell
+    Shell,
+    /// A service of the user's systemd
     Systemd,
 }
 
@@ -127,7 +127,7 @@ pub fn plan(target: Target, action: Action, root: &Path, file: Option<&Path>) ->
         Target::AzureDevops => ci::azure(action, root, file),
         Target::GithubActions => ci::github(action, root, file),
         Target::Systemd => systemd::plan(action, root, file),
-        Target::Shell(shell) => shell::plan(action, shell, root, file),
+        Target::Shell => shell::plan(action, root, file),
     }
 }
 

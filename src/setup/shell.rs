@@ -5,18 +5,8 @@
 use super::{Action, Error, Plan, block, edit_blocks};
 use std::path::Path;
 
-/// The shells that there is a profile for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shell {
-    /// `.bashrc`
-    Bash,
-    /// `.zshrc`
-    Zsh,
-    /// `config.fish`
-    Fish,
-    /// `.profile`
-    Posix,
-}
+/// What all shells of the Bourne family read.
+const PROFILE: &str = ".profile";
 
 const POSIX: &str = "\
 if command -v tagalong >/dev/null 2>&1; then
@@ -31,33 +21,21 @@ if command -q tagalong
 end
 ";
 
-// === impl Shell ===
-
-impl Shell {
-    /// By the last part of `$SHELL`; anything that is not known has the profile that all of them read.
-    pub fn named(program: &str) -> Shell {
-        match program.rsplit('/').next() {
-            Some("bash") => Shell::Bash,
-            Some("zsh") => Shell::Zsh,
-            Some("fish") => Shell::Fish,
-            _ => Shell::Posix,
-        }
-    }
-
-    const fn profile(self) -> &'static str {
-        match self {
-            Shell::Bash => ".bashrc",
-            Shell::Zsh => ".zshrc",
-            Shell::Fish => ".config/fish/config.fish",
-            Shell::Posix => ".profile",
-        }
-    }
+/// The profile, below the home directory, of the shell that `$SHELL` names.
+pub fn profile(shell: &str) -> &'static Path {
+    Path::new(match shell.rsplit('/').next() {
+        Some("bash") => ".bashrc",
+        Some("zsh") => ".zshrc",
+        Some("fish") => ".config/fish/config.fish",
+        _ => PROFILE,
+    })
 }
 
-/// `root` is the home directory.
-pub(super) fn plan(action: Action, shell: Shell, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
-    let path = root.join(file.unwrap_or(Path::new(shell.profile())));
-    let body = if shell == Shell::Fish { FISH } else { POSIX };
+/// `root` is the home directory. A file's name says which language it is in.
+pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
+    let path = root.join(file.unwrap_or(Path::new(PROFILE)));
+    let is_fish = path.extension().is_some_and(|extension| extension == "fish");
+    let body = if is_fish { FISH } else { POSIX };
     let edit = edit_blocks(path, action, body, |text| {
         Ok(block::insert(text, text.split_inclusive('\n').count(), 0, body))
     })?;

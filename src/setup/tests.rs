@@ -37,7 +37,7 @@ fn there_and_back(target: Target, name: &str, text: Option<&str>) -> String {
     let files: Vec<(&str, &str)> = text.iter().map(|text| (name, *text)).collect();
     let dir = repository(&files);
     let path = dir.path().join(name);
-    let file = (target == Target::GithubActions).then(|| path.clone());
+    let file = matches!(target, Target::GithubActions | Target::Shell).then(|| path.clone());
     let run = |action| plan(target, action, dir.path(), file.as_deref()).unwrap();
     let first = run(Action::Add);
     assert!(changes(&first) > 0, "it is added");
@@ -82,8 +82,9 @@ fn a_repository_without_a_file_gets_one_and_loses_it_again() {
     there_and_back(Target::Ona, ".ona/automations.yaml", None);
     there_and_back(Target::Devcontainer, ".devcontainer/devcontainer.json", None);
     there_and_back(Target::Codespaces, ".devcontainer/devcontainer.json", None);
-    there_and_back(Target::Shell(Shell::Bash), ".bashrc", None);
-    there_and_back(Target::Shell(Shell::Fish), ".config/fish/config.fish", None);
+    there_and_back(Target::Shell, ".bashrc", None);
+    let fish = there_and_back(Target::Shell, ".config/fish/config.fish", None);
+    assert!(fish.contains("--shell fish"), "{fish}");
     there_and_back(Target::Systemd, ".config/systemd/user/tagalong.service", None);
 }
 
@@ -152,8 +153,8 @@ fn endings_of_lines_and_of_files_stay_as_they_are() {
     there_and_back(Target::Gitpod, ".gitpod.yml", Some("tasks:\n"));
     there_and_back(Target::Gitpod, ".gitpod.yml", Some("# nothing yet\n"));
     there_and_back(Target::Gitpod, ".gitpod.yml", Some(""));
-    there_and_back(Target::Shell(Shell::Zsh), ".zshrc", Some("setopt autocd"));
-    there_and_back(Target::Shell(Shell::Posix), ".profile", Some("export A=1\r\n"));
+    there_and_back(Target::Shell, ".zshrc", Some("setopt autocd"));
+    there_and_back(Target::Shell, ".profile", Some("export A=1\r\n"));
 }
 
 #[test]
