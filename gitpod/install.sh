@@ -227,4 +227,9 @@ else
 fi
 completions
 say "installed $("$bin/tagalong" --version 2>/dev/null </dev/null) in $bin"
+case $bin:$PATH: in
+    "${HOME:-}/.local/bin:"*":$bin:"*) ;;
+    "${HOME:-}/.local/bin:$bin:"*) ;;
+    "${HOME:-}/.local/bin:"*) say "$bin is not on the PATH, so call it by that name or add it there." ;;
+esac
 leave

@@ -621,7 +621,12 @@ fn the_automations_that_are_shipped_hold_the_service_that_init_writes() {
     assert!(init.unwrap().status.success());
     let written = fs::read_to_string(dir.path().join(".ona/automations.yaml")).unwrap();
     let service = written.split_once("  tagalong:\n").expect("a service of that name").1;
-    let service: Vec<&str> = service.lines().take_while(|line| line.starts_with("    ")).collect();
+    let (service, start) = service.split_once("      start: ").expect("a command to start it");
     let shipped = shipped("automations.yaml");
-    assert!(shipped.contains(&service.join("\n")), "{written}");
+    assert!(shipped.contains(service), "{written}");
+    let ours = shipped.split_once("      start: ").expect("a command to start it").1;
+    assert!(
+        ours.starts_with("TAGALONG_VERSION=") && ours.trim_end().ends_with(start.lines().next().unwrap()),
+        "{ours}"
+    );
 }

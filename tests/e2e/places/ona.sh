@@ -34,7 +34,8 @@ expect 'no token was asked for' [ ! -e "$root/tmp/asked" ]
 expect 'a prebuild leaves no state' [ ! -e "$root/home/vscode/.local/state" ]
 expect 'and says what it did in one line' grep -q "installed tagalong $version" <<<"$said"
 
-# --- the service: in the foreground, SIGTERM at the stop
+# --- the service: it installs what a prebuild has not; in the foreground, SIGTERM at the stop
+rm "$root/usr/local/bin/tagalong"
 automation "$(entry services start)" >"$stage/service" 2>&1 &
 service=$!
 eventually 'the service accepts' send
