@@ -311,8 +311,11 @@ pub async fn wait_for_followers(runtime: &Path, count: usize) {
             .filter(|line| line.contains(&runtime) && line.ends_with(".sock"))
             .count()
     };
+    let began = std::time::Instant::now();
     // The listener itself is one more.
     while sockets() < count + 1 {
+        // Whoever came gives up after half a minute, and then they are never so many.
+        assert!(began.elapsed() < 2 * PATIENCE, "{} of {count} came", sockets());
         tokio::task::yield_now().await;
     }
 }

@@ -38,6 +38,29 @@ async fn a_file_is_whole_private_and_gone_after_it_is_forgotten() {
 }
 
 #[tokio::test]
+async fn bug_truncated_in_place_no_reader_ever_sees_an_empty_or_half_a_login() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let keep = || Keep::new(Wanted::File, directory.path(), "a");
+    // Of different lengths, so that a half would show.
+    let tokens = ["short".to_owned(), "long".repeat(2000)];
+    keep().store(&login(&tokens[0])).await.expect("kept");
+    let (writer, kept) = (keep(), tokens.clone());
+    let writing = tokio::task::spawn_blocking(move || {
+        for turn in 0..100 {
+            writer.write_file(&login(&kept[turn % 2])).expect("kept");
+        }
+    });
+    let mut looks = 0;
+    while !writing.is_finished() || looks == 0 {
+        let found = keep().load().await.expect("readable").expect("a login");
+        assert!(tokens.iter().any(|token| token == found.refresh.expose()));
+        looks += 1;
+        tokio::task::yield_now().await;
+    }
+    writing.await.expect("it writes");
+}
+
+#[tokio::test]
 async fn a_file_that_others_can_read_or_that_is_a_link_is_not_used() {
     let directory = tempfile::tempdir().expect("a directory");
     let keep = Keep::new(Wanted::File, directory.path(), "a");

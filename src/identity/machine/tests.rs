@@ -242,6 +242,31 @@ fn an_issuer_that_is_down_for_ten_minutes_is_asked_a_bounded_number_of_times() {
 }
 
 #[test]
+fn bug_fixed_buffers_mint_short_tokens_for_ever_and_ours_mint_each_lifetime_about_twice() {
+    for lifetime in [10, 60, 300, 900, 3600, 86_400] {
+        let lifetime = Duration::from_secs(lifetime);
+        let mut world = World::new(0.5);
+        world.run(10 * lifetime, healthy(lifetime));
+        let minted = world.minted;
+        assert!(
+            (19..=23).contains(&minted),
+            "{minted} mints in ten lifetimes of {lifetime:?}"
+        );
+    }
+}
+
+#[test]
+fn bug_a_401_that_nobody_hears_lasts_an_hour_and_ours_is_over_in_seconds() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(60), healthy(HOUR));
+    // Revoked a minute after it was minted.
+    world.verdict(1, Verdict::Unauthenticated, &mut healthy(HOUR));
+    assert!(world.lease().is_none(), "it is not shown again");
+    world.run(Duration::from_secs(2), healthy(HOUR));
+    assert_eq!(world.lease().map(|lease| lease.credential.generation), Some(2));
+}
+
+#[test]
 fn an_issuer_that_is_down_from_the_start_is_asked_after_one_second_and_then_up_to_a_minute_apart() {
     let mut world = World::new(0.999);
     world.run(Duration::from_secs(600), down);
