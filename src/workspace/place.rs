@@ -58,8 +58,11 @@ pub(super) fn birthplace(files: &Files, state_dir: &Path) -> Option<String> {
         Some(_) if mount_of(&mounts, state_dir) != Some("/") => return None,
         Some(upper) => format!("{upper}\n{}", files.host_name().unwrap_or_default()),
         None => {
-            let instance = files.word("/var/lib/cloud/data/instance-id").unwrap_or_default();
-            format!("{}\n{instance}", files.word("/etc/machine-id")?)
+            let machine = files.word("/etc/machine-id")?;
+            match files.word("/var/lib/cloud/data/instance-id") {
+                Some(instance) => format!("{machine}\n{instance}"),
+                None => machine,
+            }
         }
     };
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{SALT}{machine}").as_bytes());
