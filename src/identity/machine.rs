@@ -55,6 +55,8 @@ pub struct Machine {
     last_attempt: Option<Duration>,
     /// Whoever was asked wants to be left alone until then.
     not_before: Duration,
+    /// Somebody asked while an attempt was under way: what it brings may be out of date.
+    asked_meanwhile: bool,
     failed_in_a_row: u32,
     starved_in_a_row: u32,
     refused_in_a_row: u32,
@@ -84,6 +86,7 @@ impl Machine {
             next: None,
             last_attempt: None,
             not_before: Duration::ZERO,
+            asked_meanwhile: false,
             failed_in_a_row: 0,
             starved_in_a_row: 0,
             refused_in_a_row: 0,
@@ -274,6 +277,7 @@ impl Machine {
     }
 
     fn succeeded(&mut self, now: Now) {
+        self.asked_meanwhile = false;
         self.failed_in_a_row = 0;
         self.starved_in_a_row = 0;
         if self.state != State::Denied {
@@ -327,9 +331,13 @@ impl Machine {
         };
         self.next = Some(now.boot + delay);
         self.not_before = now.boot + error.pause().unwrap_or_default();
+        if std::mem::take(&mut self.asked_meanwhile) {
+            self.asked(now);
+        }
     }
 
     fn asked(&mut self, now: Now) {
+        self.asked_meanwhile = self.minting || self.state == State::Boot;
         if !self.minting && self.state != State::Boot && (self.manner != Manner::Once || self.credential.is_none()) {
             let earliest = self.last_attempt.map_or(now.boot, |last| last + rotate::LEAST_GAP);
             self.next = Some(earliest.max(now.boot));

@@ -267,6 +267,17 @@ fn bug_a_401_that_nobody_hears_lasts_an_hour_and_ours_is_over_in_seconds() {
 }
 
 #[test]
+fn a_login_that_comes_while_nobody_is_found_to_be_logged_in_is_looked_for_again() {
+    let mut world = World::new(0.5);
+    let mut nobody = |_: Now| -> Answer { (seconds(0.1), Err(MintError::NeedsUser("nobody".into()))) };
+    world.step(Event::Tick, &mut nobody);
+    world.step(Event::Refresh, &mut nobody);
+    world.run(seconds(0.2), &mut nobody);
+    world.run(seconds(2.0), healthy(HOUR));
+    assert_eq!(world.machine.state(), State::Fresh);
+}
+
+#[test]
 fn an_issuer_that_is_down_from_the_start_is_asked_after_one_second_and_then_up_to_a_minute_apart() {
     let mut world = World::new(0.999);
     world.run(Duration::from_secs(600), down);
