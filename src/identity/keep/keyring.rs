@@ -12,6 +12,8 @@ use std::{
     time::Duration,
 };
 
+#[cfg(not(target_os = "macos"))]
+use dbus::blocking::stdintf::org_freedesktop_dbus::Properties;
 use keyring_core::{Error, api::CredentialStoreApi};
 use zeroize::Zeroizing;
 
@@ -118,7 +120,7 @@ fn kind(error: Error) -> Option<KeepError> {
 }
 
 #[cfg(not(target_os = "macos"))]
-type Store = zbus_secret_service_keyring_store::Store;
+type Store = dbus_secret_service_keyring_store::Store;
 #[cfg(target_os = "macos")]
 type Store = apple_native_keyring_store::keychain::Store;
 
@@ -126,20 +128,13 @@ type Store = apple_native_keyring_store::keychain::Store;
 #[cfg(not(target_os = "macos"))]
 fn open() -> Result<Arc<Store>, Option<KeepError>> {
     let missing = |why: &str| Some(KeepError::Missing(why.to_owned()));
-    let bus = zbus::blocking::Connection::session().map_err(|_| missing("no D-Bus session"))?;
+    let bus = dbus::blocking::LocalConnection::new_session().map_err(|_| missing("no D-Bus session"))?;
     // The client unlocks what it finds locked, and that asks a person: so look first.
-    let locked = bus.call_method(
-        Some("org.freedesktop.secrets"),
-        "/org/freedesktop/secrets/aliases/default",
-        Some("org.freedesktop.DBus.Properties"),
-        "Get",
-        &("org.freedesktop.Secret.Collection", "Locked"),
-    );
-    let locked = locked.map_err(|_| missing("no Secret Service with a default collection"))?;
-    match locked.body().deserialize::<zbus::zvariant::Value<'_>>() {
-        Ok(zbus::zvariant::Value::Bool(false)) => {}
-        Ok(zbus::zvariant::Value::Bool(true)) => return Err(Some(KeepError::Locked)),
-        _ => return Err(missing("it does not say whether it is locked")),
+    let default = bus.with_proxy("org.freedesktop.secrets", "/org/freedesktop/secrets/aliases/default", PATIENCE);
+    match default.get("org.freedesktop.Secret.Collection", "Locked") {
+        Ok(false) => {}
+        Ok(true) => return Err(Some(KeepError::Locked)),
+        Err(_) => return Err(missing("no Secret Service with a default collection")),
     }
     Store::new().map_err(|_| missing("it refuses a session"))
 }
