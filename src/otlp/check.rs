@@ -352,7 +352,7 @@ fn is_plain_attribute(bytes: &[u8]) -> bool {
         return false;
     };
     // A length of two bytes has its high bit set, and so is not ASCII.
-    usize::from(*value_length) == string.len() + 2 && usize::from(*string_length) == string.len() && bytes.is_ascii()
+    usize::from(*value_length) == string.len() + 2 && usize::from(*string_length) == string.len() && is_ascii(bytes)
 }
 
 fn validate_packed(kind: Kind, mut packed: &[u8]) -> Result<(), Box<Problem>> {
@@ -376,7 +376,21 @@ fn validate_packed(kind: Kind, mut packed: &[u8]) -> Result<(), Box<Problem>> {
 #[inline(always)]
 fn is_utf8(bytes: &[u8]) -> bool {
     // Most strings are short ASCII, for which this test is several times cheaper than the decoder's.
-    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+    is_ascii(bytes) || std::str::from_utf8(bytes).is_ok()
+}
+
+/// The standard library's looks at what is left over byte by byte, and of short strings that is most.
+#[inline(always)]
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let bits = match (bytes.as_chunks(), bytes.last_chunk()) {
+        // The last word overlaps the one before it.
+        ((words, _), Some(last)) => words
+            .iter()
+            .fold(u64::from_ne_bytes(*last), |bits, word| bits | u64::from_ne_bytes(*word)),
+        ((_, rest), None) => rest.iter().fold(0, |bits, byte| bits | u64::from(*byte)),
+    };
+    bits & HIGH_BITS == 0
 }
 
 #[inline(always)]
