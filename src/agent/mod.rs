@@ -148,7 +148,9 @@ pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Err
     init_log(&plan.config.log);
     // One thread forwards more than a workspace ever sends, and hands nothing over to another on the way. The disk has
     // a thread of its own (`spool`), and so has whatever takes long (compression, files, names).
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // Each new connection is looked up in the kernel's table there: a storm of them must not become one of threads.
+    let runtime = runtime.enable_all().max_blocking_threads(8).build()?;
     let result = runtime.block_on(async { Agent::build(plan).await?.run(ready).await });
     // A mute keyring or a hanging name lookup must not keep the process from ending.
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -196,20 +198,19 @@ impl Agent {
         let session = parts::session_id();
         let patience = handed.as_ref().map_or(Duration::ZERO, |_| HANDED_OVER);
         let spool = open_spool(&config, &workspace, &session, patience).await?;
-        let budget = Budget::new(Budget::DEFAULT_BYTES);
         let redactor = Redactor::build(&parts::redact(&config)).map_err(|error| Error::Part(error.to_string()))?;
         let (owner, owner_seen) = watch::channel(spool.pending());
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
         let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen.clone());
         let will = handed.as_mut().and_then(Handed::will);
         let handed = handed.map(|handed| handed.listeners).unwrap_or_default();
-        let receiver = ports::bind(&config, intake.clone(), budget.clone(), handed)?;
+        let receiver = ports::bind(&config, intake.clone(), Budget::new(Budget::DEFAULT_BYTES), handed)?;
         let identity = parts::identity(&env, &config, &workspace)?;
         let login = identity.source.login().cloned();
         let (identity, identity_seen) = Identity::build(identity);
         let share = parts::share(&config);
         let export = parts::export(&config)
-            .map(|export| Export::build(export, budget))
+            .map(|export| Export::build(export, Budget::new(Budget::DEFAULT_BYTES)))
             .transpose()
             .map_err(|error| Error::Part(error.to_string()))?;
         let bears = !matches!(config.identity.credential, config::Credential::None);

@@ -83,7 +83,7 @@ pub(super) const KEYS: [Key; 48] = [
     key("export.ca_file", Kind::Path),
     key("export.timeout", Kind::Duration(100, 600_000)),
     key("export.concurrency", Kind::Count(1, 64)),
-    key("export.batch_bytes", Kind::Size(1024, 16 * MIB)),
+    key("export.batch_bytes", Kind::Size(1024, 4 * MIB)),
     key("export.batch_delay", Kind::Duration(0, 60_000)),
     key(
         "identity.credential",

@@ -12,7 +12,7 @@ use super::{
     join::{Joined, Placed, join},
     lane::Place,
     retry::printable,
-    send::{Judged, NoAnswer, Sender},
+    send::{Judged, NoAnswer, Room, Sender},
 };
 use crate::{
     otlp::{check, split, status::Response},
@@ -30,7 +30,7 @@ const PARKED_FOR: Duration = Duration::from_secs(60);
 const BOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A guess at what the stamp adds to a record.
-const STAMP_ROOM: usize = 256;
+pub(super) const STAMP_ROOM: usize = 256;
 
 /// Everything that one delivery needs.
 pub(super) struct Delivery {
@@ -39,8 +39,7 @@ pub(super) struct Delivery {
     pub resolver: Resolver,
     pub records: Vec<Record>,
     pub stamp: Arc<Stamp>,
-    /// None beyond the window, while the gate is closed.
-    pub window: Option<OwnedSemaphorePermit>,
+    pub room: Room,
 }
 
 /// A delivery under way.
@@ -82,12 +81,7 @@ impl Delivery {
     /// # Errors
     /// [`NoAnswer`]: what is not resolved stays in the spool.
     pub(super) async fn run(self) -> Result<(), NoAnswer> {
-        let size: usize = self.records.iter().map(|record| record.bytes.len() + STAMP_ROOM).sum();
-        let mut budget = tokio::select! {
-            biased;
-            () = self.place.stop.cancelled() => return Err(NoAnswer::Left),
-            permit = self.sender.budget.take(size) => permit,
-        };
+        let Room { window, mut budget } = self.room;
         let (joined, refused) = join(self.records, &self.stamp, STAMP_ROOM);
         // What was taken for a guess goes back.
         drop(budget.split(budget.num_permits().saturating_sub(joined.bytes.len())));
@@ -98,7 +92,7 @@ impl Delivery {
             tallies: joined.records.iter().map(|_| Tally::default()).collect(),
             units: VecDeque::new(),
             records: Vec::new(),
-            window: self.window,
+            window,
             budget: Some(budget),
         };
         for (position, outcome) in refused {

@@ -9,12 +9,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    deliver::Delivery,
-    send::{NoAnswer, Sender},
+    deliver::{Delivery, STAMP_ROOM},
+    send::{NoAnswer, Room, Sender},
     status::LaneState,
 };
 use crate::{
@@ -142,8 +142,8 @@ impl Lane {
                 },
                 () = self.place.stop.cancelled(), if !stopping => {}
                 () = self.sender.shutdown.cancelled(), if !draining => {}
-                window = self.sender.room(in_flight), if may_start => {
-                    match self.delivery(&reader, &mut gathered, window) {
+                room = self.sender.room(in_flight, gathered.joined_bytes()), if may_start => {
+                    match self.delivery(&reader, &mut gathered, room) {
                         Some(delivery) => deliveries.spawn(delivery.run()),
                         None => { leaving = true; continue }
                     };
@@ -158,12 +158,7 @@ impl Lane {
     }
 
     /// `None` if another principal took over.
-    fn delivery(
-        &mut self,
-        reader: &Reader,
-        gathered: &mut Gathered,
-        window: Option<OwnedSemaphorePermit>,
-    ) -> Option<Delivery> {
+    fn delivery(&mut self, reader: &Reader, gathered: &mut Gathered, room: Room) -> Option<Delivery> {
         let stamp = self.stamp()?;
         Some(Delivery {
             sender: self.sender.clone(),
@@ -171,7 +166,7 @@ impl Lane {
             resolver: reader.resolver(),
             records: gathered.take(self.sender.config.batch_bytes, self.sender.config.batch_delay),
             stamp,
-            window,
+            room,
         })
     }
 
@@ -195,6 +190,11 @@ impl Lane {
 impl Gathered {
     fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// What the request will need, by a guess that is rather too large.
+    fn joined_bytes(&self) -> usize {
+        self.bytes + self.records.len() * STAMP_ROOM
     }
 
     fn is_full(&self, batch_bytes: usize) -> bool {

@@ -66,6 +66,15 @@ pub enum NoAnswer {
     NotTaken(String),
 }
 
+/// What one more request may use.
+#[derive(Debug)]
+pub struct Room {
+    /// None beyond the window, while the gate is closed.
+    pub window: Option<OwnedSemaphorePermit>,
+    /// Its bytes.
+    pub budget: OwnedSemaphorePermit,
+}
+
 /// What all lanes share.
 #[derive(Debug)]
 pub struct Sender {
@@ -119,11 +128,20 @@ impl Sender {
         }
     }
 
-    /// Waits for room for one more request; `in_flight` is how many the lane has.
+    /// Waits for room for one more request of about so many bytes; `in_flight` is how many requests the lane has.
     ///
+    /// It is asked for before a request is made, because records that wait to be joined take memory too.
     /// While the gate is closed, a lane may have two beyond the window: else requests of one signal that fail could fill
     /// the window, and nothing else could show that the path is fine.
-    pub async fn room(&self, in_flight: usize) -> Option<OwnedSemaphorePermit> {
+    pub async fn room(&self, in_flight: usize, bytes: usize) -> Room {
+        let window = self.place_in_window(in_flight).await;
+        Room {
+            window,
+            budget: self.budget.take(bytes).await,
+        }
+    }
+
+    async fn place_in_window(&self, in_flight: usize) -> Option<OwnedSemaphorePermit> {
         let mut changes = self.gate.changes();
         loop {
             if let Ok(permit) = self.window.clone().try_acquire_owned() {

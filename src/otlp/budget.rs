@@ -1,4 +1,5 @@
-//! The one byte budget that requests on their way in and out share (promise 2).
+//! The byte budgets of requests on their way in and on their way out (promise 2): one for each, because whoever sends as
+//! fast as answers come would else leave the exporter nothing, and the spool would grow.
 
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// 16 MiB: sixteen of the largest batches that SDKs send by default are a few hundred KiB each.
-    pub const DEFAULT_BYTES: u32 = 16 * 1024 * 1024;
+    /// 6 MiB: one of the largest requests that a Collector takes by default and some others, or dozens of what SDKs send,
+    /// of which a batch of 512 spans is a few hundred KiB. What is read from the spool or being stamped comes on top.
+    pub const DEFAULT_BYTES: u32 = 6 * 1024 * 1024;
 
     /// A budget of `total` bytes.
     pub fn new(total: u32) -> Budget {

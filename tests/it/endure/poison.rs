@@ -18,7 +18,7 @@ async fn one_poison_record_among_ten_thousand_joined_ones_is_set_aside_alone() {
     let (issuer, upstream) = parties(Duration::from_secs(3600)).await;
     let home = Home::new()
         .sending(&upstream.url(), &issuer.url())
-        .set("TAGALONG_EXPORT_BATCH_BYTES", "16MiB");
+        .set("TAGALONG_EXPORT_BATCH_BYTES", "4MiB");
     home.up();
     upstream.kill();
     let config = load::Config {
