@@ -130,7 +130,11 @@ fn open() -> Result<Arc<Store>, Option<KeepError>> {
     let missing = |why: &str| Some(KeepError::Missing(why.to_owned()));
     let bus = dbus::blocking::LocalConnection::new_session().map_err(|_| missing("no D-Bus session"))?;
     // The client unlocks what it finds locked, and that asks a person: so look first.
-    let default = bus.with_proxy("org.freedesktop.secrets", "/org/freedesktop/secrets/aliases/default", PATIENCE);
+    let default = bus.with_proxy(
+        "org.freedesktop.secrets",
+        "/org/freedesktop/secrets/aliases/default",
+        PATIENCE,
+    );
     match default.get("org.freedesktop.Secret.Collection", "Locked") {
         Ok(false) => {}
         Ok(true) => return Err(Some(KeepError::Locked)),
