@@ -46,7 +46,7 @@ pub struct Handed {
     /// Its listening sockets; none from one that is too old to know how.
     pub listeners: Vec<TcpListener>,
     /// What its login comes over, where it has one.
-    will: Option<Will>,
+    pub(super) will: Option<Will>,
 }
 
 /// A connection on which a login may come, and what was read of it already.
@@ -54,13 +54,6 @@ pub struct Handed {
 pub(super) struct Will {
     stream: UnixStream,
     begun: Zeroizing<Vec<u8>>,
-}
-
-impl Handed {
-    /// Takes out what the login comes over.
-    pub(super) fn will(&mut self) -> Option<Will> {
-        self.will.take()
-    }
 }
 
 /// A login on its way from an agent that stopped to the one that takes its place. Nobody uses it in between.

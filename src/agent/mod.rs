@@ -193,7 +193,7 @@ impl Agent {
             config,
             workspace,
             socket,
-            mut handed,
+            handed,
         } = plan;
         let session = parts::session_id();
         let patience = handed.as_ref().map_or(Duration::ZERO, |_| HANDED_OVER);
@@ -202,9 +202,8 @@ impl Agent {
         let (owner, owner_seen) = watch::channel(spool.pending());
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
         let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen.clone());
-        let will = handed.as_mut().and_then(Handed::will);
-        let handed = handed.map(|handed| handed.listeners).unwrap_or_default();
-        let receiver = ports::bind(&config, intake.clone(), Budget::new(Budget::DEFAULT_BYTES), handed)?;
+        let (listeners, will) = handed.map_or_else(Default::default, |handed| (handed.listeners, handed.will));
+        let receiver = ports::bind(&config, intake.clone(), Budget::new(Budget::DEFAULT_BYTES), listeners)?;
         let identity = parts::identity(&env, &config, &workspace)?;
         let login = identity.source.login().cloned();
         let (identity, identity_seen) = Identity::build(identity);
