@@ -5,12 +5,13 @@
 //! what is as Gitpod's supervisor does it: `{ before } && { init }`, so a part that fails keeps the next from running.
 
 use std::{
-    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
+
+use serde_json::{Value, json};
 
 const FAKE: &str = r#"#!/bin/sh
 printf '%s\n' "$*" >>"$CALLS"
@@ -520,58 +521,144 @@ fn shipped(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("gitpod").join(name)).unwrap()
 }
 
-/// Development Container Features, the reference's tables of properties; what is not there makes a Feature invalid.
-const FEATURE: [&str; 20] = [
-    "id",
-    "version",
-    "name",
-    "description",
-    "documentationURL",
-    "licenseURL",
-    "options",
-    "containerEnv",
-    "privileged",
-    "init",
-    "capAdd",
-    "securityOpt",
-    "entrypoint",
-    "customizations",
-    "installsAfter",
-    "mounts",
-    "onCreateCommand",
-    "postStartCommand",
-    "legacyIds",
-    "deprecated",
+/// What the specification's schema lets a property of a Feature be.
+#[derive(Clone, Copy)]
+enum Form {
+    Text,
+    Flag,
+    Texts,
+    Variables,
+    Options,
+    Mounts,
+    Tools,
+    /// For a shell, in words, or several of both that have names.
+    Command,
+}
+
+/// All of its properties; it allows no other.
+const FEATURE: [(&str, Form); 23] = [
+    ("id", Form::Text),
+    ("version", Form::Text),
+    ("name", Form::Text),
+    ("description", Form::Text),
+    ("documentationURL", Form::Text),
+    ("licenseURL", Form::Text),
+    ("options", Form::Options),
+    ("containerEnv", Form::Variables),
+    ("privileged", Form::Flag),
+    ("init", Form::Flag),
+    ("capAdd", Form::Texts),
+    ("securityOpt", Form::Texts),
+    ("entrypoint", Form::Text),
+    ("mounts", Form::Mounts),
+    ("customizations", Form::Tools),
+    ("installsAfter", Form::Texts),
+    ("legacyIds", Form::Texts),
+    ("deprecated", Form::Flag),
+    ("onCreateCommand", Form::Command),
+    ("updateContentCommand", Form::Command),
+    ("postCreateCommand", Form::Command),
+    ("postStartCommand", Form::Command),
+    ("postAttachCommand", Form::Command),
 ];
+
+fn are_texts(value: &Value) -> bool {
+    value.as_array().is_some_and(|items| items.iter().all(Value::is_string))
+}
+
+/// Whether an object has all of `needed`, and nothing but these and `allowed`.
+fn has_keys(value: &Value, needed: &[&str], allowed: &[&str]) -> bool {
+    value.as_object().is_some_and(|object| {
+        let is_known = |key: &String| needed.contains(&key.as_str()) || allowed.contains(&key.as_str());
+        needed.iter().all(|key| object.contains_key(*key)) && object.keys().all(is_known)
+    })
+}
+
+fn is_option(option: &Value) -> bool {
+    let is_described = option.get("description").is_none_or(Value::is_string);
+    let lists = ["proposals", "enum"].map(|list| option.get(list).is_none_or(are_texts));
+    is_described
+        && lists == [true; 2]
+        && match option["type"].as_str() {
+            Some("boolean") => {
+                option["default"].is_boolean() && has_keys(option, &["type", "default"], &["description"])
+            }
+            // What is proposed and what alone is allowed rule each other out.
+            Some("string") => {
+                let list = if option.get("enum").is_some() {
+                    "enum"
+                } else {
+                    "proposals"
+                };
+                option["default"].is_string() && has_keys(option, &["type", "default"], &["description", list])
+            }
+            _ => false,
+        }
+}
+
+fn is_mount(mount: &Value) -> bool {
+    has_keys(mount, &["source", "target", "type"], &[])
+        && mount["source"].is_string()
+        && mount["target"].is_string()
+        && ["bind", "volume"].iter().any(|kind| mount["type"] == *kind)
+}
+
+impl Form {
+    fn fits(self, value: &Value) -> bool {
+        let each = |fits: fn(&Value) -> bool| value.as_object().is_some_and(|object| object.values().all(fits));
+        let is_command = |value: &Value| value.is_string() || are_texts(value);
+        match self {
+            Form::Text => value.is_string(),
+            Form::Flag => value.is_boolean(),
+            Form::Texts => are_texts(value),
+            Form::Variables => each(Value::is_string),
+            Form::Options => each(is_option),
+            Form::Mounts => value.as_array().is_some_and(|mounts| mounts.iter().all(is_mount)),
+            Form::Tools => value.is_object(),
+            Form::Command => is_command(value) || each(is_command),
+        }
+    }
+}
+
+/// What is wrong with a Feature, by property.
+fn faults(feature: &Value) -> Vec<String> {
+    let object = feature.as_object().expect("an object");
+    let needed = ["id", "version"].iter().filter(|name| !object.contains_key(**name));
+    let mut faults: Vec<String> = needed.map(|name| format!("{name} is missing")).collect();
+    for (name, value) in object {
+        match FEATURE.iter().find(|(known, _)| known == name) {
+            None => faults.push(format!("{name} is no property of a Feature")),
+            Some((_, form)) if !form.fits(value) => faults.push(format!("{name} cannot be {value}")),
+            Some(_) => {}
+        }
+    }
+    faults
+}
 
 #[test]
 fn the_feature_has_the_form_that_the_specification_asks_for() {
-    let feature: serde_json::Value =
-        serde_json::from_str(&shipped("devcontainer-feature/devcontainer-feature.json")).unwrap();
-    let known = BTreeSet::from(FEATURE);
-    for (name, _) in feature.as_object().unwrap() {
-        assert!(known.contains(name.as_str()), "{name} is no property of a Feature");
-    }
+    let feature: Value = serde_json::from_str(&shipped("devcontainer-feature/devcontainer-feature.json")).unwrap();
+    assert_eq!(faults(&feature), [""; 0]);
     assert_eq!(feature["id"], "tagalong");
     assert_eq!(feature["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(feature["options"]["version"]["default"], env!("CARGO_PKG_VERSION"));
-    for (name, option) in feature["options"].as_object().unwrap() {
-        let default = &option["default"];
-        assert!(
-            option["type"] == "string" && default.is_string() || option["type"] == "boolean" && default.is_boolean(),
-            "{name}: the default is of the option's type"
-        );
-        for (key, _) in option.as_object().unwrap() {
-            assert!(
-                ["type", "default", "description", "proposals", "enum"].contains(&key.as_str()),
-                "{name}: {key}"
-            );
-        }
-    }
-    for mount in feature["mounts"].as_array().unwrap() {
-        let keys: Vec<_> = mount.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["source", "target", "type"]);
-        assert_eq!(mount["type"], "volume");
+    assert_eq!(feature["mounts"][0]["type"], "volume");
+    for (path, wrong) in [
+        ("/id", json!(1)),
+        ("/keywords", json!(["tracing"])),
+        ("/containerEnv/TAGALONG_DEVCONTAINER", json!(true)),
+        ("/options/strict/default", json!("false")),
+        ("/options/version/enum", json!(["0.1.0"])),
+        ("/options/version/proposals", json!("0.1.0")),
+        ("/mounts/0/type", json!("tmpfs")),
+        ("/mounts/0/external", json!(true)),
+        ("/postStartCommand", json!(7)),
+        ("/installsAfter", json!("common-utils")),
+    ] {
+        let mut broken = feature.clone();
+        let (holder, key) = path.rsplit_once('/').expect("a path");
+        broken.pointer_mut(holder).expect("it is there")[key] = wrong;
+        assert_eq!(faults(&broken).len(), 1, "{path}");
     }
 }
 
@@ -579,8 +666,7 @@ fn the_feature_has_the_form_that_the_specification_asks_for() {
 /// an empty one. In mounts they replace it.
 #[test]
 fn the_feature_names_the_container_where_tools_replace_the_name() {
-    let feature: serde_json::Value =
-        serde_json::from_str(&shipped("devcontainer-feature/devcontainer-feature.json")).unwrap();
+    let feature: Value = serde_json::from_str(&shipped("devcontainer-feature/devcontainer-feature.json")).unwrap();
     assert!(!feature["containerEnv"].to_string().contains("${"));
     assert_eq!(feature["mounts"][0]["source"], "tagalong-${devcontainerId}");
     let hook = feature["postStartCommand"].as_str().unwrap();
