@@ -43,12 +43,13 @@ fn beside(dir: &Path, place: &Place) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::Birthplace;
 
     fn place(id: &str, certain: bool, born: Option<&str>) -> Place {
         Place {
             id: id.to_owned(),
             certain,
-            born: born.map(str::to_owned),
+            born: born.map(|born| Birthplace::parse(&format!("machine:{born}"))),
         }
     }
 
@@ -57,7 +58,7 @@ mod tests {
         let home = tempfile::tempdir().expect("a directory");
         let dir = home.path().join("spool");
         std::fs::create_dir(&dir).expect("a directory");
-        let here = |id| place(id, true, Some("the same machine-id in all of them"));
+        let here = |id| place(id, true, Some("the-same-in-all-of-them"));
         assert_eq!(
             spool_of(&dir, &here("ws-1")),
             dir,

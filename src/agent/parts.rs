@@ -196,7 +196,7 @@ pub(super) fn login_session(config: &Config, workspace: &Workspace) -> Option<Se
     };
     let runtime = &config.dirs.runtime;
     let keep = Keep::new(settings.keep, runtime, &app.name());
-    let host = Host::here(instance).name(settings.keep);
+    let host = Host::here(instance, runtime).name(settings.keep);
     Some(Session::new(flow, app, keep, host, runtime))
 }
 

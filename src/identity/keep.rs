@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::secret::Secret;
+use crate::workspace::{Birthplace, Files};
 
 mod keyring;
 
@@ -281,7 +282,7 @@ fn parse(text: &str) -> Option<Login> {
 /// stolen, so a copy must notice that it is one.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
-    /// `/etc/machine-id`.
+    /// Where what rests here was made ([`Birthplace`]); empty if that cannot be told.
     pub machine: String,
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot: String,
@@ -290,11 +291,12 @@ pub struct Host {
 }
 
 impl Host {
-    /// As the system says it; what it does not say is empty.
-    pub fn here(instance: &str) -> Host {
+    /// As the system says it of what rests in `directory`; what it does not say is empty.
+    pub fn here(instance: &str, directory: &Path) -> Host {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         Host {
-            machine: read("/etc/machine-id"),
+            machine: Birthplace::of_files_in(directory, &Files::system())
+                .map_or_else(|| read("/etc/machine-id"), |born| born.to_string()),
             boot: read("/proc/sys/kernel/random/boot_id"),
             instance: instance.to_owned(),
         }

@@ -1,10 +1,10 @@
 //! A plain machine: a name from the host, and a random id that is made once and kept.
 //!
 //! The id is not derived from the hardware or from `/etc/machine-id`: those are shared by clones and by containers, and
-//! they would follow a person from one tool to the next. Beside it stands where it was made ([`super::place`]): a copy
+//! they would follow a person from one tool to the next. Beside it stands where it was made ([`Birthplace`]): a copy
 //! of the file that wakes up elsewhere is not the same machine, and gets an id of its own.
 
-use super::{Files, Platform, Trust, Workspace, hex, place};
+use super::{Files, Platform, Trust, Workspace, hex, place::Birthplace};
 use std::{
     fs,
     io::{self, Read, Write},
@@ -18,7 +18,7 @@ const ID_BYTES: usize = 16;
 /// What the file holds: the id in its first line, and where it was made in the second, if that is known.
 struct Kept {
     id: String,
-    born: Option<String>,
+    born: Birthplace,
 }
 
 /// All that a plain machine says without an id.
@@ -45,21 +45,21 @@ pub fn random_id() -> io::Result<String> {
 /// If the directory or the file can be neither read nor made.
 pub(super) fn kept_id(files: &Files, state_dir: &Path) -> io::Result<String> {
     let path = state_dir.join(ID_FILE);
-    let born = place::birthplace(files, state_dir);
-    let is_ours = |kept: &Kept| kept.born.is_none() || born.is_none() || kept.born == born;
+    let born = Birthplace::of_files_in(state_dir, files);
+    let is_copy = |kept: &Kept| born.as_ref().and_then(|here| here.is(&kept.born)) == Some(false);
     match read(&path)? {
-        Some(kept) if is_ours(&kept) => return Ok(kept.id),
+        Some(kept) if !is_copy(&kept) => return Ok(kept.id),
         Some(_) => {
             // Whoever holds the directory's lock throws the copy away; whoever comes second finds the new file.
             let _lock = lock(state_dir);
-            if read(&path)?.is_some_and(|kept| !is_ours(&kept)) {
+            if read(&path)?.as_ref().is_some_and(is_copy) {
                 fs::remove_file(&path)?;
             }
-            make(&path, state_dir, born.as_deref())?;
+            make(&path, state_dir, born.as_ref())?;
         }
         None => {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-            make(&path, state_dir, born.as_deref())?;
+            make(&path, state_dir, born.as_ref())?;
         }
     }
     let kept = read(&path)?;
@@ -68,7 +68,7 @@ pub(super) fn kept_id(files: &Files, state_dir: &Path) -> io::Result<String> {
 }
 
 /// Written aside and linked in: the name appears with its content, and linking fails where another process was first.
-fn make(path: &Path, state_dir: &Path, born: Option<&str>) -> io::Result<()> {
+fn make(path: &Path, state_dir: &Path, born: Option<&Birthplace>) -> io::Result<()> {
     let id = random_id()?;
     let draft: PathBuf = state_dir.join(format!(".{ID_FILE}.{id}"));
     let mut file = fs::OpenOptions::new()
@@ -76,7 +76,7 @@ fn make(path: &Path, state_dir: &Path, born: Option<&str>) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(&draft)?;
-    let text = [&id, "\n", born.unwrap_or_default(), "\n"].concat();
+    let text = format!("{id}\n{}\n", born.cloned().unwrap_or_default());
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     let placed = written.and_then(|()| match fs::hard_link(&draft, path) {
         // A damaged file is as good as none, and so is a file system without links: then the last one stays.
@@ -104,13 +104,13 @@ fn read(path: &Path) -> io::Result<Option<Kept>> {
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    file.take(512).read_to_end(&mut bytes)?;
+    file.take(1024).read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes);
     let mut lines = text.trim_start().lines().map(str::trim);
     let id = lines.next().unwrap_or_default().to_owned();
     let is_id = (8..=128).contains(&id.len()) && id.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     Ok(is_id.then(|| Kept {
         id,
-        born: lines.next().filter(|born| !born.is_empty()).map(str::to_owned),
+        born: Birthplace::parse(lines.next().unwrap_or_default()),
     }))
 }

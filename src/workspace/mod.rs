@@ -34,7 +34,7 @@ pub mod vcs;
 pub use files::Files;
 pub use local::random_id;
 pub use pipeline::Pipeline;
-pub use place::Place;
+pub use place::{Birthplace, Place};
 use vcs::Remote;
 
 /// The environment as a value: nothing below reads `std::env`.
@@ -150,7 +150,7 @@ pub fn detect(env: &Env, files: &Files, config: &Config, state_dir: &Path) -> io
     workspace.place = Place {
         id: here.id.clone(),
         certain: here.trust.get("id") == Some(&Trust::Platform),
-        born: place::birthplace(files, state_dir),
+        born: Birthplace::of_files_in(state_dir, files),
     };
     if config.platform.is_some() {
         workspace.trust.insert("platform", Trust::Asserted);

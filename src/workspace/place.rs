@@ -2,10 +2,10 @@
 //! places, and neither may go on with the other's cursor.
 //!
 //! A place is the workspace's id, and where its files were made as far as that can be told. It is written beside what it
-//! protects and compared when that is found again. Of the machine it keeps a hash alone.
+//! protects and compared when that is found again. Of the machine it keeps hashes alone.
 
 use super::{Files, hex};
-use std::path::Path;
+use std::{collections::BTreeMap, fmt, path::Path};
 
 /// Set before what is hashed, so that the hash is of no use for finding the same machine in somebody else's data.
 const SALT: &str = "tagalong birthplace\n";
@@ -19,14 +19,22 @@ pub struct Place {
     /// An id that somebody passes may be passed from one day to the next.
     pub certain: bool,
     /// Where the state directory was made; none if that cannot be told, or if the files are meant to be carried along.
-    pub born: Option<String>,
+    pub born: Option<Birthplace>,
 }
+
+/// What tells one machine or container from a copy of it: for each thing that it says of itself, a hash of that.
+///
+/// They are compared one by one, and what only one of two says decides nothing: root reads more than others do, and a
+/// package that is installed later says something new.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Birthplace(BTreeMap<String, String>);
 
 impl Place {
     /// As it is written beside what it protects.
     pub fn to_text(&self) -> String {
         let certain = if self.certain { "platform" } else { "asserted" };
-        format!("{}\n{certain}\n{}\n", self.id, self.born.as_deref().unwrap_or_default())
+        let born = self.born.clone().unwrap_or_default();
+        format!("{}\n{certain}\n{born}\n", self.id)
     }
 
     /// Whether what was written at `text`'s place is this one's own: the same id, or on the same machine another id that
@@ -34,39 +42,93 @@ impl Place {
     pub fn owns(&self, text: &str) -> bool {
         let mut lines = text.lines();
         let mut line = || lines.next().unwrap_or_default();
-        let (id, certain, born) = (line(), line() == "platform", line());
-        let is_same_machine = !born.is_empty() && self.born.as_deref() == Some(born);
+        let (id, certain, born) = (line(), line() == "platform", Birthplace::parse(line()));
+        let is_same_machine = self.born.as_ref().and_then(|here| here.is(&born)) == Some(true);
         let is_renamed = is_same_machine && !(certain && self.certain);
         id.is_empty() || self.id.is_empty() || id == self.id || is_renamed
     }
 }
 
-/// A hash of what tells this machine or container from a copy of it.
-///
-/// In a container whose root is an overlay it is the overlay's upper directory with the host's name: both stay over a
-/// stop and are new in every other container of the same image. State on a volume is carried from container to
-/// container on purpose, so there is none for it. Elsewhere it is `/etc/machine-id`, which a clone is to replace
-/// (machine-id(5)), with the instance that cloud-init has found itself in, which is another one in each machine that a
-/// cloud makes of an image.
-///
-/// What cannot be told: a clone that keeps both, and a machine whose memory was kept with its disk and resumed twice,
-/// where even the boot is the same one. There each goes on with the same spool and, in the second case, with the same
-/// session and credential: what was unsent then is sent by both. Nothing is lost, and nothing gets another name.
-pub(super) fn birthplace(files: &Files, state_dir: &Path) -> Option<String> {
-    let mounts = files.read("/proc/self/mountinfo").unwrap_or_default();
-    let machine = match upper_directory(&mounts) {
-        Some(_) if mount_of(&mounts, state_dir) != Some("/") => return None,
-        Some(upper) => format!("{upper}\n{}", files.host_name().unwrap_or_default()),
-        None => {
-            let machine = files.word("/etc/machine-id")?;
-            match files.word("/var/lib/cloud/data/instance-id") {
-                Some(instance) => format!("{machine}\n{instance}"),
-                None => machine,
-            }
-        }
-    };
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{SALT}{machine}").as_bytes());
-    Some(hex(&digest.as_ref()[..16]))
+// === impl Birthplace ===
+
+impl Birthplace {
+    /// What [`fmt::Display`] writes. What is not understood is left out, so that it decides nothing.
+    pub fn parse(line: &str) -> Birthplace {
+        let facts = line.split_whitespace().filter_map(|fact| fact.split_once(':'));
+        Birthplace(facts.map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect())
+    }
+
+    /// Whether both are the same machine; none if they say nothing that could be compared.
+    pub fn is(&self, other: &Birthplace) -> Option<bool> {
+        let mut both = self
+            .0
+            .iter()
+            .filter_map(|(name, hash)| Some(hash == other.0.get(name)?))
+            .peekable();
+        both.peek()?;
+        Some(both.all(|is_same| is_same))
+    }
+
+    /// Where what rests in `dir` was made; none if it is meant to be carried along, or if nothing says where this is.
+    ///
+    /// In a container whose root is an overlay it is the overlay's upper directory with the host's name: both stay over a
+    /// stop and are new in every other container of the same image. What is on a volume is carried from container to
+    /// container on purpose, so there is none for it. Elsewhere it is what the machine says of itself.
+    ///
+    /// What cannot be told: a clone that says all the same, and a machine whose memory was kept with its disk and resumed
+    /// twice, where even the boot is the same one. Another boot alone means nothing, because a machine that was switched
+    /// off and on looks like that too; neither does another network address, which some virtual machines get at every
+    /// start. There each goes on with the same spool and, in the second case, with the same session and credential: what
+    /// was unsent then is sent by both. Nothing is lost, and nothing gets another name.
+    pub fn of_files_in(dir: &Path, files: &Files) -> Option<Birthplace> {
+        let mounts = files.read("/proc/self/mountinfo").unwrap_or_default();
+        let facts = match upper_directory(&mounts) {
+            Some(_) if mount_of(&mounts, dir) != Some("/") => return None,
+            Some(upper) => vec![(
+                "container",
+                format!("{upper}\n{}", files.host_name().unwrap_or_default()),
+            )],
+            None => machine(files),
+        };
+        (!facts.is_empty()).then(|| Birthplace::of(facts))
+    }
+
+    fn of(facts: impl IntoIterator<Item = (&'static str, String)>) -> Birthplace {
+        let hashed = |value: String| {
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{SALT}{value}").as_bytes());
+            hex(&digest.as_ref()[..16])
+        };
+        let facts = facts.into_iter();
+        Birthplace(facts.map(|(name, value)| (name.to_owned(), hashed(value))).collect())
+    }
+}
+
+impl fmt::Display for Birthplace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts: Vec<String> = self.0.iter().map(|(name, hash)| format!("{name}:{hash}")).collect();
+        f.write_str(&facts.join(" "))
+    }
+}
+
+/// What tells this machine from a clone of it, by name, as far as it can be read: `/etc/machine-id`, which a clone is to
+/// replace (machine-id(5)), and what is given to it from outside and so is no part of a copied disk. That is the instance
+/// that cloud-init has found itself in; the machine's own number in its firmware, which hypervisors make anew for a clone
+/// (and root alone may read); what Xen calls it; and the instance that Amazon writes where boards have their asset tag.
+fn machine(files: &Files) -> Vec<(&'static str, String)> {
+    let is_instance = |tag: &String| tag.starts_with("i-");
+    [
+        ("machine", files.word("/etc/machine-id")),
+        ("instance", files.word("/var/lib/cloud/data/instance-id")),
+        ("firmware", files.word("/sys/class/dmi/id/product_uuid")),
+        ("hypervisor", files.word("/sys/hypervisor/uuid")),
+        (
+            "board",
+            files.word("/sys/class/dmi/id/board_asset_tag").filter(is_instance),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
 }
 
 /// Of the overlay that is mounted at `/`, if one is (proc_pid_mountinfo(5): the optional fields end with a dash).

@@ -247,10 +247,63 @@ fn a_machine_that_a_cloud_made_of_an_image_is_told_from_its_original_by_its_inst
 }
 
 #[test]
+fn a_clone_that_kept_its_ids_is_told_from_its_original_by_what_is_no_part_of_its_disk() {
+    for given in [
+        "/sys/class/dmi/id/product_uuid",
+        "/sys/hypervisor/uuid",
+        "/sys/class/dmi/id/board_asset_tag",
+    ] {
+        let state = tempfile::tempdir().unwrap();
+        let machine = |value: &str| {
+            Machine::new(&[
+                ("/etc/machine-id", "baked into the image"),
+                ("/var/lib/cloud/data/instance-id", "iid-datasource-none"),
+                (given, value),
+            ])
+        };
+        let id = |machine: &Machine| local::kept_id(&machine.files(), state.path()).unwrap();
+        let (original, clone) = (machine("i-1"), machine("i-2"));
+        let first = id(&original);
+        assert_eq!(id(&original), first, "{given}");
+        assert_ne!(id(&clone), first, "{given}");
+    }
+}
+
+#[test]
+fn what_only_one_of_two_looks_can_read_makes_no_other_machine_of_it() {
+    let state = tempfile::tempdir().unwrap();
+    let id = |files: &[(&str, &str)]| {
+        let machine = Machine::new(&[&[("/etc/machine-id", "0a")], files].concat());
+        local::kept_id(&machine.files(), state.path()).unwrap()
+    };
+    let first = id(&[]);
+    let as_root = ("/sys/class/dmi/id/product_uuid", "uuid-1");
+    let installed_later = ("/var/lib/cloud/data/instance-id", "i-1");
+    assert_eq!(id(&[as_root]), first);
+    assert_eq!(id(&[as_root, installed_later]), first);
+    assert_eq!(
+        id(&[("/sys/class/dmi/id/board_asset_tag", "Default string")]),
+        first,
+        "nor does what a board's maker writes on all of them"
+    );
+}
+
+/// The limit of all this: a restart after a cut of the power looks no different.
+#[test]
+fn another_boot_alone_makes_no_other_machine() {
+    let state = tempfile::tempdir().unwrap();
+    let id = |boot: &str| {
+        let machine = Machine::new(&[("/etc/machine-id", "0a"), ("/proc/sys/kernel/random/boot_id", boot)]);
+        local::kept_id(&machine.files(), state.path()).unwrap()
+    };
+    assert_eq!(id("first"), id("second"));
+}
+
+#[test]
 fn what_rests_on_a_volume_is_carried_from_container_to_container() {
     let born = |container: &str, dir: &str| {
         let machine = Machine::new(&[("/proc/self/mountinfo", &overlay(container))]);
-        place::birthplace(&machine.files(), Path::new(dir))
+        Birthplace::of_files_in(Path::new(dir), &machine.files())
     };
     assert_eq!(born("first", "/data/tagalong"), None);
     assert_ne!(born("first", "/home/dev/.local"), born("second", "/home/dev/.local"));

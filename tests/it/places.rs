@@ -9,8 +9,10 @@ use std::{
 
 use serde_json::Value;
 use tagalong::{
+    agent::claim,
     demo::upstream::{self, Upstream},
     otlp::Signal,
+    workspace::{self, Env, Files},
 };
 
 use crate::support::{agent::Home, telemetry};
@@ -194,6 +196,61 @@ fn a_snapshot_that_is_resumed_twice_makes_two_sessions_and_no_cursor_has_two_own
         own(&one, &first),
         "the next start finds its own again"
     );
+}
+
+/// A plain machine with a firmware number of its own; all else is as its disk says.
+fn machine(root: &Path, firmware: &str) -> Files {
+    for (path, text) in [
+        ("etc/machine-id", "in the disk that all were made of"),
+        ("var/lib/cloud/data/instance-id", "iid-datasource-none"),
+        ("proc/sys/kernel/hostname", "dev-vm"),
+        ("sys/class/dmi/id/product_uuid", firmware),
+    ] {
+        let path = root.join(firmware).join(path);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::fs::write(path, text).expect("a file");
+    }
+    Files::below(root.join(firmware))
+}
+
+#[test]
+fn a_disk_that_two_machines_are_made_of_makes_two_workspaces_with_a_spool_each() {
+    let home = tempfile::tempdir().expect("a directory");
+    let original = home.path().join("original");
+    let start = |state: &Path, firmware: &str| {
+        let found = workspace::detect(
+            &Env::default(),
+            &machine(home.path(), firmware),
+            &workspace::Config::default(),
+            state,
+        )
+        .expect("a workspace");
+        let spool = claim::spool_of(&state.join("spool"), &found.place);
+        (found, spool)
+    };
+    let (first, spool) = start(&original, "0");
+    assert_eq!(spool, original.join("spool"));
+    std::fs::create_dir_all(&spool).expect("a directory");
+    std::fs::write(spool.join("place"), first.place.to_text()).expect("a file");
+
+    let clones = ["1", "2"].map(|firmware| {
+        let state = home.path().join("state").join(firmware);
+        std::fs::create_dir_all(state.join("spool")).expect("a directory");
+        for kept in ["workspace-id", "spool/place"] {
+            std::fs::copy(original.join(kept), state.join(kept)).expect("a copy");
+        }
+        let (clone, spool) = start(&state, firmware);
+        assert_ne!(spool, state.join("spool"), "the copied cursor is not gone on with");
+        let (again, the_same) = start(&state, firmware);
+        assert_eq!(
+            (&again.id, the_same),
+            (&clone.id, spool),
+            "the next start finds its own again"
+        );
+        clone.id
+    });
+    assert!(clones[0] != clones[1] && !clones.contains(&first.id));
+    assert_eq!(start(&original, "0").0.id, first.id, "and the original is what it was");
 }
 
 #[test]
