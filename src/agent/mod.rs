@@ -464,15 +464,16 @@ async fn keep_owner(
     }
 }
 
-/// Waits until nothing of whoever is here is unsent and the grace is over, or until the deadline. What principals that
-/// are not here left can be sent by nobody, and is not waited for.
+/// Waits until nothing of whoever is here is unsent and the grace is over, or until the deadline. What can be sent by
+/// nobody is not waited for: what principals that are not here left, and what there will be no credential for in time.
 async fn drain(facts: &Facts, grace: Duration, ends: Instant) {
     let grace_ends = Instant::now() + grace;
     let mut look = tokio::time::interval(DRAIN_LOOK);
     loop {
         look.tick().await;
         let now = Instant::now();
-        if now >= ends || (now >= grace_ends && facts.left().bytes == 0) {
+        let is_done = || facts.left().bytes == 0 || !facts.identity.current().may_send_within(ends - now);
+        if now >= ends || (now >= grace_ends && is_done()) {
             return;
         }
     }

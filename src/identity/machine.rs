@@ -172,6 +172,10 @@ impl Machine {
             clock: clock.clone(),
             heeds_acceptance: self.refused_in_a_row > 0 || self.state == State::Denied,
             probe: self.probe.clone(),
+            retry: match self.state {
+                State::Starved | State::NeedsUser if !self.minting => self.next.map(|next| next.max(self.not_before)),
+                _ => None,
+            },
         }
     }
 

@@ -22,7 +22,7 @@ pub mod source;
 mod timestamp;
 pub mod web;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest;
 
@@ -123,6 +123,8 @@ pub struct Current {
     heeds_acceptance: bool,
     /// In `Denied`: the one permission to try, taken by whoever comes first.
     probe: Option<Arc<std::sync::atomic::AtomicBool>>,
+    /// Where nothing can be sent: when a credential is asked for again, by boot time.
+    retry: Option<Duration>,
 }
 
 /// What a sender holds while it sends: always of one published value.
@@ -147,6 +149,7 @@ impl Current {
             clock,
             heeds_acceptance: false,
             probe: None,
+            retry: None,
         }
     }
 
@@ -164,6 +167,13 @@ impl Current {
             && self.failures == other.failures
             && self.steps == other.steps
             && self.heeds_acceptance == other.heeds_acceptance
+            && self.retry == other.retry
+    }
+
+    /// Whether anything could be sent within that time: nothing says that it could not, or a credential is asked for again
+    /// before it is over.
+    pub fn may_send_within(&self, patience: Duration) -> bool {
+        self.retry.is_none_or(|retry| retry <= self.clock.now().boot + patience)
     }
 
     /// The lease, if the state allows sending and the credential is usable by both clocks.

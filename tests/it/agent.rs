@@ -33,6 +33,25 @@ fn up_is_idempotent_and_down_says_what_is_left() {
     assert!(home.text(&["down"]).contains("no agent runs"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn down_does_not_wait_for_a_credential_that_is_not_asked_for_before_its_time_is_over() {
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_ENDPOINT", "http://127.0.0.1:1")
+        .set("TAGALONG_IDENTITY_ENV", "A_TOKEN_THAT_NOBODY_SET");
+    home.up();
+    home.until(|status| status["credential"]["state"] == "needs-user");
+    assert!(post(&client(), &home.http("v1/traces"), load::traces(1..4, 1)).await);
+    let ended = home.run(&["down", "--timeout", "20m"]);
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("are left in the spool"), "{said}");
+    home.up();
+    let pending = home.status()["spool"]["books"]["traces"]["pending"].as_u64();
+    assert!(
+        pending >= Some(3),
+        "the next start has what this one was given: {pending:?}"
+    );
+}
+
 #[test]
 fn up_lets_go_of_the_pipes_and_the_session_that_it_was_started_in() {
     let home = Home::new();
