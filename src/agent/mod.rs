@@ -37,6 +37,7 @@ pub mod handover;
 pub mod notify;
 mod parts;
 pub mod ports;
+mod process;
 pub mod report;
 mod serve;
 mod share;
@@ -145,26 +146,13 @@ pub async fn mint(
 /// # Errors
 /// What keeps it from starting. Once it runs, nothing but a signal or a question ends it.
 pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
-    init_log(&plan.config.log);
-    // One thread forwards more than a workspace ever sends, and hands nothing over to another on the way. The disk has
-    // a thread of its own (`spool`), and so has whatever takes long (compression, files, names).
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    // Each new connection is looked up in the kernel's table there: a storm of them must not become one of threads.
-    let runtime = runtime.enable_all().max_blocking_threads(8).build()?;
+    process::init_log(&plan.config.log);
+    process::keep_freed_memory();
+    let runtime = process::runtime()?;
     let result = runtime.block_on(async { Agent::build(plan).await?.run(ready).await });
     // A mute keyring or a hanging name lookup must not keep the process from ending.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
-}
-
-fn init_log(filter: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
-    // A second initialisation happens only in tests that run several agents in one process.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(io::stderr)
-        .try_init();
 }
 
 /// All parts, built and not yet running.
