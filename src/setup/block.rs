@@ -56,6 +56,11 @@ pub(super) fn mark_new(text: &str) -> String {
     text.replacen(BEGIN, &[BEGIN, NEW].concat(), 1)
 }
 
+/// The same lines with marks that are not ours.
+pub(super) fn with_other_marks(text: &str) -> String {
+    text.replace(BEGIN, "# >>> another").replace(END, "# <<< another")
+}
+
 /// Takes every block out. One that does not end is not ours, and stays.
 pub(super) fn remove(text: &str) -> Removed {
     let mut out = String::with_capacity(text.len());

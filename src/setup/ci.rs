@@ -27,6 +27,15 @@ condition: always()
 ";
 const BINARY: &str = "The job's machine or image needs the binary on its PATH: gitpod/install.sh puts it there.";
 
+const DEPLOYED: [Option<&str>; 6] = [
+    Some("jobs"),
+    None,
+    Some("strategy"),
+    None,
+    Some("deploy"),
+    Some("steps"),
+];
+
 pub(super) fn gitlab(action: Action, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
     let path = existing(root, file, &[".gitlab-ci.yml", ".gitlab-ci.yaml"])?;
     let by_hand = format!("default:\n  before_script:\n    - {UP}\n  after_script:\n    - {DOWN}\n");
@@ -60,11 +69,14 @@ pub(super) fn azure(action: Action, root: &Path, file: Option<&Path>) -> Result<
         listed(AZURE_UP),
         listed(AZURE_DOWN)
     );
-    let patterns: [&[Option<&str>]; 4] = [
+    let patterns: [&[Option<&str>]; 6] = [
         &[Some("steps")],
         &[Some("jobs"), None, Some("steps")],
         &[Some("stages"), None, Some("steps")],
         &[Some("stages"), None, Some("jobs"), None, Some("steps")],
+        // A deployment's steps are below its strategy, of which there are three.
+        &DEPLOYED,
+        &[&[Some("stages"), None], &DEPLOYED[..]].concat(),
     ];
     let edit = edit_blocks(path, action, &by_hand, |text| {
         in_all(text, &patterns, AZURE_UP, AZURE_DOWN)

@@ -178,6 +178,10 @@ fn edit_blocks(
         by_hand: by_hand.to_owned(),
     };
     let text = before.as_deref().unwrap_or_default();
+    let is_yaml = path.extension().is_some_and(|is| is == "yml" || is == "yaml");
+    if is_yaml && yaml::marks_are_a_value(text) {
+        return Err(refuse(Refusal::Shape("a value that holds our marks".to_owned())));
+    }
     let without = block::remove(text);
     let after = match action {
         Action::Remove => without.text(before.is_some()),

@@ -2,7 +2,7 @@
 //!
 //! Nothing is said in a prompt, whatever goes wrong: a shell is not the place to hear of it.
 
-use super::{Action, Error, Plan, block, edit_blocks};
+use super::{Action, Error, Plan, Refusal, block, edit_blocks};
 use std::path::Path;
 
 /// What all shells of the Bourne family read.
@@ -37,6 +37,9 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<P
     let is_fish = path.extension().is_some_and(|extension| extension == "fish");
     let body = if is_fish { FISH } else { POSIX };
     let edit = edit_blocks(path, action, body, |text| {
+        if text.trim_end_matches(['\r', '\n']).ends_with('\\') {
+            return Err(Refusal::Shape("a last line that goes on".to_owned()));
+        }
         Ok(block::insert(text, text.split_inclusive('\n').count(), 0, body))
     })?;
     Ok(Plan {

@@ -207,6 +207,13 @@ fn what_cannot_be_parsed_or_extended_safely_is_left_as_it_is_with_what_to_add_by
         (Target::Gitpod, ".gitpod.yml", "a: 1\na: 2\n", "cannot be parsed"),
         (Target::Gitpod, ".gitpod.yml", "{image: x}\n", "would change"),
         (
+            Target::Gitpod,
+            ".gitpod.yml",
+            "image: |\n  x\n  # >>> tagalong\n  y\n  # <<< tagalong\n",
+            "a value that holds our marks",
+        ),
+        (Target::Shell, ".bashrc", "export A=1\\\n", "a last line that goes on"),
+        (
             Target::Ona,
             "automations.yaml",
             "services: later\n",
@@ -264,6 +271,14 @@ fn what_cannot_be_parsed_or_extended_safely_is_left_as_it_is_with_what_to_add_by
         };
         assert!(by_hand.contains("tagalong"), "{by_hand}");
     }
+}
+
+/// A task may write a profile, and that may have our block in it.
+#[test]
+fn marks_inside_of_a_value_are_somebodys_text_and_stay() {
+    let text = "tasks:\n  - init: |\n      cat >~/.bashrc <<'E'\n      # >>> tagalong\n      # <<< tagalong\n      E\n";
+    let dir = repository(&[(".gitpod.yml", text)]);
+    assert!(plan(Target::Gitpod, Action::Remove, dir.path(), None).is_err());
 }
 
 #[test]
@@ -326,6 +341,12 @@ fn gitlab_jobs_start_it_first_and_drain_it_last_wherever_the_defaults_are_kept()
     let text = there_and_back(Target::Gitlab, ".gitlab-ci.yml", Some(&format!("{old}{job}")));
     assert!(
         text.starts_with("before_script:\n  # >>> tagalong\n  - tagalong up"),
+        "{text}"
+    );
+    let scripts = "after_script:\n  - |\n    # the last words\n    echo bye\n\n  - >-\n\n    echo\n    again\n\n";
+    let text = there_and_back(Target::Gitlab, ".gitlab-ci.yml", Some(&format!("{scripts}{job}")));
+    assert!(
+        text.contains("    again\n  # >>> tagalong\n  - tagalong down"),
         "{text}"
     );
     let half = "default:\n  image: alpine\n  before_script:\n    - apk add make\n";
@@ -400,11 +421,13 @@ fn of_several_workflows_one_has_to_be_named() {
 }
 
 #[test]
-fn azure_pipelines_are_extended_in_all_three_shapes() {
+fn azure_pipelines_are_extended_in_all_their_shapes() {
     let shapes = [
         "trigger:\n- main\nsteps:\n- script: make\n",
         "jobs:\n- job: a\n  steps:\n  - script: make\n- job: b\n  steps:\n  - script: test\n",
         "stages:\n- stage: one\n  jobs:\n  - job: a\n    steps:\n    - script: make\n",
+        "jobs:\n- deployment: a\n  strategy:\n    runOnce:\n      deploy:\n        steps:\n        - script: make\n",
+        "stages:\n- jobs:\n  - deployment: a\n    strategy:\n      canary:\n        increments: [10]\n        deploy:\n          steps:\n          - script: make\n",
     ];
     for shape in shapes {
         let text = there_and_back(Target::AzureDevops, "azure-pipelines.yml", Some(shape));

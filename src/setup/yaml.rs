@@ -41,6 +41,17 @@ pub(super) fn paths(text: &str, pattern: &[Option<&str>]) -> Result<Vec<Vec<Step
     Ok(found)
 }
 
+/// Whether a value holds what looks like our marks: then they are somebody's text, and what stands between them too. A
+/// file that cannot be parsed has no values.
+pub(super) fn marks_are_a_value(text: &str) -> bool {
+    let other = block::with_other_marks(text);
+    match (document(text), document(&other)) {
+        (Ok(Some(one)), Ok(Some(other))) => !same(&one, &other),
+        (Ok(one), Ok(other)) => one.is_some() != other.is_some(),
+        _ => false,
+    }
+}
+
 /// Adds `body`, the YAML of one value, in block style and without indentation.
 ///
 /// # Errors
@@ -101,9 +112,12 @@ fn place(text: &str, node: &Node<'_>, key: Option<&Node<'_>>, what: What<'_>, pa
             let (Some(first), Some(last)) = (items.first(), items.last()) else {
                 return Err(shape(path));
             };
-            let indent = dash(text, first).ok_or_else(|| shape(path))?;
+            let (_, indent) = dash(text, first).ok_or_else(|| shape(path))?;
             let line = match what {
-                What::Last => end_of_item(text, last.span.start.line(), indent),
+                What::Last => {
+                    let (line, _) = dash(text, last).ok_or_else(|| shape(path))?;
+                    end_of_item(text, line, indent)
+                }
                 _ => key_line,
             };
             Ok(Place { line, indent })
@@ -112,11 +126,16 @@ fn place(text: &str, node: &Node<'_>, key: Option<&Node<'_>>, what: What<'_>, pa
     }
 }
 
-/// The column of the dash before an item, if the item begins on its line.
-fn dash(text: &str, item: &Node<'_>) -> Option<usize> {
-    let line = text.lines().nth(item.span.start.line().checked_sub(1)?)?;
-    let indent = line.len() - line.trim_start_matches(' ').len();
-    line[indent..].starts_with("- ").then_some(indent)
+/// The line and the column of the dash before an item: on the line where the item begins, or on the one above, as of a
+/// block of text the parser says where its first line is.
+fn dash(text: &str, item: &Node<'_>) -> Option<(usize, usize)> {
+    let lines = text.lines().enumerate().take(item.span.start.line());
+    let written: Vec<(usize, &str)> = lines.filter(|(_, line)| !line.trim().is_empty()).collect();
+    written.iter().rev().take(2).find_map(|(number, line)| {
+        let content = line.trim_start_matches(' ');
+        let is_dashed = content.starts_with("- ") || content == "-";
+        is_dashed.then_some((number + 1, line.len() - content.len()))
+    })
 }
 
 /// The last line of the item that begins on `line`: what follows is its own as long as it is further in than its dash.
