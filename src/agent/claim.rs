@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::workspace::Place;
+use crate::{identity::keep::replace, workspace::Place};
 
 /// The file in the spool's directory that says whose it is.
 const FILE: &str = "place";
@@ -30,9 +30,7 @@ pub(super) fn mark(dir: &Path, place: &Place) -> io::Result<()> {
     if place.id.is_empty() || std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
         return Ok(());
     }
-    let draft = dir.join("place.new");
-    std::fs::write(&draft, text)?;
-    std::fs::rename(draft, path)
+    replace(&path, &text, 0o600)
 }
 
 fn beside(dir: &Path, place: &Place) -> PathBuf {

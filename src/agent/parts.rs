@@ -1,9 +1,7 @@
 //! From the resolved settings to each part's own `Config`, and to the stamp of the moment.
 
 use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs, io,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -208,23 +206,7 @@ pub(super) fn kept_key(state: &Path, name: &str) -> io::Result<Secret> {
     let path = state.join(name);
     if !path.exists() {
         private_directory(state)?;
-        // Whole or not at all: half a key would be a key that can be guessed. The first of two that start at once wins.
-        let whole = state.join(format!("{name}.{}", std::process::id()));
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&whole)?;
-        file.write_all(random_key().expose().as_bytes())?;
-        file.sync_all()?;
-        let linked = fs::hard_link(&whole, &path);
-        fs::remove_file(&whole)?;
-        if let Err(error) = linked
-            && error.kind() != io::ErrorKind::AlreadyExists
-        {
-            return Err(error);
-        }
+        workspace::put_once(&path, random_key().expose(), || path.exists())?;
     }
     Ok(Secret::new(fs::read_to_string(&path)?))
 }

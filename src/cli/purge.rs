@@ -29,7 +29,9 @@ const DRAIN: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Directly in a spool's directory, besides the owners' directories.
-const IN_SPOOL: [&str; 4] = ["lock", "place", "place.new", "ports.json"];
+const IN_SPOOL: [&str; 3] = ["lock", "place", "ports.json"];
+/// How a draft of `place` begins that a killed process has left.
+const PLACE_DRAFT: &str = "place.";
 /// What makes a directory in a spool an owner's: it holds one of these.
 const LANES: [&str; 4] = ["traces", "metrics", "logs", "place"];
 /// Directly in the state directory, by what a person would call it.
@@ -43,7 +45,7 @@ const IN_STATE: [(&str, &str); 7] = [
     ("agent.log.1", "the log before it"),
 ];
 /// How drafts begin that a killed process has left.
-const DRAFTS: [&str; 3] = [".workspace-id.", "pseudonym-key.", "siblings-key."];
+const DRAFTS: [&str; 3] = [".workspace-id.", ".pseudonym-key.", ".siblings-key."];
 
 /// One thing that rests here.
 struct Thing {
@@ -172,7 +174,9 @@ fn spool(dir: &Path) -> Thing {
     let is_owners = |path: &Path| LANES.iter().any(|lane| path.join(lane).exists());
     let is_ours = |name: &String| {
         let path = dir.join(name);
-        IN_SPOOL.contains(&name.as_str()) || (path.is_dir() && (is_owners(&path) || names(&path).is_empty()))
+        IN_SPOOL.contains(&name.as_str())
+            || name.starts_with(PLACE_DRAFT)
+            || (path.is_dir() && (is_owners(&path) || names(&path).is_empty()))
     };
     Thing {
         name: "the spool and its history".to_owned(),

@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 const ID_FILE: &str = "workspace-id";
@@ -55,11 +55,11 @@ pub(super) fn kept_id(files: &Files, state_dir: &Path) -> io::Result<String> {
             if read(&path)?.as_ref().is_some_and(is_copy) {
                 fs::remove_file(&path)?;
             }
-            make(&path, state_dir, born.as_ref())?;
+            make(&path, born.as_ref())?;
         }
         None => {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
-            make(&path, state_dir, born.as_ref())?;
+            make(&path, born.as_ref())?;
         }
     }
     let kept = read(&path)?;
@@ -67,20 +67,29 @@ pub(super) fn kept_id(files: &Files, state_dir: &Path) -> io::Result<String> {
         .ok_or_else(|| io::Error::other(format!("{} did not keep what was written to it", path.display())))
 }
 
-/// Written aside and linked in: the name appears with its content, and linking fails where another process was first.
-fn make(path: &Path, state_dir: &Path, born: Option<&Birthplace>) -> io::Result<()> {
-    let id = random_id()?;
-    let draft: PathBuf = state_dir.join(format!(".{ID_FILE}.{id}"));
+fn make(path: &Path, born: Option<&Birthplace>) -> io::Result<()> {
+    let text = format!("{}\n{}\n", random_id()?, born.cloned().unwrap_or_default());
+    put_once(path, &text, || read(path).is_ok_and(|kept| kept.is_some()))
+}
+
+/// Makes a file that its user alone may read, unless there is one that counts: whoever comes first wins, and nobody
+/// reads half of it. Written aside and linked in: the name appears with its content, and linking fails where another
+/// process was first. What is there and does not count is replaced.
+///
+/// # Errors
+/// If it can be neither read nor made.
+pub fn put_once(path: &Path, text: &str, counts: impl Fn() -> bool) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = path.with_file_name(format!(".{name}.{}", random_id()?));
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&draft)?;
-    let text = format!("{id}\n{}\n", born.cloned().unwrap_or_default());
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     let placed = written.and_then(|()| match fs::hard_link(&draft, path) {
-        // A damaged file is as good as none, and so is a file system without links: then the last one stays.
-        Err(_) if read(path)?.is_none() => fs::rename(&draft, path),
+        // A file system without links has no first one either: then the last one stays.
+        Err(_) if !counts() => fs::rename(&draft, path),
         _ => Ok(()),
     });
     match fs::remove_file(&draft) {
