@@ -12,7 +12,8 @@ use crate::agent::control::{Answer, Ask};
 pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
     let timeout = super::parse_duration(timeout)?;
     let deadline = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-    let sends = super::status::fetch(context).is_ok_and(|status| status.export.endpoint.is_some());
+    let status = super::status::fetch(context).ok();
+    let sends = status.as_ref().is_some_and(|status| status.export.endpoint.is_some());
     let answer = match context.ask(&Ask::Stop { deadline }, timeout + Duration::from_secs(3)) {
         Err(failure) if failure.kind == Kind::NotRunning => {
             say!("no agent runs for this workspace");
@@ -33,11 +34,18 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Answer::Left { bytes, .. } => Err(Failure::new(
-            Kind::Undelivered,
-            format!("stopped; {bytes} bytes are left in the spool"),
-        )
-        .hint("the next `tagalong up` in this workspace sends them")),
+        Answer::Left { bytes, .. } => {
+            let left = Failure::new(
+                Kind::Undelivered,
+                format!("stopped; {bytes} bytes are left in the spool"),
+            )
+            .hint("the next `tagalong up` in this workspace sends them");
+            let trouble = status.and_then(|status| status.credential.trouble.or(status.export.trouble));
+            Err(match trouble {
+                Some(trouble) => left.hint(format!("what kept them here: {trouble}")),
+                None => left,
+            })
+        }
         _ => Err(super::unknown_answer()),
     }
 }

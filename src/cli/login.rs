@@ -274,6 +274,9 @@ fn end_alone(context: &Context) -> Result<(bool, bool), Failure> {
 fn http_client(context: &Context) -> Result<reqwest::Client, Failure> {
     let export = context.loaded.config.export.as_ref();
     let ca_file = export.and_then(|export| export.ca_file.as_deref());
+    if ca_file.is_none() && !client::has_authorities() {
+        eprintln!("this machine has no CA certificates: install ca-certificates, or set export.ca_file");
+    }
     client::build(ca_file, web::CONNECT_TIMEOUT, false).map_err(|error| Failure::new(Kind::Failed, error.to_string()))
 }
 

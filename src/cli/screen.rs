@@ -66,7 +66,11 @@ impl Screen {
     }
 
     pub(super) fn is_narrow(self) -> bool {
-        self.width.is_some_and(|width| width < NARROW)
+        self.is_narrower_than(NARROW)
+    }
+
+    pub(super) fn is_narrower_than(self, columns: usize) -> bool {
+        self.width.is_some_and(|width| width < columns)
     }
 
     /// The text's words in lines that leave `indent` columns free; each line but the first begins with them.

@@ -33,7 +33,9 @@ struct Proxies {
     exempt: String,
 }
 
-/// A client for HTTP/1.1 and HTTP/2 by ALPN. The certificates of `ca_file` (PEM) are trusted besides the system's.
+/// A client for HTTP/1.1 and HTTP/2 by ALPN. The certificates of `ca_file` (PEM) are trusted besides the system's. A
+/// machine without any, as small images are, gets a client all the same: plain HTTP on loopback needs none, and data that
+/// waits until somebody installs some is better than none that is taken. Over TLS that client trusts nobody.
 ///
 /// `prior_knowledge`: HTTP/2 without negotiation, for gRPC over plain HTTP.
 ///
@@ -47,6 +49,11 @@ pub fn build(
     build_with(&Env::from_process(), ca_file, connect_timeout, prior_knowledge)
 }
 
+/// Whether this machine has certificates of authorities, so that a peer can be trusted without `export.ca_file`.
+pub fn has_authorities() -> bool {
+    reqwest::Client::builder().no_proxy().build().is_ok()
+}
+
 /// [`build`] with the environment as a value.
 fn build_with(
     env: &Env,
@@ -54,6 +61,28 @@ fn build_with(
     connect_timeout: Duration,
     prior_knowledge: bool,
 ) -> Result<reqwest::Client, ClientError> {
+    let assembled = || assemble(env, ca_file, connect_timeout, prior_knowledge);
+    let built = match assembled()?.build() {
+        Err(_) if ca_file.is_none() => {
+            tracing::warn!("this machine has no CA certificates, so nobody is trusted over TLS");
+            assembled()?.tls_certs_only([]).build()
+        }
+        built => built,
+    };
+    built.map_err(|error| {
+        ClientError(format!(
+            "the HTTP client cannot be built: {}",
+            chain(&error.without_url())
+        ))
+    })
+}
+
+fn assemble(
+    env: &Env,
+    ca_file: Option<&Path>,
+    connect_timeout: Duration,
+    prior_knowledge: bool,
+) -> Result<reqwest::ClientBuilder, ClientError> {
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
@@ -79,12 +108,7 @@ fn build_with(
         let proxy = reqwest::Proxy::https(url).map_err(|_| bad_proxy("HTTPS_PROXY"))?;
         builder = builder.proxy(proxy.no_proxy(exempt()));
     }
-    builder.build().map_err(|error| {
-        ClientError(format!(
-            "the HTTP client cannot be built: {}",
-            chain(&error.without_url())
-        ))
-    })
+    Ok(builder)
 }
 
 /// An error with its causes, outermost first: the library's own first line rarely says what went wrong.

@@ -136,6 +136,51 @@ fn no_agent_runs() {
     insta::assert_snapshot!(first_trouble(&home, &[]), @"agent failed: none runs here → start it with `tagalong up`");
 }
 
+/// What is started without its credential has to be started again: so that is mended first, whatever else is to do.
+#[test]
+fn a_credential_is_missing_before_the_first_start() {
+    let (_runtime, issuer, upstream) = parties();
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_ENDPOINT", upstream.url())
+        .set("TAGALONG_IDENTITY_ENV", "TRACES_TOKEN");
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"agent note: none runs here → mend the credential below first, then start it with `tagalong up`");
+    let output = home.run(&["doctor"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = text.lines().find(|line| line.starts_with("FAIL"));
+    says(
+        failed.unwrap_or_default(),
+        &["credential", "TRACES_TOKEN is not set here"],
+    );
+    // Then what it says is done, one after the other.
+    let token = home.text(&["demo-token", "--issuer", &issuer.url(), "--audience", &upstream.url()]);
+    let home = home.set("TRACES_TOKEN", token.trim());
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"agent failed: none runs here → start it with `tagalong up`");
+    home.up();
+    post(&home);
+    until(&home, "delivered", |status| {
+        status["export"]["delivered"].as_u64() > Some(0)
+    });
+    says(
+        &first_trouble(&told(home), &[]),
+        &["credential note", "it cannot be renewed"],
+    );
+}
+
+#[test]
+fn nobody_has_logged_in() {
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_ENDPOINT", NOWHERE)
+        .set("TAGALONG_IDENTITY_CREDENTIAL", "device");
+    home.up();
+    until(&home, "needs-user", |status| {
+        status["credential"]["state"] == "needs-user"
+    });
+    says(
+        &first_trouble(&told(home), &[]),
+        &["credential failed", "nobody can log in", "→ run `tagalong login`"],
+    );
+}
+
 #[test]
 fn a_setting_is_wrong() {
     let home = Home::new().set("TAGALONG_EXPORT_TIMEOUT", "soon");
@@ -190,6 +235,45 @@ fn upstreams_certificate_is_not_trusted() {
     let home = home.set("TAGALONG_EXPORT_CA_FILE", ca_file.display().to_string());
     home.up();
     assert!(!first_trouble(&told(home), &[]).contains("upstream reachable"));
+}
+
+/// As in a small image: what certificates there are is asked of these two variables first.
+fn without_authorities(home: Home) -> Home {
+    home.set("SSL_CERT_FILE", "/nonexistent/file")
+        .set("SSL_CERT_DIR", "/nonexistent/directory")
+}
+
+#[test]
+fn the_machine_has_no_certificates_of_authorities() {
+    let (runtime, _issuer, upstream) = parties();
+    let behind = upstream
+        .url()
+        .trim_start_matches("http://")
+        .parse()
+        .expect("an address");
+    let (url, authority) = runtime.block_on(terminator(behind));
+    let home = without_authorities(Home::new().set("TAGALONG_EXPORT_ENDPOINT", url));
+    home.up();
+    post(&home);
+    let home = told(home);
+    insta::assert_snapshot!(first_trouble(&home, &[]).split_once(": ").expect("a link").1.split_once(": ").expect("a place").1, @"this machine has no CA certificates, so no certificate can be believed → install your system's ca-certificates, then run `tagalong down` and `tagalong up`; or set export.ca_file to a PEM file with the authorities that you trust");
+    let ca_file = home.path().join("ca.pem");
+    fs::write(&ca_file, authority).expect("written");
+    let home = home.set("TAGALONG_EXPORT_CA_FILE", ca_file.display().to_string());
+    home.up();
+    assert!(!first_trouble(&told(home), &[]).contains("upstream reachable"));
+}
+
+#[test]
+fn loopback_needs_no_authority() {
+    let (_runtime, issuer, upstream) = parties();
+    let home = without_authorities(Home::new().sending(&upstream.url(), &issuer.url()));
+    home.up();
+    post(&home);
+    until(&home, "delivered", |status| {
+        status["export"]["delivered"].as_u64() > Some(0)
+    });
+    assert_eq!(first_trouble(&told(home), &[]), "all is well");
 }
 
 #[test]

@@ -216,12 +216,17 @@ fn remedy(source: &config::Credential, credential: &Credential) -> String {
             "ask {} by hand, with the headers of identity.http_headers: it is to answer with a token",
             address.url.host_str().unwrap_or("identity.url")
         ),
-        other => format!("mend identity.credential = \"{}\"", other.as_str()),
+        config::Credential::Login(_) => "run `tagalong login`, which asks upstream who issues tokens for it".to_owned(),
+        config::Credential::Agent(socket) => format!(
+            "see that the agent there runs with identity.share, and that {} leads to it",
+            socket.display()
+        ),
+        config::Credential::None => "choose an identity.credential".to_owned(),
     }
 }
 
 /// While no agent runs: what is plainly not there.
-fn missing(source: &config::Credential, env: &Env) -> Option<(String, String)> {
+pub(super) fn missing(source: &config::Credential, env: &Env) -> Option<(String, String)> {
     match source {
         config::Credential::File(path) if !path.is_file() => Some((
             format!("there is no file {}", path.display()),

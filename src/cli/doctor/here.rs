@@ -37,10 +37,21 @@ pub(super) fn settings(notices: &[String]) -> Link {
 }
 
 pub(super) fn platform(workspace: &Workspace) -> Link {
-    let mut found = with_trust(workspace, "id", &workspace.id);
-    for (field, words, value) in status::facts(workspace) {
-        found.push_str(&format!(", {words} {}", with_trust(workspace, field, value)));
-    }
+    let mut facts: Vec<(&str, String)> = vec![("id", workspace.id.clone())];
+    facts.extend(status::facts(workspace).map(|(field, words, value)| (field, format!("{words} {value}"))));
+    let trust = |(field, _): &(&str, String)| workspace.trust.get(*field);
+    // Mostly the same stands for all that is known, and once is enough.
+    let is_one = facts.windows(2).all(|pair| trust(&pair[0]) == trust(&pair[1]));
+    let last = facts.len() - 1;
+    let found: Vec<String> = facts
+        .iter()
+        .enumerate()
+        .map(|(number, (field, text))| match is_one && number < last {
+            true => text.clone(),
+            false => with_trust(workspace, field, text),
+        })
+        .collect();
+    let found = found.join(", ");
     if workspace.prebuild {
         let found = format!("{found}, a prebuild");
         return Link::note(Name::Platform, found, "nothing is started in a prebuild, on purpose");

@@ -25,6 +25,8 @@ mod upstream;
 /// Columns that the verdict and the link's name take.
 const MARKS: usize = 6;
 const NAMES: usize = 19;
+/// Narrower than this, a text stands below its name.
+const NARROW: usize = 72;
 
 /// What was found at one link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -189,16 +191,26 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
     let held = here::held(&status, &config.listen);
     let own = here::own_addresses(&status, &config.listen, &held);
     let probe = upstream::probe(&context.env, &status, config.export.as_ref());
+    let credential = credential::credential(&status, &config.identity, &context.env);
+    let agent = match here::agent(&status, hung.as_ref(), config.fingerprint()) {
+        // One that is started now would be started anew for it.
+        none if status.agent.is_none() && hung.is_none() && credential.verdict == Verdict::Failed => Link {
+            verdict: Verdict::Note,
+            hint: Some("mend the credential below first, then start it with `tagalong up`".to_owned()),
+            ..none
+        },
+        agent => agent,
+    };
     let mut links = vec![
         here::settings(&context.loaded.notices),
         here::platform(&status.workspace),
         here::endpoint(&status, &own, config),
         here::spool(&status, &here::Room::of(&config.spool.dir)),
-        here::agent(&status, hung.as_ref(), config.fingerprint()),
+        agent,
         here::ports(&status, &held),
         programs::programs(&context.env, &status, &own, config.export.as_ref()),
         credential::clock(&status.credential, probe.as_ref().and_then(upstream::Probe::skew)),
-        credential::credential(&status, &config.identity, &context.env),
+        credential,
     ];
     links.extend(exchange::steps(&status, &config.identity));
     links.extend([
@@ -213,7 +225,9 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
 }
 
 fn render(links: &[Link], screen: Screen) -> String {
-    let indent = if screen.is_narrow() { MARKS } else { MARKS + NAMES + 1 };
+    // Beside the names the texts need more room than `status` needs beside its labels.
+    let is_narrow = screen.is_narrower_than(NARROW);
+    let indent = if is_narrow { MARKS } else { MARKS + NAMES + 1 };
     let blank = " ".repeat(indent);
     let mut text = String::new();
     for link in links {
@@ -225,7 +239,7 @@ fn render(links: &[Link], screen: Screen) -> String {
         let mark = screen.paint(tone, mark);
         let found = screen.wrap(indent, &link.found);
         let label = link.link.label();
-        if screen.is_narrow() {
+        if is_narrow {
             text.push_str(&format!("{mark}  {label}\n{blank}{found}\n"));
         } else {
             text.push_str(&format!("{mark}  {label:<NAMES$} {found}\n"));

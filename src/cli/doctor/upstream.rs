@@ -10,10 +10,14 @@ use url::Url;
 use super::{Link, Name};
 use crate::{
     config::{Export, Protocol, is_loopback},
-    identity::client,
+    identity::{State, client},
     view::status::Status,
     workspace::Env,
 };
+
+/// What rustls says of a certificate that nobody who is trusted has signed.
+const UNKNOWN: &str = "UnknownIssuer";
+const NO_AUTHORITIES: &str = "this machine has no CA certificates, so no certificate can be believed";
 
 /// How long one look at the network may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,7 +69,11 @@ pub(super) fn probe(env: &Env, status: &Status, export: Option<&Export>) -> Opti
     let ca_file = export.and_then(|export| export.ca_file.as_deref());
     let asked = client::build(ca_file, PATIENCE, is_plain_grpc)
         .map_err(|error| error.to_string())
-        .and_then(|client| ask(&client, &url));
+        .and_then(|client| ask(&client, &url))
+        .map_err(|trouble| match ca_file {
+            None if trouble.contains(UNKNOWN) && !client::has_authorities() => NO_AUTHORITIES.to_owned(),
+            _ => trouble,
+        });
     Some(Probe {
         url,
         proxy,
@@ -164,13 +172,12 @@ pub(super) fn reachable(probe: Option<&Probe>) -> Link {
 fn remedy(url: &Url, proxy: Option<&Proxy>, trouble: &str) -> String {
     let host = url.host_str().unwrap_or_default();
     let says = |words: &[&str]| words.iter().any(|word| trouble.contains(word));
-    if says(&[
-        "UnknownIssuer",
-        "SelfSigned",
-        "self-signed",
-        "self signed",
-        "CaUsedAsEndEntity",
-    ]) {
+    if says(&[NO_AUTHORITIES]) {
+        return "install your system's ca-certificates, then run `tagalong down` and `tagalong up`; or set \
+                export.ca_file to a PEM file with the authorities that you trust"
+            .to_owned();
+    }
+    if says(&[UNKNOWN, "SelfSigned", "self-signed", "self signed", "CaUsedAsEndEntity"]) {
         let whose = match proxy {
             Some(_) => "the proxy's or upstream's",
             None => "upstream's",
@@ -234,6 +241,10 @@ pub(super) fn accepts(status: &Status, probe: Option<&Probe>) -> Link {
             format!("upstream does not take {}", export.not_taken.join(" and ")),
             "turn them off in the SDKs, or give upstream a pipeline for them",
         );
+    }
+    if matches!(status.credential.state, State::Starved | State::NeedsUser) {
+        let hint = "mend the credential above; telemetry waits in the spool";
+        return Link::note(Name::Accepts, "not asked: there is no credential", hint);
     }
     if export.delivered == 0 {
         return Link::note(Name::Accepts, "nothing was sent yet", ask);

@@ -219,12 +219,14 @@ fn export(status: &Status, lines: &mut Lines) {
         };
         return lines.add("export", &text);
     }
+    let has_credential = status.credential.state.sends();
     let tone = match export.state.as_str() {
         "sending" => None,
+        "waiting" if has_credential => None,
         "paused" => Some(Tone::Bad),
         _ => Some(Tone::Notable),
     };
-    lines.toned("export", tone, &export_text(&export.state, endpoint));
+    lines.toned("export", tone, &export_text(&export.state, has_credential, endpoint));
     if let Some(trouble) = &export.trouble {
         lines.trouble(trouble);
     }
@@ -234,9 +236,10 @@ fn export(status: &Status, lines: &mut Lines) {
     }
 }
 
-fn export_text(state: &str, endpoint: &str) -> String {
+fn export_text(state: &str, has_credential: bool, endpoint: &str) -> String {
     match state {
         "sending" => format!("sending to {endpoint}"),
+        "waiting" if has_credential => format!("ready to send to {endpoint}"),
         "waiting" => format!("waiting for a credential, to send to {endpoint}"),
         state => format!("{state}; upstream is {endpoint}"),
     }
