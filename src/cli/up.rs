@@ -60,6 +60,11 @@ impl Options {
     fn patience(self) -> Duration {
         if self.strict { PATIENCE } else { HOOK_PATIENCE }
     }
+
+    /// How long a start may take, its first answer included.
+    fn start(self) -> Duration {
+        if self.strict { START } else { HOOK_START }
+    }
 }
 
 pub(super) fn run(context: Result<Context, Failure>, options: Options) -> Result<(), Failure> {
@@ -95,7 +100,7 @@ pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> 
         }
     }
     background(context, options, replaced.is_some())?;
-    let status = running(context, PATIENCE)?
+    let status = running(context, options.start())?
         .ok_or_else(|| Failure::new(Kind::Failed, "the agent started and went away").hint("see `tagalong logs`"))?;
     if let Some(reason) = &replaced {
         say!("replaced the running agent: {reason}");
@@ -159,10 +164,9 @@ fn background(context: &Context, options: Options, replace: bool) -> Result<(), 
     arguments.extend(replace.then(|| "--replace".to_owned()));
     arguments.extend(context.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
     let log = agent::log_path(&context.loaded.config.dirs);
-    let patience = if options.strict { START } else { HOOK_START };
     let began = Instant::now();
     loop {
-        let error = match detach::spawn(&program, &arguments, &log, patience) {
+        let error = match detach::spawn(&program, &arguments, &log, options.start()) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };

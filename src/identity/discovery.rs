@@ -80,6 +80,15 @@ impl From<DiscoveryError> for MintError {
     }
 }
 
+impl Metadata {
+    /// Whether the issuer says that it knows PKCE with S256 (RFC 7636 section 4.2). One that says nothing may know it too.
+    pub fn has_pkce(&self) -> bool {
+        self.code_challenge_methods_supported
+            .iter()
+            .any(|method| method == "S256")
+    }
+}
+
 /// Asks an issuer for its endpoints: OpenID Connect's document first, then RFC 8414's.
 ///
 /// # Errors

@@ -160,7 +160,14 @@ impl Keep {
         }
         match self.wanted {
             Wanted::Memory => in_memory(),
-            Wanted::File => self.write_file(login).map(|()| Place::File),
+            Wanted::File => {
+                // A disk may take seconds, and everything else in this process is on one thread.
+                let (keep, login) = (self.clone(), login.clone());
+                let written = tokio::task::spawn_blocking(move || keep.write_file(&login)).await;
+                written
+                    .unwrap_or_else(|error| Err(self.trouble(error)))
+                    .map(|()| Place::File)
+            }
             wanted => match self.keyring.write(&self.name, render(login)).await {
                 Ok(()) => Ok(Place::Keyring),
                 Err(error) if wanted == Wanted::Auto => {

@@ -144,7 +144,7 @@ async fn while_an_agent_is_replaced_its_ports_refuse_nobody_and_nothing_is_lost(
     assert!(knocks > 0);
     assert_eq!(refused, 0, "of {knocks}");
     // A connection that idles may be closed the moment it is used again; then the sender has no answer, and knows.
-    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    soon(sent.arrive(&upstream)).await;
     assert_eq!(sent.refused, 0, "{} accepted, {} unanswered", sent.spans(), sent.failed);
     assert_eq!(home.status()["agent"]["endpoints"], first["agent"]["endpoints"]);
 }
@@ -320,7 +320,7 @@ async fn promise_1_kill_9_under_load_loses_nothing_that_was_accepted() {
     }
     let sent = load.stop().await;
     assert!(sent.spans() > 0);
-    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    soon(sent.arrive(&upstream)).await;
     assert!(
         home.text(&["down"])
             .contains("everything that was accepted has been sent")

@@ -282,6 +282,17 @@ async fn a_browser_comes_back_once_with_the_right_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_bound_to_its_login_by_pkce_where_the_issuer_has_that_and_nowhere_else() {
+    for has_pkce in [true, false] {
+        let (provider, home) = (provider().await, machine());
+        // It refuses a login by code without PKCE where it has that, and one with PKCE where it has not.
+        provider.edit(|settings| settings.has_pkce = has_pkce);
+        log_in(&home, &provider);
+        assert_eq!(provider.alive(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_that_is_declined_or_comes_too_late_keeps_nothing() {
     let (provider, home) = (provider().await, machine());
     let mut login = Running::start(home.command(&["login", &provider.url(), "--yes"]));

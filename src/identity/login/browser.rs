@@ -62,9 +62,8 @@ impl Browser {
             .authorization_endpoint
             .as_ref()
             .ok_or_else(|| not_offered("authorization endpoint"))?;
-        let methods = &metadata.code_challenge_methods_supported;
         // Many issuers have PKCE and do not say so; one that names methods means them.
-        if !methods.is_empty() && !methods.iter().any(|method| method == "S256") {
+        if !metadata.code_challenge_methods_supported.is_empty() && !metadata.has_pkce() {
             return Err(not_offered("PKCE with S256"));
         }
         let port = |error: std::io::Error| LoginError::Port(error.to_string());

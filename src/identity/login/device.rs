@@ -2,9 +2,13 @@
 //!
 //! The issuer says how often it may be asked. `slow_down` makes that slower for good, an issuer that cannot be reached
 //! is asked more slowly until it can, and the code's end is the end, by a clock that does not stop in suspend.
+//!
+//! An issuer that has PKCE (RFC 7636) gets it here too: some can be set to insist (Keycloak, "Proof Key for Code Exchange
+//! Code Challenge Method" of a client), and the others ignore what they do not know (RFC 6749 section 3.1).
 
 use std::time::Duration;
 
+use oauth2::PkceCodeChallenge;
 use url::Url;
 
 use super::{App, LoginError};
@@ -38,6 +42,8 @@ pub struct Device {
     /// How long the code is good for.
     pub lifetime: Duration,
     code: Secret,
+    /// For an issuer that has PKCE.
+    verifier: Option<Secret>,
     pace: Pace,
     began: Duration,
 }
@@ -70,6 +76,13 @@ impl Device {
         let scope = app.scope();
         let mut form = vec![("client_id", app.client_id.as_str()), ("scope", scope.as_str())];
         form.extend(app.audience_words());
+        let pkce = metadata.has_pkce().then(PkceCodeChallenge::new_random_sha256);
+        if let Some((challenge, _)) = &pkce {
+            form.extend([
+                ("code_challenge", challenge.as_str()),
+                ("code_challenge_method", "S256"),
+            ]);
+        }
         let began = clock.now().boot;
         let proof = app.proof(metadata).await?;
         let (object, _) = grant::post(client, endpoint, &form, proof.as_ref(), "the issuer").await?;
@@ -98,6 +111,7 @@ impl Device {
                 .and_then(claims::seconds)
                 .map_or(ASSUMED_LIFETIME, Duration::from_secs_f64),
             code: Secret::new(object.text("device_code").ok_or_else(unusable)?.to_owned()),
+            verifier: pkce.map(|(_, verifier)| Secret::new(verifier.into_secret())),
             pace: Pace::new(object.get("interval").and_then(claims::seconds)),
             began,
         })
@@ -114,11 +128,16 @@ impl Device {
         app: &App,
         clock: &Clock,
     ) -> Result<Tokens, LoginError> {
-        let form = [
+        let mut form = vec![
             ("grant_type", GRANT),
             ("device_code", self.code.expose()),
             ("client_id", app.client_id.as_str()),
         ];
+        form.extend(
+            self.verifier
+                .as_ref()
+                .map(|verifier| ("code_verifier", verifier.expose())),
+        );
         let proof = app.proof(metadata).await?;
         let ends = self.began + self.lifetime;
         poll(self.pace, ends, clock, || {

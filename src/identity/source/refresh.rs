@@ -229,7 +229,7 @@ impl Inner {
         let interrupted = marker.age_of(&login.refresh);
         let mut retried = false;
         loop {
-            marker.set(&login.refresh).map_err(|error| {
+            marker.set(&login.refresh).await.map_err(|error| {
                 MintError::Transient(format!(
                     "nothing can be written to {}: {error}",
                     self.directory.display()

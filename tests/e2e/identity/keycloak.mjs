@@ -1,5 +1,6 @@
-// Keycloak through the real executable: a login by code and one in a browser on Keycloak's own pages, 20-second tokens
-// under which an agent exports over several rotations, a token exchange (RFC 8693) as a confidential client, logout.
+// Keycloak through the real executable: a login by code and one in a browser on Keycloak's own pages, both with PKCE
+// where it insists, 20-second tokens under which an agent exports over several rotations, a token exchange (RFC 8693) as
+// a confidential client, logout.
 //
 //   node keycloak.mjs EXECUTABLE KC.SH
 
@@ -78,8 +79,8 @@ class Keycloak {
       clients: [
         { clientId: 'otel-gateway', enabled: true, publicClient: true, standardFlowEnabled: false },
         client('tagalong', { client: { publicClient: true } }),
-        // Keycloak wants PKCE of such a client in the device grant too, which RFC 8628 does not have.
-        client('browser-only', { client: { publicClient: true }, attributes: { 'pkce.code.challenge.method': 'S256' } }),
+        // Keycloak then wants PKCE in the device grant too, which RFC 8628 does not have.
+        client('pkce-only', { client: { publicClient: true }, attributes: { 'pkce.code.challenge.method': 'S256' } }),
         client('exchanger', {
           client: { publicClient: false, secret: SECRET }, attributes: { 'standard.token.exchange.enabled': 'true' },
         }),
@@ -151,14 +152,15 @@ const stories = {
     upstream.close();
   },
 
-  async 'a browser on this machine logs in with PKCE'(keycloak) {
+  async 'a client that Keycloak wants PKCE of logs in by code and in a browser on this machine'(keycloak) {
     const upstream = await Upstream.start(keycloak.issuer, {});
-    const home = new Home(asClient(keycloak, upstream, 'browser-only'));
-    home.environment.TAGALONG_IDENTITY_CREDENTIAL = 'browser';
-    await home.logIn();
-    assert.equal(claims((await home.run('token')).text).sub, keycloak.person);
-    await home.run('logout');
-    await home.leave();
+    for (const flow of ['device', 'browser']) {
+      const home = new Home({ ...asClient(keycloak, upstream, 'pkce-only'), TAGALONG_IDENTITY_CREDENTIAL: flow });
+      await home.logIn();
+      assert.equal(claims((await home.run('token')).text).sub, keycloak.person);
+      await home.run('logout');
+      await home.leave();
+    }
     upstream.close();
   },
 

@@ -84,7 +84,7 @@ async fn a_full_disk_is_said_survived_and_forgotten() {
     soon(upstream.wait(|record| record.delivered() > before + 1000)).await;
 
     let sent = load.stop().await;
-    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    soon(sent.arrive(&upstream)).await;
     home.until(|status| status["spool"]["bytes"] == 0);
     println!("endure: full disk: {}", upstream.look(|record| shown(record, &sent)));
     assert_eq!(home.pid(), Some(pid), "the same process");

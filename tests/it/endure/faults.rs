@@ -90,7 +90,7 @@ async fn endure(name: &str, trouble: Trouble, back: Back) {
     upstream.wait(|record| record.delivered() > delivered).await;
     let again = ended.elapsed();
     let sent = load.stop().await;
-    upstream.wait(|record| sent.missing(record) == 0).await;
+    sent.arrive(&upstream).await;
     println!(
         "endure: {name}: {}; RSS from {before} KiB to at most {highest} KiB, {} KiB after the backlog of {} KiB; sending again after {:.1} s",
         upstream.look(|record| shown(record, &sent)),

@@ -37,7 +37,7 @@ async fn kill_9_at_random_moments_loses_nothing_and_repeats_only_what_was_in_fli
         home.up();
     }
     let sent = load.stop().await;
-    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    soon(sent.arrive(&upstream)).await;
     home.until(|status| status["spool"]["bytes"] == 0);
     let record = upstream.record();
     println!("endure: {kills} kills: {}", shown(&record, &sent));

@@ -35,7 +35,7 @@ async fn one_poison_record_among_ten_thousand_joined_ones_is_set_aside_alone() {
     });
     upstream.recover().await.expect("the port again");
     sent.accepted.retain(|ids| !ids.contains(&poison));
-    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    soon(sent.arrive(&upstream)).await;
     home.until(|status| status["spool"]["bytes"] == 0);
     let requests = upstream.look(|record| record.requests);
     println!(

@@ -87,7 +87,7 @@ async fn a_workspace_that_is_stopped_and_started_loses_nothing_and_each_start_is
             .to_owned(),
     );
     let sent = load.expect("it was started").stop().await;
-    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    soon(sent.arrive(&upstream)).await;
     home.until(|status| status["spool"]["bytes"] == 0);
     let record = upstream.record();
     let seen: BTreeSet<&String> = record

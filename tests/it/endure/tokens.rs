@@ -38,7 +38,7 @@ async fn ten_second_tokens_under_load_with_refusals_and_an_issuer_that_is_away()
     }
     issuer.set_refuse_minting(false);
     let sent = load.stop().await;
-    soon(upstream.wait(|record| sent.missing(record) == 0)).await;
+    soon(sent.arrive(&upstream)).await;
     // While it is fresh no attempt is under way, so the issuer's figure and the agent's are of the same moment.
     let mut minted = 0;
     let status = home.until(|status| {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use opentelemetry_proto::tonic::trace::v1::Span;
-use tagalong::demo::upstream::Record;
+use tagalong::demo::upstream::{Record, Upstream};
 use tokio::{sync::watch, task::JoinSet, time};
 
 use super::{
@@ -88,6 +88,21 @@ impl Sent {
     /// Accepted spans.
     pub fn spans(&self) -> u64 {
         self.accepted.iter().map(|ids| ids.end - ids.start).sum()
+    }
+
+    /// Returns when every accepted span came. What was found is not looked for again, and nothing before enough came:
+    /// upstream takes nothing while it is looked at, and there may be millions.
+    pub async fn arrive(&self, upstream: &Upstream) {
+        let enough = self.spans();
+        let mut rest = self.accepted.iter().cloned().flatten().peekable();
+        let arrived = upstream.wait(|record| {
+            if record.delivered() < enough {
+                return false;
+            }
+            while rest.next_if(|id| has_span(record, *id)).is_some() {}
+            rest.peek().is_none()
+        });
+        arrived.await;
     }
 
     /// Accepted spans that did not come to upstream.

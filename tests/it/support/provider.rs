@@ -26,13 +26,13 @@ pub const CANARY: &str = "canary-rt";
 
 /// A running provider. Dropping it stops it.
 pub struct Provider {
-    /// Signs the access tokens for as long as the provider lives.
-    issuer: Issuer,
     server: Server,
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    /// Signs the access tokens.
+    issuer: Issuer,
     state: Mutex<State>,
     seen: watch::Sender<Seen>,
     held: watch::Sender<bool>,
@@ -56,7 +56,7 @@ pub struct Seen {
     pub device_polls: u64,
     /// Requests with a refresh token, whatever became of them.
     pub refresh_requests: u64,
-    /// Requests to `/token` while it was down.
+    /// Requests while it was down, whatever for.
     pub turned_away: u64,
     /// Those that were granted.
     pub refreshes: u64,
@@ -70,14 +70,19 @@ pub struct Seen {
 struct State {
     url: String,
     audience: String,
-    /// By device code: the user code, and what the person did.
-    devices: BTreeMap<String, (String, Option<bool>)>,
+    devices: BTreeMap<String, Waiting>,
     /// By code: challenge, redirect, nonce.
     codes: BTreeMap<String, (String, String, Option<String>)>,
     /// Refresh tokens by family; the last is good.
     families: Vec<Vec<String>>,
     script: VecDeque<http::Response<String>>,
     settings: Settings,
+}
+
+/// A device code: what the person did, and the challenge that it was asked for with.
+struct Waiting {
+    decided: Option<bool>,
+    challenge: Option<String>,
 }
 
 /// How it behaves; the default is a strict one.
@@ -94,6 +99,8 @@ pub struct Settings {
     pub is_opaque: bool,
     /// The client is a confidential one, and shows its secret in this way and no other.
     pub secret_by: Option<&'static str>,
+    /// Says that it has PKCE, and insists on it in the device grant too, as Keycloak can be told to; else it takes none.
+    pub has_pkce: bool,
 }
 
 impl Default for Settings {
@@ -107,6 +114,7 @@ impl Default for Settings {
             gives_refresh: true,
             is_opaque: false,
             secret_by: None,
+            has_pkce: true,
         }
     }
 }
@@ -118,7 +126,9 @@ impl Provider {
 
     pub async fn with(settings: Settings) -> Provider {
         let issuer = Issuer::start(Config::default()).await.expect("a port");
+        let keys = format!("{}/keys", issuer.url());
         let inner = Arc::new(Inner {
+            issuer,
             state: Mutex::new(State {
                 url: String::new(),
                 audience: "https://upstream.example".to_owned(),
@@ -132,20 +142,20 @@ impl Provider {
             held: watch::channel(false).0,
             outage: Mutex::default(),
         });
-        let (handler, keys, minter) = (inner.clone(), format!("{}/keys", issuer.url()), Minter::of(&issuer));
+        let handler = inner.clone();
         let server = Server::start(move |request| {
-            let (handler, keys, minter) = (handler.clone(), keys.clone(), minter.clone());
-            Box::pin(async move { handler.respond(request, &keys, &minter).await })
+            let (handler, keys) = (handler.clone(), keys.clone());
+            Box::pin(async move { handler.respond(request, &keys).await })
         })
         .await
         .expect("a port");
         let url = format!("http://{}", server.address());
         inner.state().url.clone_from(&url);
-        issuer.edit(|config| {
+        inner.issuer.edit(|config| {
             config.claims.insert("iss".to_owned(), json!(url));
             config.claims.insert("sub".to_owned(), json!("ada-1"));
         });
-        Provider { issuer, server, inner }
+        Provider { server, inner }
     }
 
     pub fn url(&self) -> String {
@@ -199,7 +209,7 @@ impl Provider {
 
     /// Of access tokens, from `iat` to `exp`; `expires_in` is told apart from it.
     pub fn set_lifetime(&self, lifetime: Duration) {
-        self.issuer.set_lifetime(lifetime);
+        self.inner.issuer.set_lifetime(lifetime);
     }
 
     pub fn kill(&self) {
@@ -213,8 +223,8 @@ impl Provider {
 
     /// The person confirms, or declines, whatever waits.
     pub fn confirm(&self, yes: bool) {
-        for (_, decided) in self.inner.state().devices.values_mut() {
-            *decided = Some(yes);
+        for waiting in self.inner.state().devices.values_mut() {
+            waiting.decided = Some(yes);
         }
     }
 
@@ -222,24 +232,6 @@ impl Provider {
     pub fn alive(&self) -> usize {
         let state = self.inner.state();
         state.families.iter().filter(|family| !family.is_empty()).count()
-    }
-}
-
-/// Mints in a handler that outlives the borrow of the issuer.
-#[derive(Clone)]
-struct Minter {
-    url: String,
-}
-
-impl Minter {
-    fn of(issuer: &Issuer) -> Minter {
-        Minter { url: issuer.url() }
-    }
-
-    async fn mint(&self, audience: &str) -> String {
-        tagalong::demo::token(&self.url, audience)
-            .await
-            .expect("the embedded issuer mints")
     }
 }
 
@@ -256,7 +248,6 @@ impl Inner {
         &self,
         request: Request<Incoming>,
         keys: &str,
-        minter: &Minter,
     ) -> Option<http::Response<tagalong::demo::serve::Body>> {
         let (path, query) = (
             request.uri().path().to_owned(),
@@ -264,7 +255,7 @@ impl Inner {
         );
         if path != "/keys" {
             let outage = *self.outage.lock().expect("no handler panics");
-            if outage != Outage::None && path == "/token" {
+            if outage != Outage::None {
                 self.see(|seen| seen.turned_away += 1);
             }
             match outage {
@@ -291,7 +282,10 @@ impl Inner {
                 let keys = reqwest::get(keys).await.ok()?.bytes().await.ok()?;
                 Some(answer(200, "application/json", keys))
             }
-            "/device" => json_answer(200, self.device()),
+            "/device" => {
+                let (status, value) = self.device(&form);
+                json_answer(status, value)
+            }
             "/authorize" => {
                 let asked = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
                 let mut response = answer(302, "text/plain", "");
@@ -309,7 +303,7 @@ impl Inner {
                     let _ = held.wait_for(|held| !held).await;
                     return Some(response.map(tagalong::demo::serve::body));
                 }
-                let (status, value) = self.token(&form, minter).await;
+                let (status, value) = self.token(&form).await;
                 json_answer(status, value)
             }
             "/revoke" => {
@@ -338,9 +332,11 @@ impl Inner {
             "revocation_endpoint": format!("{url}/revoke"),
             "jwks_uri": format!("{url}/keys"),
             "scopes_supported": ["openid", "offline_access", "telemetry"],
-            "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
         });
+        if state.settings.has_pkce {
+            document["code_challenge_methods_supported"] = json!(["S256"]);
+        }
         if let Some(method) = state.settings.secret_by {
             document["token_endpoint_auth_methods_supported"] = json!([method]);
         }
@@ -375,19 +371,29 @@ impl Inner {
     }
 
     /// RFC 8628 section 3.2.
-    fn device(&self) -> Value {
+    fn device(&self, form: &BTreeMap<String, String>) -> (u16, Value) {
         let mut state = self.state();
+        let challenge = form.get("code_challenge").cloned();
+        let method = form.get("code_challenge_method").map(String::as_str);
+        if (challenge.is_some(), method) != (state.settings.has_pkce, state.settings.has_pkce.then_some("S256")) {
+            return (400, json!({"error": "invalid_request"}));
+        }
         let number = state.devices.len();
         let (code, user_code) = (format!("device-{number}"), format!("WDJB-{number:04}"));
-        state.devices.insert(code.clone(), (user_code.clone(), None));
-        json!({
+        let waiting = Waiting {
+            decided: None,
+            challenge,
+        };
+        state.devices.insert(code.clone(), waiting);
+        let answer = json!({
             "device_code": code,
             "user_code": user_code,
             "verification_uri": format!("{}/go", state.url),
             "verification_uri_complete": format!("{}/go?code={user_code}", state.url),
             "expires_in": state.settings.device_lifetime,
             "interval": state.settings.interval,
-        })
+        });
+        (200, answer)
     }
 
     /// RFC 6749 section 4.1.2, as if a person had agreed; with the issuer's name (RFC 9207).
@@ -410,7 +416,7 @@ impl Inner {
         place.to_string()
     }
 
-    async fn token(&self, form: &BTreeMap<String, String>, minter: &Minter) -> (u16, Value) {
+    async fn token(&self, form: &BTreeMap<String, String>) -> (u16, Value) {
         let of = |name: &str| form.get(name).cloned().unwrap_or_default();
         let refused = |word: &str| (400, json!({"error": word}));
         if of("client_id") != CLIENT {
@@ -419,16 +425,17 @@ impl Inner {
         let (refresh, nonce) = match of("grant_type").as_str() {
             "urn:ietf:params:oauth:grant-type:device_code" => {
                 self.see(|seen| seen.device_polls += 1);
-                let decided = self
-                    .state()
-                    .devices
-                    .get(&of("device_code"))
-                    .map(|(_, decided)| *decided);
-                match decided {
-                    Some(Some(true)) => (self.state().new_family(), None),
-                    Some(Some(false)) => return refused("access_denied"),
-                    Some(None) => return refused("authorization_pending"),
-                    None => return refused("expired_token"),
+                let mut state = self.state();
+                let Some(waiting) = state.devices.get(&of("device_code")) else {
+                    return refused("expired_token");
+                };
+                if waiting.challenge != form.get("code_verifier").map(|verifier| challenge_of(verifier)) {
+                    return refused("invalid_grant");
+                }
+                match waiting.decided {
+                    Some(true) => (state.new_family(), None),
+                    Some(false) => return refused("access_denied"),
+                    None => return refused("authorization_pending"),
                 }
             }
             "authorization_code" => {
@@ -456,15 +463,15 @@ impl Inner {
             }
             _ => return refused("unsupported_grant_type"),
         };
-        (200, self.tokens(refresh, nonce, minter).await)
+        (200, self.tokens(refresh, nonce))
     }
 
-    async fn tokens(&self, refresh: String, nonce: Option<String>, minter: &Minter) -> Value {
+    fn tokens(&self, refresh: String, nonce: Option<String>) -> Value {
         let (settings, audience, url) = {
             let state = self.state();
             (state.settings.clone(), state.audience.clone(), state.url.clone())
         };
-        let access = minter.mint(&audience).await;
+        let access = self.issuer.mint(&audience);
         let id = id_token(&json!({
             "iss": url, "aud": CLIENT, "sub": "ada-1", "email": "ada@example.com", "email_verified": true, "nonce": nonce,
             "exp": 4_000_000_000_u64,

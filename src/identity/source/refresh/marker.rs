@@ -23,16 +23,17 @@ impl Marker {
         Marker { path }
     }
 
-    /// Before the token is sent, and on the disk by then.
-    pub(super) fn set(&self, token: &Secret) -> io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&self.path)?;
-        file.write_all(name(token).as_bytes())?;
-        file.sync_all()
+    /// Before the token is sent, and on the disk by then. That may take a disk seconds, so it has a thread of its own.
+    pub(super) async fn set(&self, token: &Secret) -> io::Result<()> {
+        let (path, name) = (self.path.clone(), name(token));
+        let write = move || {
+            let mut options = fs::OpenOptions::new();
+            let options = options.write(true).create(true).truncate(true).mode(0o600);
+            let mut file = options.open(path)?;
+            file.write_all(name.as_bytes())?;
+            file.sync_all()
+        };
+        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
     }
 
     /// How long ago this token was sent without an answer that was kept; none if it was not.
