@@ -357,6 +357,15 @@ impl Identity {
         }
     }
 
+    /// The scopes that the token which upstream sees is asked for with; none where a platform gives it.
+    pub fn wanted_scopes(&self) -> &[String] {
+        match (&self.exchange, &self.credential) {
+            (Some(exchange), _) => &exchange.scopes,
+            (None, Credential::Login(_)) => &self.scopes,
+            (None, _) => &[],
+        }
+    }
+
     /// The only issuer whose tokens are taken. The one that exchanges gives them itself, perhaps under an older name
     /// of its own (Entra's `sts.windows.net`), so there is nothing to compare then.
     pub fn accepted_issuer(&self) -> Option<&str> {

@@ -107,6 +107,15 @@ impl Claims {
         }
     }
 
+    /// `scope`, one text with blanks (RFC 9068 section 2.2.3), or `scp`, which Entra writes so and Okta as a list.
+    pub fn scopes(&self) -> Vec<&str> {
+        match self.0.get("scope").or_else(|| self.0.get("scp")) {
+            Some(Value::String(text)) => text.split_whitespace().collect(),
+            Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// A NumericDate (RFC 7519 section 2): seconds since 1970, perhaps with a fraction.
     pub fn date(&self, name: &str) -> Option<SystemTime> {
         numeric_date(self.0.get(name)?)

@@ -346,6 +346,24 @@ fn gp_fails() {
 }
 
 #[test]
+fn a_token_was_brought_from_another_workspace() {
+    let (runtime, issuer, _) = parties();
+    let upstream = runtime.block_on(Upstream::start(upstream::Config::default()));
+    let upstream = upstream.expect("an upstream").url();
+    issuer.edit(|config| {
+        let claims = [("iss", "https://api.gitpod.io/idp"), ("workspace_id", "acme-other-1")];
+        let claims = claims.map(|(name, value)| (name.to_owned(), value.into()));
+        config.claims.extend(claims);
+    });
+    let home = in_gitpod(Home::new()).set("TAGALONG_EXPORT_ENDPOINT", upstream.clone());
+    let file = token_file(&home, &issuer, &upstream);
+    let home = home.set("TAGALONG_IDENTITY_FILE", file);
+    home.up();
+    until(&home, "fresh", |status| status["credential"]["state"] == "fresh");
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"claims note: ada@example.com (verified); the token is of the workspace acme-other-1, and this is acme-app-1 → have this workspace's own token minted: a file, a variable or a command's answer was brought from the other");
+}
+
+#[test]
 fn the_clock_is_wrong() {
     let (_runtime, issuer, upstream) = parties();
     let home = Home::new().sending(&upstream.url(), &issuer.url());

@@ -1,17 +1,20 @@
-//! The links of identity: clock, credential, claims.
+//! The links of identity: clock and credential.
 
 use std::path::Path;
 
-use super::{Link, Name};
+use super::{
+    Link, Name,
+    claims::{Provider, is_for_another},
+};
 use crate::{
-    cli::status::{duration_text, expiry_text, principal_line, principal_name},
+    cli::status::{duration_text, expiry_text, principal_name},
     config::{self, Identity},
     identity::{
         State,
         source::{AzureDevops, Github, PROJECTED},
     },
     view::status::{Credential, Status},
-    workspace::{Env, Trust},
+    workspace::Env,
 };
 
 /// Differences up to this are the network's and of no harm to any token.
@@ -138,23 +141,12 @@ pub(super) fn denied(status: &Status) -> Link {
     };
     let found = format!("upstream refuses the token ({said}); it is for {audiences}, from {from}");
     let hint = match (&credential.wanted_audience, is_for_another(credential)) {
-        (Some(wanted), true) => format!("have tokens minted for {wanted}, as identity.audience says"),
+        (Some(wanted), true) => Provider::of(credential).audience(wanted),
         _ => format!(
             "set identity.audience to what upstream expects, if that is not {audiences}; else let it trust {from}"
         ),
     };
     Link::failed(Name::Credential, found, format!("{hint}; {WAITS}"))
-}
-
-/// Whether the token names audiences, and none of them is the one that was asked for.
-fn is_for_another(credential: &Credential) -> bool {
-    let bare = |text: &str| text.trim_end_matches('/').to_owned();
-    match &credential.wanted_audience {
-        Some(wanted) if !credential.audiences.is_empty() => {
-            !credential.audiences.iter().any(|one| bare(one) == bare(wanted))
-        }
-        _ => false,
-    }
 }
 
 /// What to do about a source that gives nothing.
@@ -257,37 +249,4 @@ pub(super) fn missing(source: &config::Credential, env: &Env) -> Option<(String,
         }
         _ => None,
     }
-}
-
-pub(super) fn claims(status: &Status) -> Link {
-    let Some(principal) = &status.principal else {
-        if status.agent.is_none() {
-            return Link::ok(Name::Claims, "known once the agent runs");
-        }
-        return Link::note(
-            Name::Claims,
-            "nobody is known yet",
-            "mend the credential above: nothing leaves without a name, it waits in the spool",
-        );
-    };
-    let who = principal_line(principal);
-    let credential = &status.credential;
-    if let (Some(wanted), true) = (&credential.wanted_audience, is_for_another(credential)) {
-        return Link::note(
-            Name::Claims,
-            format!(
-                "{who}; the token is for {}, not for {wanted}",
-                credential.audiences.join(", ")
-            ),
-            "if upstream refuses it, have tokens minted for identity.audience, or set that to what they are for",
-        );
-    }
-    if principal.trust == Trust::Verified || credential.source == "none" {
-        return Link::ok(Name::Claims, who);
-    }
-    Link::note(
-        Name::Claims,
-        who,
-        "the token names nobody: have one minted that does, if upstream is to believe the name",
-    )
 }

@@ -4,6 +4,8 @@
 //! Only `--send` sends one span, which says of itself what it is. What each line says is worked out by pure functions
 //! from what was seen, so that every broken setup can be told as a test.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::{
@@ -12,7 +14,13 @@ use super::{
     screen::{Screen, Tone},
     status,
 };
+use crate::{
+    agent::control::{Answer, Ask},
+    identity::{claims::Claims, secret::Secret},
+    view::status::Status,
+};
 
+mod claims;
 mod credential;
 mod exchange;
 mod here;
@@ -22,6 +30,8 @@ mod send;
 mod tests;
 mod upstream;
 
+/// How long the agent may take to show its token.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Columns that the verdict and the link's name take.
 const MARKS: usize = 6;
 const NAMES: usize = 19;
@@ -213,8 +223,9 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
         credential,
     ];
     links.extend(exchange::steps(&status, &config.identity));
+    let token = token(context, &status);
+    links.extend(claims::claims(&status, config.identity.wanted_scopes(), token.as_ref()));
     links.extend([
-        credential::claims(&status),
         upstream::reachable(probe.as_ref()),
         upstream::accepts(&status, probe.as_ref()),
     ]);
@@ -222,6 +233,15 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
         links.push(send::one_span(context, &status));
     }
     links
+}
+
+/// What the agent's token of the moment says; none without one that can be read.
+fn token(context: &Context, status: &Status) -> Option<Claims> {
+    status.agent.as_ref()?;
+    match context.ask(&Ask::Token, PATIENCE) {
+        Ok(Answer::Token { token, .. }) => Claims::decode(Secret::from(token?).expose()),
+        _ => None,
+    }
 }
 
 fn render(links: &[Link], screen: Screen) -> String {

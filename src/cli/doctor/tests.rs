@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde_json::json;
+
 use super::{
     here::Room,
     upstream::{Answered, Probe, Proxy},
@@ -9,7 +11,8 @@ use super::{
 };
 use crate::{
     cli::status::tests::{at_rest, at_work},
-    identity::State,
+    identity::{State, claims::tests::jwt},
+    workspace::Trust,
 };
 
 fn line(link: &Link) -> String {
@@ -211,14 +214,192 @@ fn a_token_for_the_wanted_audience_that_is_refused_needs_another_audience() {
     ");
 }
 
+fn said(status: &Status, scopes: &[&str], token: Option<&serde_json::Value>) -> String {
+    let token = token.map(|claims| Claims::decode(&jwt(claims)).expect("a token"));
+    let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+    render(&claims::claims(status, &scopes, token.as_ref()), Screen::default())
+}
+
+/// An hour for a person, as it was asked for.
+fn as_asked_for() -> serde_json::Value {
+    json!({ "iss": "https://id.example", "sub": "1c9a", "iat": 1_760_000_000, "exp": 1_760_003_600, "scope": "openid telemetry" })
+}
+
+/// The line of an issuer's token that is not what was asked for.
+fn of(issuer: &str, source: &str, change: impl Fn(&mut Status, &mut serde_json::Value)) -> String {
+    let (mut status, mut token) = (at_work(), as_asked_for());
+    status.credential.issuer = Some(issuer.to_owned());
+    source.clone_into(&mut status.credential.source);
+    change(&mut status, &mut token);
+    said(&status, &["openid", "offline_access", "telemetry"], Some(&token))
+}
+
+const ISSUERS: [(&str, &str); 9] = [
+    ("https://sso.example/realms/dev", "device"),
+    ("https://login.microsoftonline.com/tenant/v2.0", "browser"),
+    ("https://acme.okta.com/oauth2/default", "device"),
+    ("https://acme.eu.auth0.com/", "device"),
+    ("https://app.gitpod.io", "ona"),
+    ("https://gitlab.com", "gitlab"),
+    ("https://kubernetes.default.svc", "kubernetes"),
+    ("https://accounts.google.com", "gcp"),
+    ("https://id.example", "exec"),
+];
+
+fn of_each(change: impl Fn(&mut Status, &mut serde_json::Value)) -> String {
+    let lines = ISSUERS.map(|(issuer, source)| of(issuer, source, &change));
+    lines.concat()
+}
+
 #[test]
-fn a_token_for_another_audience_is_worth_a_note_while_it_is_taken() {
-    let mut status = at_work();
-    status.credential.audiences = vec!["sts.example.com".to_owned()];
-    insta::assert_snapshot!(line(&credential::claims(&status)), @"
+fn a_token_that_is_as_it_was_asked_for_needs_one_line_and_one_that_cannot_be_read_no_more() {
+    insta::assert_snapshot!(of("https://id.example", "device", |_, _| {}), @"ok    claims              ada@example.com (verified)");
+    insta::assert_snapshot!(said(&at_work(), &["telemetry"], None), @"ok    claims              ada@example.com (verified)");
+}
+
+#[test]
+fn a_token_for_another_audience_is_worth_a_note_with_the_issuers_own_setting() {
+    let told = of_each(|status, _| status.credential.audiences = vec!["sts.example.com".to_owned()]);
+    insta::assert_snapshot!(told, @"
     note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
-                              → if upstream refuses it, have tokens minted for identity.audience, or set that to what they are for
+                              → if upstream refuses it, in Keycloak, give a client scope of this client's a mapper of type Audience whose included custom audience is https://otel.example.com; or set identity.audience to what they are for
+    note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
+                              → if upstream refuses it, in Entra, let https://otel.example.com be the Application ID URI of upstream's app registration (Expose an API), and name a scope of its in identity.scopes; or set identity.audience to what they are for
+    note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
+                              → if upstream refuses it, in Okta, set identity.issuer to the authorization server whose Audience is https://otel.example.com; or set identity.audience to what they are for
+    note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
+                              → if upstream refuses it, in Auth0, register an API whose identifier is https://otel.example.com; or set identity.audience to what they are for
+    note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
+                              → if upstream refuses it, have tokens minted for https://otel.example.com, as identity.audience says; or set identity.audience to what they are for
+    note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
+                              → if upstream refuses it, write `aud: https://otel.example.com` under `id_tokens:` of the job; or set identity.audience to what they are for
+    note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
+                              → if upstream refuses it, write `audience: https://otel.example.com` into the pod's projected serviceAccountToken; or set identity.audience to what they are for
+    note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
+                              → if upstream refuses it, have tokens minted for https://otel.example.com, as identity.audience says; or set identity.audience to what they are for
+    note  claims              ada@example.com (verified); the token is for sts.example.com, not for https://otel.example.com
+                              → if upstream refuses it, have tokens minted for https://otel.example.com, as identity.audience says; or set identity.audience to what they are for
     ");
+}
+
+#[test]
+fn a_scope_that_was_not_granted_is_named_with_the_issuers_own_setting() {
+    let told = of_each(|_, token| token["scope"] = "openid".into());
+    insta::assert_snapshot!(told, @"
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → in Keycloak, add the client scope telemetry to this client
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → in Entra, have upstream's app registration expose telemetry (Expose an API), and this client permitted it (API permissions)
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → in Okta, add telemetry to the scopes of the authorization server and to those that a rule of its access policy lets this client request
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → in Auth0, add the permission telemetry to the API, and give it to the person
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → have the issuer grant telemetry to this client, or take it out of identity.scopes
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → have the issuer grant telemetry to this client, or take it out of identity.scopes
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → have the issuer grant telemetry to this client, or take it out of identity.scopes
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → have the issuer grant telemetry to this client, or take it out of identity.scopes
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → have the issuer grant telemetry to this client, or take it out of identity.scopes
+    ");
+    // Entra and Okta write `scp`; Entra without the API's URI, and everything for `.default`.
+    let scopes = ["openid", "api://gateway/telemetry", "api://gateway/.default"];
+    for granted in [json!("telemetry other"), json!(["telemetry"])] {
+        let mut token = as_asked_for();
+        token.as_object_mut().expect("an object").remove("scope");
+        token["scp"] = granted;
+        assert!(!said(&at_work(), &scopes, Some(&token)).contains("lacks"));
+    }
+    // A token that names no scope says nothing of them.
+    let told = of("https://id.example", "device", |_, token| token["scope"] = json!(null));
+    assert!(!told.contains("lacks"), "{told}");
+}
+
+#[test]
+fn a_lifetime_of_more_than_an_hour_is_named_with_the_issuers_own_setting() {
+    let told = of_each(|_, token| token["exp"] = (1_760_000_000 + 86_400).into());
+    insta::assert_snapshot!(told, @"
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → in Keycloak, lower Access Token Lifespan of the realm (Tokens) or of this client
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → in Entra, assign upstream's application a token lifetime policy with a shorter AccessTokenLifetime; for managed identities there is none
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → in Okta, lower the access token lifetime in the rule of the authorization server's access policy
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → in Auth0, lower Maximum Access Token Lifetime of the API
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → have tokens minted that last an hour at most: whoever steals one has it until its end
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → lower `timeout:` of the job: its token lasts as long as the job may
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → lower expirationSeconds of the pod's projected serviceAccountToken
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → have tokens minted that last an hour at most: whoever steals one has it until its end
+    note  claims              ada@example.com (verified); the token lasts 1 d
+                              → have tokens minted that last an hour at most: whoever steals one has it until its end
+    ");
+    let mut status = at_work();
+    status.credential.expires_in = Some(7200.0);
+    assert!(said(&status, &[], None).contains("lasts 2 h"), "an opaque one too");
+}
+
+#[test]
+fn a_token_without_a_person_is_named_with_the_issuers_own_setting() {
+    let told = of_each(|status, _| {
+        status.principal.as_mut().expect("somebody").trust = Trust::Platform;
+    });
+    insta::assert_snapshot!(told, @"
+    note  claims              ada@example.com (the platform's word)
+                              → it is a client's own token: let a person log in (`tagalong login`), if upstream is to believe the name
+    note  claims              ada@example.com (the platform's word)
+                              → it is a client's own token: let a person log in (`tagalong login`), if upstream is to believe the name
+    note  claims              ada@example.com (the platform's word)
+                              → it is a client's own token: let a person log in (`tagalong login`), if upstream is to believe the name
+    note  claims              ada@example.com (the platform's word)
+                              → it is a client's own token: let a person log in (`tagalong login`), if upstream is to believe the name
+    note  claims              ada@example.com (the platform's word)
+                              → have the organisation's OIDC tokens carry the claims of version 3, among them creator_id, if upstream is to believe the name
+    note  claims              ada@example.com (the platform's word)
+                              → the token names nobody: have one minted that does, if upstream is to believe the name
+    note  claims              ada@example.com (the platform's word)
+                              → it speaks for a machine, and cannot name a person: `tagalong login` gives one that does, if upstream is to believe the name
+    note  claims              ada@example.com (the platform's word)
+                              → it speaks for a machine, and cannot name a person: `tagalong login` gives one that does, if upstream is to believe the name
+    note  claims              ada@example.com (the platform's word)
+                              → the token names nobody: have one minted that does, if upstream is to believe the name
+    ");
+}
+
+#[test]
+fn a_token_of_another_workspace_is_named() {
+    let elsewhere = |claims: &serde_json::Value| said(&at_work(), &[], Some(claims));
+    let mut gitpod = json!({ "iss": "https://api.gitpod.io/idp", "user_id": "u", "workspace_id": "acme-shop-x1y2z3" });
+    assert!(!elsewhere(&gitpod).contains("workspace"), "its own");
+    gitpod["workspace_id"] = "acme-other-1".into();
+    insta::assert_snapshot!(elsewhere(&gitpod), @"
+    note  claims              ada@example.com (verified); the token is of the workspace acme-other-1, and this is acme-shop-x1y2z3
+                              → have this workspace's own token minted: a file, a variable or a command's answer was brought from the other
+    ");
+    let ona = json!({ "iss": "https://app.gitpod.io", "creator_id": "u", "environment_id": "e-2" });
+    assert!(elsewhere(&ona).contains("of the workspace e-2, and this is acme-shop-x1y2z3"));
+    let job = json!({ "iss": "https://gitlab.com", "user_id": "u", "project_path": "g/p", "job_id": 42 });
+    assert!(elsewhere(&job).contains("of the workspace 42,"));
+    // A login's token knows of no workspace, whatever it is made to say.
+    let login = json!({ "iss": "https://id.example", "sub": "u", "workspace_id": "acme-other-1" });
+    assert!(!elsewhere(&login).contains("workspace"));
+}
+
+#[test]
+fn each_mismatch_has_a_line_of_its_own() {
+    let told = of("https://id.example", "device", |status, token| {
+        status.credential.audiences = vec!["sts.example.com".to_owned()];
+        token["scope"] = "openid".into();
+        token["exp"] = (1_760_000_000 + 86_400).into();
+    });
+    assert_eq!(told.matches("note  claims").count(), 3, "{told}");
 }
 
 #[test]

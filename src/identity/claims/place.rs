@@ -75,6 +75,18 @@ impl Claims {
         std::iter::once("platform").chain(confirmed).collect()
     }
 
+    /// The workspace or job that the token was made in, if that is another than the one of this name.
+    pub fn elsewhere(&self, id: &str) -> Option<String> {
+        let theirs = self.text(match self.family(&self.text("iss")?) {
+            Family::Gitpod => "workspace_id",
+            Family::Ona => "environment_id",
+            Family::GitlabCi => "job_id",
+            // A run of Actions is no workspace's name; the others know of no workspace.
+            Family::GithubActions | Family::Entra | Family::Okta | Family::Workload | Family::Oidc => return None,
+        })?;
+        (theirs != id).then_some(theirs)
+    }
+
     fn is_clone_url(&self, claim: &str, remote: Option<&Remote>) -> bool {
         let said = self.0.get(claim).and_then(Value::as_str).and_then(Remote::parse);
         remote.is_some() && said.as_ref() == remote
