@@ -190,7 +190,8 @@ fn a_setting_is_wrong() {
 
 #[test]
 fn the_endpoint_leads_back_to_the_agent() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    // Not where other tests get their ports from: one of them could have it in the meantime.
+    let free = TcpListener::bind("127.77.0.1:0").expect("a port");
     let address = free.local_addr().expect("an address").to_string();
     drop(free);
     let home = Home::new()
