@@ -6,6 +6,7 @@
 # What is installed, the first of these that is set:
 #   TAGALONG_BINARY   a file that is there already: the binary that a build has just made, or a release's archive
 #   TAGALONG_VERSION  a release, such as 0.1.0; nothing is downloaded if this version is installed
+# Nothing at all is done where TAGALONG_DISABLED is set.
 #
 # How far it is believed:
 #   TAGALONG_SHA256   the archive's checksum. Without it the one in the release's SHA256SUMS is used: from a file, the
@@ -54,6 +55,8 @@ architecture() {
 # download URL FILE
 download() {
     case $1 in
+        # What stands before an @ is no host.
+        *@*) return 1 ;;
         file:///*)
             cp "${1#file://}" "$2" 2>/dev/null
             return
@@ -65,8 +68,10 @@ download() {
         curl --fail --silent --location --proto '=https,http' --proto-redir '=https' --retry 2 \
             --connect-timeout 10 --max-time 120 --output "$2" "$1" 2>/dev/null
     elif command -v wget >/dev/null 2>&1; then
-        # The letters that busybox knows too.
-        wget -q -T 30 -O "$2" "$1" 2>/dev/null
+        # The letters that busybox knows too. It tries once; GNU's would try twenty times.
+        tries=
+        ! wget --version >/dev/null 2>&1 || tries=--tries=2
+        wget -q -T 30 ${tries:+"$tries"} -O "$2" "$1" 2>/dev/null
     else
         give_up "Neither curl nor wget is here, so nothing could be downloaded." \
             "Install one of them, or set TAGALONG_BINARY to a file."
@@ -81,7 +86,8 @@ checksum() {
 
 # listed ARCHIVE: what SHA256SUMS says of it.
 listed() {
-    while read -r sum name _; do
+    # The last line too, if it does not end.
+    while read -r sum name _ || [ -n "$sum" ]; do
         [ "${name#\*}" != "$1" ] || printf '%s' "$sum"
     done <"$scratch/SHA256SUMS"
 }
@@ -112,7 +118,7 @@ check_signature() {
 
 # check ARCHIVE NAME: an archive whose checksum nobody gives is not installed.
 check() {
-    expected=${TAGALONG_SHA256:-}
+    expected=$(printf '%s' "${TAGALONG_SHA256:-}" | tr 'A-F' 'a-f')
     if [ -z "$expected" ]; then
         [ -s "$scratch/SHA256SUMS" ] || give_up "$2 has no checksum, so it was not installed." \
             "Set TAGALONG_SHA256, or put SHA256SUMS beside it."
@@ -123,14 +129,17 @@ check() {
     [ "$(checksum "$1")" = "$expected" ] || give_up "The checksum of $2 is wrong, so it was not installed."
 }
 
-# unpack ARCHIVE NAME: the one member by name, so an archive gets to write nowhere else.
+# unpack ARCHIVE NAME: the one member by name, so an archive gets to write nowhere else; and no link, so nothing else that
+# is here gets another mode.
 unpack() {
-    tar -xzf "$1" -C "$scratch" tagalong 2>/dev/null ||
+    if ! tar -xzf "$1" -C "$scratch" tagalong 2>/dev/null || [ ! -f "$scratch/tagalong" ] || [ -L "$scratch/tagalong" ]; then
         give_up "$2 holds no file named tagalong, so nothing was installed."
+    fi
 }
 
 # By rename, so that a running agent keeps its old file and nobody meets half a binary.
 place() {
+    [ ! -d "$bin/tagalong" ] || give_up "$bin/tagalong is a directory." "Set TAGALONG_BIN to another one."
     chmod 755 "$scratch/tagalong" || return 1
     "$scratch/tagalong" --version >/dev/null 2>&1 </dev/null || return 1
     mv -f "$scratch/tagalong" "$bin/tagalong"
@@ -156,6 +165,9 @@ install_file() {
 }
 
 install_release() {
+    case $1 in
+        *[!0-9A-Za-z.+-]*) give_up "$1 is no version." "Set TAGALONG_VERSION to one such as 0.1.0." ;;
+    esac
     case "$("$bin/tagalong" --version 2>/dev/null </dev/null)" in
         "tagalong $1" | "tagalong $1 "*) return ;;
     esac
@@ -211,17 +223,20 @@ choose_bin() {
     case $bin in /usr/* | /opt/*) umask 022 ;; esac
 }
 
-trap 'leave 0' HUP INT TERM
+case ${TAGALONG_DISABLED:-} in 1 | [Tt][Rr][Uu][Ee]) leave ;; esac
+trap 'give_up "The install was interrupted."' HUP INT TERM
 choose_bin
-# Beside its final place: a rename does not cross file systems.
-if ! mkdir -p "$bin" 2>/dev/null || ! scratch=$(mktemp -d "$bin/.new.XXXXXX" 2>/dev/null); then
+# Beside its final place: a rename does not cross file systems. What an install left that was killed goes a day later.
+find "$bin" -maxdepth 1 -name '.tagalong-new.??????' -mtime +0 -exec rm -rf {} + 2>/dev/null
+if ! mkdir -p "$bin" 2>/dev/null || ! scratch=$(mktemp -d "$bin/.tagalong-new.XXXXXX" 2>/dev/null); then
     give_up "$bin cannot be written." "Set TAGALONG_BIN to a directory that lasts."
 fi
 
 if [ -n "${TAGALONG_BINARY:-}" ]; then
     install_file "$TAGALONG_BINARY"
 elif [ -n "${TAGALONG_VERSION:-}" ]; then
-    install_release "$TAGALONG_VERSION"
+    # As tags have it.
+    install_release "${TAGALONG_VERSION#v}"
 else
     give_up "There is nothing to install: neither TAGALONG_BINARY nor TAGALONG_VERSION is set."
 fi

@@ -372,6 +372,76 @@ fn a_release_with_a_wrong_or_missing_checksum_is_not_installed() {
 }
 
 #[test]
+fn a_checksum_counts_whichever_way_it_is_written_and_a_version_as_its_tag() {
+    let place = with_releases();
+    publish(&place, Some(&format!("right  {ARCHIVE}")));
+    let output = place.fresh_start();
+    assert!(place.is_running(), "a last line without an end: {}", stderr(&output));
+
+    let mut place = with_releases();
+    let right = publish(&place, None);
+    place.vars.push(("TAGALONG_SHA256", right.to_uppercase()));
+    place.tasks.init = "TAGALONG_VERSION=v0.1.0 sh gitpod/install.sh || true".into();
+    let output = place.fresh_start();
+    assert!(place.is_running(), "{}", stderr(&output));
+}
+
+#[test]
+fn what_is_no_version_and_what_only_looks_like_loopback_is_not_asked_for() {
+    for (variable, value, said) in [
+        ("TAGALONG_VERSION", "../../elsewhere", "is no version"),
+        (
+            "TAGALONG_RELEASES",
+            "http://127.0.0.1:80@evil.example",
+            "could not be had",
+        ),
+        ("TAGALONG_RELEASES", "http://localhost.evil.example", "could not be had"),
+        ("TAGALONG_RELEASES", "http://evil.example", "could not be had"),
+    ] {
+        let mut place = with_releases();
+        publish(&place, Some(&format!("right  {ARCHIVE}\n")));
+        place.tasks.init = "TAGALONG_VERSION=${TAGALONG_VERSION:-0.1.0} sh gitpod/install.sh || true".into();
+        place.vars.push((variable, value.to_owned()));
+        let output = place.prebuild();
+        assert!(stderr(&output).contains(said), "{value}: {}", stderr(&output));
+        assert_eq!(place.left_behind(), ["bin"]);
+    }
+}
+
+/// The archive is believed by then; all the same nothing but one file comes out of it.
+#[test]
+fn an_archive_with_a_link_in_the_binarys_place_changes_nothing() {
+    let place = with_releases();
+    let theirs = place.path("theirs");
+    fs::write(&theirs, FAKE).unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::remove_file(place.path("built/tagalong")).unwrap();
+    std::os::unix::fs::symlink(&theirs, place.path("built/tagalong")).unwrap();
+    publish(&place, Some(&format!("right  {ARCHIVE}\n")));
+    let output = place.prebuild();
+    assert!(stderr(&output).contains("holds no file"), "{}", stderr(&output));
+    assert_eq!(fs::metadata(theirs).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(place.left_behind(), ["bin"]);
+}
+
+#[test]
+fn a_directory_in_the_binarys_place_is_said_and_stays() {
+    let place = Place::with_a_build();
+    fs::create_dir_all(place.home().join("bin/tagalong")).unwrap();
+    let output = place.prebuild();
+    assert!(stderr(&output).contains("is a directory"), "{}", stderr(&output));
+    assert_eq!(place.left_behind(), ["bin", "bin/tagalong"]);
+}
+
+#[test]
+fn switched_off_the_scripts_do_nothing_and_say_nothing() {
+    let mut place = Place::with_a_build();
+    place.vars.push(("TAGALONG_DISABLED", "1".to_owned()));
+    assert_eq!(stderr(&place.fresh_start()), "");
+    assert_eq!((place.left_behind(), place.calls()), (Vec::new(), Vec::new()));
+}
+
+#[test]
 fn a_pinned_checksum_goes_before_the_published_one() {
     let mut place = with_releases();
     let right = publish(&place, Some("right\n"));
