@@ -136,6 +136,7 @@ pub async fn mint(
     config: &Config,
     workspace: &Workspace,
 ) -> Result<identity::Admitted, identity::source::MintError> {
+    identity::secret::leave_no_core_file();
     let identity = parts::identity(env, config, workspace)
         .map_err(|error| identity::source::MintError::Config(error.to_string()))?;
     Identity::mint_once(identity).await
@@ -146,6 +147,7 @@ pub async fn mint(
 /// # Errors
 /// What keeps it from starting. Once it runs, nothing but a signal or a question ends it.
 pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
+    identity::secret::leave_no_core_file();
     process::init_log(&plan.config.log);
     process::keep_freed_memory();
     let runtime = process::runtime()?;

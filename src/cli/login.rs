@@ -31,6 +31,7 @@ use crate::{
         grant::Tokens,
         keep::{KeepError, Place, Shown},
         login::{App, browser::Browser, device::Device},
+        secret::leave_no_core_file,
         source::refresh::{Flow, Session, minted},
         web,
     },
@@ -81,6 +82,7 @@ pub(super) fn run(context: Context, options: &Options) -> Result<(), Failure> {
         return Err(Failure::new(Kind::Usage, "nobody is at a terminal here to log in")
             .hint("run `tagalong login` in a terminal, or add --yes if somebody reads the output"));
     }
+    leave_no_core_file();
     let runtime = super::runtime()?;
     let plan = runtime.block_on(plan::make(&context, options))?;
     let context = confirm(context, &plan, options.yes)?;

@@ -18,7 +18,7 @@ use crate::{
         Admitted, State,
         claims::Claims,
         clock::{Clock, Expiry},
-        secret::Secret,
+        secret::{Secret, leave_no_core_file},
     },
     view::status::{self, Principal},
     workspace::Trust,
@@ -41,6 +41,7 @@ pub(super) enum Format {
 }
 
 pub(super) fn run(context: &Context, format: Format) -> Result<(), Failure> {
+    leave_no_core_file();
     let (token, expires_in) = match context.ask(&Ask::Token, PATIENCE) {
         Ok(Answer::Token { token, expires_in, .. }) => (token.map(Secret::from), expires_in),
         Ok(_) => return Err(super::unknown_answer()),

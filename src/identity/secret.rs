@@ -1,5 +1,17 @@
-//! Secrets: zeroed on drop, unprintable.
+//! Secrets: zeroed on drop, unprintable, and in no core file.
+use rustix::process::{Resource, Rlimit, setrlimit};
 use zeroize::Zeroizing;
+
+/// From now on no core file is written of this process or of what it starts. Called before there is a secret in memory,
+/// but not where somebody else's program is started, whose core files are theirs.
+pub fn leave_no_core_file() {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // A limit may always be lowered (setrlimit(2)), so there is nothing that could fail.
+    let _ = setrlimit(Resource::Core, none);
+}
 
 /// A token. Its `Debug` prints `"..."`; there is no `Display`.
 #[derive(Clone)]

@@ -259,7 +259,7 @@ async fn promise_6_a_sender_cannot_speak_for_somebody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promise_7_the_token_is_in_no_file_no_argument_and_no_environment() {
+async fn promise_7_the_token_is_in_no_file_no_argument_no_environment_and_no_core_file() {
     let (issuer, upstream) = parties(LONG).await;
     let home = Home::new()
         .sending(&upstream.url(), &issuer.url())
@@ -282,6 +282,11 @@ async fn promise_7_the_token_is_in_no_file_no_argument_and_no_environment() {
         let signature = token.rsplit('.').next().expect("a signature");
         assert!(signature.len() > 40);
         assert_eq!(home.files_with(signature), [""; 0].map(std::path::PathBuf::from));
+        // Of what is in memory no core file is written.
+        let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("our own process");
+        let core = limits.lines().find(|line| line.starts_with("Max core file size"));
+        let words: Vec<&str> = core.expect("a limit").split_whitespace().collect();
+        assert_eq!(words[4..6], ["0", "0"]);
         for file in ["cmdline", "environ"] {
             let bytes = fs::read(format!("/proc/{pid}/{file}")).expect("our own process");
             assert!(!String::from_utf8_lossy(&bytes).contains(signature), "{file}");

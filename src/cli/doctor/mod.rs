@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     agent::control::{Answer, Ask},
-    identity::{claims::Claims, secret::Secret},
+    identity::{
+        claims::Claims,
+        secret::{Secret, leave_no_core_file},
+    },
     view::status::Status,
 };
 
@@ -238,6 +241,7 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
 /// What the agent's token of the moment says; none without one that can be read.
 fn token(context: &Context, status: &Status) -> Option<Claims> {
     status.agent.as_ref()?;
+    leave_no_core_file();
     match context.ask(&Ask::Token, PATIENCE) {
         Ok(Answer::Token { token, .. }) => Claims::decode(Secret::from(token?).expose()),
         _ => None,

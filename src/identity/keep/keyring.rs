@@ -133,7 +133,8 @@ fn open() -> Result<Arc<Store>, Option<KeepError>> {
     let default = bus.with_proxy(
         "org.freedesktop.secrets",
         "/org/freedesktop/secrets/aliases/default",
-        PATIENCE,
+        // Whoever waits for this thread gives up first, and calls it mute; here it would look as if there were none.
+        2 * PATIENCE,
     );
     match default.get("org.freedesktop.Secret.Collection", "Locked") {
         Ok(false) => {}

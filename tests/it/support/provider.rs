@@ -372,6 +372,9 @@ impl Inner {
 
     /// RFC 8628 section 3.2.
     fn device(&self, form: &BTreeMap<String, String>) -> (u16, Value) {
+        if !names_what_it_wants(form) {
+            return (400, json!({"error": "invalid_scope"}));
+        }
         let mut state = self.state();
         let challenge = form.get("code_challenge").cloned();
         let method = form.get("code_challenge_method").map(String::as_str);
@@ -403,6 +406,7 @@ impl Inner {
             (of("response_type").as_str(), of("code_challenge_method").as_str()),
             ("code", "S256")
         );
+        assert!(names_what_it_wants(asked));
         let mut state = self.state();
         let code = format!("code-{}", state.codes.len());
         let held = (of("code_challenge"), of("redirect_uri"), asked.get("nonce").cloned());
@@ -524,6 +528,12 @@ impl State {
         self.families.push(vec![token.clone()]);
         token
     }
+}
+
+/// Scopes and audience are asked for in so many words, whatever an issuer would give by itself.
+fn names_what_it_wants(form: &BTreeMap<String, String>) -> bool {
+    let is_said = |name: &str| form.get(name).is_some_and(|value| !value.is_empty());
+    is_said("scope") && is_said("audience") && is_said("resource")
 }
 
 /// RFC 7636 section 4.2.
