@@ -119,13 +119,21 @@ fn every_link_has_one_name() {
         Name::Programs,
         Name::Clock,
         Name::Credential,
+        Name::Exchange,
         Name::Claims,
         Name::Reachable,
         Name::Accepts,
         Name::OneSpan,
     ];
     let labels: Vec<String> = names.into_iter().map(Name::label).collect();
-    insta::assert_snapshot!(labels.join(", "), @"settings, platform, endpoint, spool writable, agent, ports, programs, clock, credential, claims, upstream reachable, upstream accepts, one span");
+    insta::assert_snapshot!(labels.join(", "), @"settings, platform, endpoint, spool writable, agent, ports, programs, clock, credential, exchange, claims, upstream reachable, upstream accepts, one span");
+    let readme = include_str!("../../../README.md");
+    for label in &labels {
+        assert!(
+            readme.contains(&format!("`{label}`")),
+            "the README does not name {label}"
+        );
+    }
     assert!(labels.iter().all(|label| !label.is_empty() && label.len() <= NAMES));
 }
 

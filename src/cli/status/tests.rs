@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::{
     spool::Books,
-    view::status::{Agent, Endpoints, Principal, Workspace},
+    view::status::{Agent, Endpoints, Principal, Step, Workspace},
     workspace::Trust,
 };
 
@@ -445,4 +445,42 @@ fn no_field_of_the_contract_is_ever_taken_away() {
     let mut found = Vec::new();
     missing(&old, &new, "status", &mut found);
     assert!(found.is_empty(), "{found:?}");
+}
+
+/// Whoever has the binary has the README, and need not have the sources.
+#[test]
+fn every_field_of_the_contract_is_in_the_readme() {
+    fn fields(value: &serde_json::Value, found: &mut Vec<String>) {
+        for (key, value) in value.as_object().into_iter().flatten() {
+            found.push(key.clone());
+            // What is below these is named by field, attribute and signal.
+            match key.as_str() {
+                "attributes" | "trust" => {}
+                "books" => value
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .for_each(|(_, books)| fields(books, found)),
+                _ => fields(value, found),
+            }
+        }
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .for_each(|item| fields(item, found));
+    }
+    let readme = include_str!("../../../README.md");
+    let section = readme.split_once("## For other tools").expect("a section").1;
+    let mut status = at_work();
+    status.credential.steps = vec![Step {
+        name: String::new(),
+        with: String::new(),
+        trouble: None,
+    }];
+    let mut found = Vec::new();
+    fields(&serde_json::to_value(&status).expect("JSON"), &mut found);
+    assert!(found.len() > 50, "{found:?}");
+    found.retain(|field| !section.contains(&format!("`{field}`")));
+    assert!(found.is_empty(), "the README does not say what these are: {found:?}");
 }
