@@ -117,7 +117,7 @@ pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> 
 fn report(context: &Context, word: &str, status: &Status) {
     let screen = Screen::of(&context.env);
     let untold = consent::untold(context, status.principal.as_ref());
-    say!("{word}: {}", summary(status));
+    say!("{}", screen.wrap(2, &format!("{word}: {}", summary(status))));
     match &untold {
         // They say where it is sent to.
         Some(lines) => lines.iter().for_each(|line| say!("  {}", screen.wrap(2, line))),

@@ -300,9 +300,14 @@ pub struct Host {
 impl Host {
     /// As the system says it of what rests in `directory`; what it does not say is empty.
     pub fn here(instance: &str, directory: &Path) -> Host {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+        Host::on(&Files::system(), instance, directory)
+    }
+
+    /// The same of another machine's files.
+    pub fn on(files: &Files, instance: &str, directory: &Path) -> Host {
+        let read = |path: &str| files.word(path).unwrap_or_default();
         Host {
-            machine: Birthplace::of_files_in(directory, &Files::system())
+            machine: Birthplace::of_files_in(directory, files)
                 .map_or_else(|| read("/etc/machine-id"), |born| born.to_string()),
             boot: read("/proc/sys/kernel/random/boot_id"),
             instance: instance.to_owned(),

@@ -373,6 +373,9 @@ fn purge_stops_the_agent_deletes_all_that_rests_here_and_nothing_of_anybody_else
     for theirs in ["bin/tagalong", "notes.txt", "spool/photos/cat.jpg"] {
         std::fs::write(kept.join(theirs), "theirs").expect("a file");
     }
+    for draft in [".workspace-id.0f", ".pseudonym-key.0f", "spool/place.4711.tmp"] {
+        std::fs::write(kept.join(draft), "a killed process's").expect("a file");
+    }
 
     let shown = home.text(&["purge", "--dry-run"]);
     assert!(shown.contains("would delete the spool and its history"), "{shown}");

@@ -119,3 +119,32 @@ fn a_clone_has_another_name_and_a_restarted_plain_machine_has_the_same() {
     assert_ne!(workspace.name(Wanted::Auto), host("m", "b1", "i2").name(Wanted::Auto));
     assert_ne!(workspace.name(Wanted::Auto), host("m", "b2", "i1").name(Wanted::Auto));
 }
+
+/// A container with a root of its own, on one machine that was booted once.
+fn container(root: &Path, upper: &str) -> Files {
+    let mounts =
+        format!("22 1 0:20 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/docker/{upper}/diff,workdir=/w\n");
+    for (path, text) in [
+        ("proc/self/mountinfo", mounts.as_str()),
+        ("proc/sys/kernel/hostname", "dev"),
+        ("proc/sys/kernel/random/boot_id", "b1"),
+        ("etc/machine-id", "in the image that both were made of"),
+    ] {
+        let path = root.join(upper).join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+    Files::below(root.join(upper))
+}
+
+#[test]
+fn each_container_that_is_made_of_one_snapshot_goes_by_another_name_at_the_same_boot_too() {
+    let root = tempfile::tempdir().expect("a directory");
+    let name = |upper: &str| {
+        let files = container(root.path(), upper);
+        Host::on(&files, "", Path::new("/run/user/1000/tagalong")).name(Wanted::File)
+    };
+    assert_eq!(name("original"), name("original"), "a restart of the same one");
+    let names = std::collections::BTreeSet::from(["original", "one", "other"].map(name));
+    assert_eq!(names.len(), 3);
+}
