@@ -41,16 +41,19 @@ fn exec(directory: &Path, body: &str) -> Source {
 }
 
 #[tokio::test]
-async fn a_file_is_read_anew_each_time_through_swapped_symlinks() {
+async fn bug_token_file_read_once_and_ours_is_read_anew_through_the_two_links_that_a_kubelet_swaps() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("token");
-    let source = Source::File(path.clone());
+    // The file's own link stays; the one to the directory is replaced at each rotation.
+    symlink("..data/token", &path).expect("a link");
+    let source = Source::File(path);
     for generation in ["one", "two"] {
-        let data = directory.path().join(generation);
-        fs::write(&data, format!("{CANARY}-{generation}\n")).expect("a token");
-        let link = directory.path().join("link");
+        let data = directory.path().join(format!("..{generation}"));
+        fs::create_dir(&data).expect("a directory");
+        fs::write(data.join("token"), format!("{CANARY}-{generation}\n")).expect("a token");
+        let link = directory.path().join("..data_tmp");
         symlink(&data, &link).expect("a link");
-        fs::rename(&link, &path).expect("the swap");
+        fs::rename(&link, directory.path().join("..data")).expect("the swap");
         let minted = source.mint(&asking()).await.expect("a token");
         assert_eq!(exposed(&minted), format!("{CANARY}-{generation}"));
     }

@@ -23,11 +23,12 @@ if [ "$(cat "$parts/stamp" 2>/dev/null)" != "$stamp" ]; then
 fi
 # Beside its modules, where node looks for them.
 cp "$stories"/*.mjs "$parts"
-if [ ! -x /usr/bin/chromium ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+browser=${E2E_CHROMIUM:-/usr/bin/chromium}
+if [ -z "${E2E_CHROMIUM:-}" ] && [ ! -x "$browser" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     { timeout 60 apt-get update -q && timeout 180 apt-get install -y -q --no-install-recommends chromium; } >"$parts.log" 2>&1
 fi
-if [ ! -x /usr/bin/chromium ]; then
-    echo 'e2e: skipped: the browser: there is no /usr/bin/chromium here; an HTTP client plays the person' >&2
+if [ ! -x "$browser" ]; then
+    echo "e2e: skipped: the browser: there is no $browser here; an HTTP client plays the person" >&2
 fi
 cargo build --quiet || exit
 # shellcheck disable=SC2034

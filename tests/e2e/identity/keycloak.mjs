@@ -154,6 +154,10 @@ const stories = {
 
   async 'a client that Keycloak wants PKCE of logs in by code and in a browser on this machine'(keycloak) {
     const upstream = await Upstream.start(keycloak.issuer, {});
+    const { status } = await fetch(`${keycloak.issuer}/protocol/openid-connect/auth/device`, {
+      method: 'POST', body: new URLSearchParams({ client_id: 'pkce-only', scope: 'openid' }),
+    });
+    assert.equal(status, 400, 'it insists');
     for (const flow of ['device', 'browser']) {
       const home = new Home({ ...asClient(keycloak, upstream, 'pkce-only'), TAGALONG_IDENTITY_CREDENTIAL: flow });
       await home.logIn();

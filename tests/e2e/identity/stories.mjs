@@ -7,7 +7,9 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
+import { join } from 'node:path';
 import { Provider } from 'oidc-provider';
 import { Home, claims, play } from './home.mjs';
 
@@ -102,6 +104,24 @@ const stories = {
     assert.equal(seen.reused, 0);
     console.log(`  30 processes, ${seen.granted - before} refreshes`);
     assert.equal((await home.run('token')).code, 0);
+    await home.leave();
+  },
+
+  async 'a refresh token that comes back after it was replaced ends the login, which is said and not tried again'(provider) {
+    const home = new Home({ TAGALONG_IDENTITY_KEEP: 'file' });
+    await home.logIn(provider.url);
+    const place = join(home.path, 'run', 'tagalong');
+    const file = join(place, readdirSync(place).find((name) => /^login-.*\.json$/.test(name)));
+    const old = readFileSync(file);
+    assert.equal((await home.run('token')).code, 0);
+    writeFileSync(file, old);
+    const before = seen.reused;
+    for (let times = 0; times < 3; times += 1) {
+      const { text, code } = await home.run('token');
+      assert.equal(code, 4, text);
+      assert.match(text, /run `tagalong login`/);
+    }
+    assert.equal(seen.reused, before + 1, 'the provider saw it once');
     await home.leave();
   },
 };
