@@ -52,6 +52,12 @@ architecture() {
     esac
 }
 
+# Small images have no certificates of authorities; curl and wget of GNU tell that from other failures.
+untrusted() {
+    give_up "The certificate of ${1%"${1#*://*/}"} is not trusted here, so nothing was downloaded." \
+        "Install ca-certificates, or set TAGALONG_BINARY to a file."
+}
+
 # download URL FILE
 download() {
     case $1 in
@@ -66,12 +72,14 @@ download() {
     esac
     if command -v curl >/dev/null 2>&1; then
         curl --fail --silent --location --proto '=https,http' --proto-redir '=https' --retry 2 \
-            --connect-timeout 10 --max-time 120 --output "$2" "$1" 2>/dev/null
+            --connect-timeout 10 --max-time 120 --output "$2" "$1" 2>/dev/null && return
+        case $? in 60 | 77) untrusted "$1" ;; *) return 1 ;; esac
     elif command -v wget >/dev/null 2>&1; then
         # The letters that busybox knows too. It tries once; GNU's would try twenty times.
         tries=
         ! wget --version >/dev/null 2>&1 || tries=--tries=2
-        wget -q -T 30 ${tries:+"$tries"} -O "$2" "$1" 2>/dev/null
+        wget -q -T 30 ${tries:+"$tries"} -O "$2" "$1" 2>/dev/null && return
+        case $? in 5) untrusted "$1" ;; *) return 1 ;; esac
     else
         give_up "Neither curl nor wget is here, so nothing could be downloaded." \
             "Install one of them, or set TAGALONG_BINARY to a file."

@@ -5,7 +5,7 @@
 
 use super::{Env, Files, Platform, Trust, Workspace};
 
-/// Set in every workstation.
+/// What Google's own tools take for the sign of one (firebase-tools does). Its documents name no variable.
 pub(super) fn is_here(env: &Env) -> bool {
     env.says_yes("GOOGLE_CLOUD_WORKSTATIONS")
 }

@@ -408,6 +408,24 @@ fn what_is_no_version_and_what_only_looks_like_loopback_is_not_asked_for() {
     }
 }
 
+/// As in a small image, where nobody has installed the authorities' certificates.
+#[test]
+fn an_address_whose_certificate_is_not_trusted_is_said_with_what_to_install() {
+    // curl(1), "EXIT CODES": nobody who is trusted has signed it; and there is no file of those who are.
+    for code in [60, 77] {
+        let place = with_releases();
+        place.script("machine/bin/curl", &format!("#!/bin/sh\nexit {code}\n"));
+        let output = place.prebuild();
+        assert!(
+            stderr(&output).contains("The certificate of https://github.com/ is not trusted here")
+                && stderr(&output).contains("Install ca-certificates"),
+            "{code}: {}",
+            stderr(&output)
+        );
+        assert_eq!(place.left_behind(), ["bin"]);
+    }
+}
+
 /// The archive is believed by then; all the same nothing but one file comes out of it.
 #[test]
 fn an_archive_with_a_link_in_the_binarys_place_changes_nothing() {
