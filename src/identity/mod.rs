@@ -173,7 +173,11 @@ impl Current {
     /// Whether anything could be sent within that time: nothing says that it could not, or a credential is asked for again
     /// before it is over.
     pub fn may_send_within(&self, patience: Duration) -> bool {
-        self.retry.is_none_or(|retry| retry <= self.clock.now().boot + patience)
+        self.may_send_by(self.clock.now().boot + patience)
+    }
+
+    fn may_send_by(&self, boot: Duration) -> bool {
+        self.retry.is_none_or(|retry| retry <= boot)
     }
 
     /// The lease, if the state allows sending and the credential is usable by both clocks.

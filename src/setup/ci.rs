@@ -118,7 +118,7 @@ fn in_all(text: &str, patterns: &[&[Option<&str>]], first: &str, last: &str) -> 
     if any {
         Ok(text)
     } else {
-        Err(Refusal::Shape("a file without any steps".to_owned()))
+        Err(Refusal::Form("it is a file without any steps"))
     }
 }
 

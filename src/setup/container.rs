@@ -30,11 +30,11 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>, id: Id) -> 
     let after = match action {
         Action::Add => Some(match &before {
             None => whole(id),
-            Some(text) => add(text, id).map_err(|reason| refused(&path, &reason, id))?,
+            Some(text) => past_mark(text, |text| add(text, id)).map_err(|reason| refused(&path, &reason, id))?,
         }),
         Action::Remove => match &before {
             Some(text) if [Id::Known, Id::Pass].iter().any(|id| *text == whole(*id)) => None,
-            Some(text) => Some(remove(text).map_err(|reason| refused(&path, &reason, id))?),
+            Some(text) => Some(past_mark(text, remove).map_err(|reason| refused(&path, &reason, id))?),
             None => None,
         },
     };
@@ -49,6 +49,14 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>, id: Id) -> 
         edits: vec![Edit { path, before, after }],
         next,
     })
+}
+
+/// The mark of the byte order is no part of JSON, but some editors write it before.
+fn past_mark(text: &str, edit: impl FnOnce(&str) -> Result<String, Refusal>) -> Result<String, Refusal> {
+    match text.strip_prefix('\u{feff}') {
+        Some(text) => Ok(format!("\u{feff}{}", edit(text)?)),
+        None => edit(text),
+    }
 }
 
 fn add(text: &str, id: Id) -> Result<String, Refusal> {

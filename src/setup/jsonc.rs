@@ -99,7 +99,7 @@ pub(super) fn parse(text: &str) -> Result<Json, Refusal> {
     // Two properties of one name are one value to a parser, and nobody can say which one counts.
     is_unambiguous(&tree(text)?)
         .then_some(found)
-        .ok_or_else(|| Refusal::Shape("a property that is there twice".to_owned()))
+        .ok_or_else(|| Refusal::Form("one of its properties is there twice"))
 }
 
 fn is_unambiguous(value: &Value<'_>) -> bool {
@@ -124,7 +124,7 @@ fn tree(text: &str) -> Result<Value<'_>, Refusal> {
 fn top<'n, 'a>(tree: &'n Value<'a>) -> Result<&'n Object<'a>, Refusal> {
     match tree {
         Value::Object(object) => Ok(object),
-        _ => Err(Refusal::Shape("a document that is no object".to_owned())),
+        _ => Err(Refusal::Form("it is no object")),
     }
 }
 

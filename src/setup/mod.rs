@@ -108,6 +108,8 @@ enum Refusal {
     Unparsable(String),
     #[error("{0} is written in a way that cannot be extended safely")]
     Shape(String),
+    #[error("{0}")]
+    Form(&'static str),
     #[error("what is in it would change")]
     Changes,
 }
@@ -180,7 +182,7 @@ fn edit_blocks(
     let text = before.as_deref().unwrap_or_default();
     let is_yaml = path.extension().is_some_and(|is| is == "yml" || is == "yaml");
     if is_yaml && yaml::marks_are_a_value(text) {
-        return Err(refuse(Refusal::Shape("a value that holds our marks".to_owned())));
+        return Err(refuse(Refusal::Form("it has a value that holds our marks")));
     }
     let without = block::remove(text);
     let after = match action {

@@ -38,7 +38,7 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<P
     let body = if is_fish { FISH } else { POSIX };
     let edit = edit_blocks(path, action, body, |text| {
         if text.trim_end_matches(['\r', '\n']).ends_with('\\') {
-            return Err(Refusal::Shape("a last line that goes on".to_owned()));
+            return Err(Refusal::Form("it has a last line that goes on"));
         }
         Ok(block::insert(text, text.split_inclusive('\n').count(), 0, body))
     })?;

@@ -506,6 +506,7 @@ fn a_devcontainer_in_whatever_layout_comes_back_as_it_was() {
         "{ }\n",
         "{\n}\n",
         "{ // nothing yet\n}",
+        "\u{feff}{\n  \"image\": \"x\"\n}\n",
         "{\"image\": \"x\"}",
         "{\"image\": \"x\",}",
         "{ \"image\": \"x\", \"portsAttributes\": {} }",

@@ -217,7 +217,7 @@ fn same(left: &Node<'_>, right: &Node<'_>) -> bool {
 fn document(text: &str) -> Result<Option<Node<'_>>, Refusal> {
     let mut documents = Node::load_from_str(text).map_err(|error| Refusal::Unparsable(error.to_string()))?;
     if documents.len() > 1 {
-        return Err(Refusal::Shape("a file of several documents".to_owned()));
+        return Err(Refusal::Form("it is a file of several documents"));
     }
     Ok(documents.pop().filter(|root| !root.data.is_null()))
 }

@@ -293,6 +293,24 @@ fn an_issuer_that_is_down_from_the_start_is_asked_after_one_second_and_then_up_t
 }
 
 #[test]
+fn what_cannot_be_sent_is_not_waited_for_beyond_the_next_attempt() {
+    let mut world = World::new(0.999);
+    let may_send = |world: &World, patience: u64| {
+        let current = world.machine.current("test", &Clock::System);
+        current.may_send_by(world.now.boot + Duration::from_secs(patience))
+    };
+    assert!(may_send(&world, 0), "nothing was tried yet");
+    world.run(Duration::from_secs(20), down);
+    assert_eq!(world.machine.state, State::Starved);
+    let next = world.machine.next.expect("it is tried again") - world.now.boot;
+    assert!(next > Duration::from_secs(5), "{next:?}");
+    assert!(!may_send(&world, next.as_secs() - 1));
+    assert!(may_send(&world, next.as_secs() + 1));
+    world.run(Duration::from_secs(61), healthy(HOUR));
+    assert!(may_send(&world, 0));
+}
+
+#[test]
 fn after_two_hours_of_suspend_the_credential_is_not_used_and_soon_replaced() {
     let mut world = World::new(0.9);
     world.run(Duration::from_secs(60), healthy(HOUR));
