@@ -99,7 +99,7 @@ pub(super) fn parse(text: &str) -> Result<Json, Refusal> {
     // Two properties of one name are one value to a parser, and nobody can say which one counts.
     is_unambiguous(&tree(text)?)
         .then_some(found)
-        .ok_or_else(|| Refusal::Form("one of its properties is there twice"))
+        .ok_or(Refusal::Form("one of its properties is there twice"))
 }
 
 fn is_unambiguous(value: &Value<'_>) -> bool {
