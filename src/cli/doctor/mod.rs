@@ -70,6 +70,7 @@ enum Name {
     Credential,
     /// One for each step; only where the credential is exchanged.
     Exchange,
+    /// One for each mismatch between what was asked for and what came, or one that there is none.
     Claims,
     #[serde(rename = "upstream reachable")]
     Reachable,

@@ -1,4 +1,6 @@
-//! Gitpod Classic as a workspace sees it: a `gp` on the PATH, the supervisor on loopback, and the API behind them.
+//! Gitpod Classic as a workspace sees it: a `gp` on the PATH, the supervisor on loopback, and the API behind them. After
+//! the vendor's own sources (github.com/gitpod-io/gitpod): `idp-token.go` of its command, `info.proto` of
+//! components/supervisor-api, and `apiv1/identityprovider.go` of its public API.
 
 use std::{
     io::Write,
