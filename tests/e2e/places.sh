@@ -37,7 +37,7 @@ if ! unshare "${spaces[@]}" sh -c 'mount -t tmpfs tmpfs /mnt && unshare --pid --
 fi
 
 failed=0
-for place in gitpod ona devcontainer coder bare; do
+for place in gitpod ona devcontainer coder clone bare; do
     log=$PLACES_RELEASE/$place.log begun=$SECONDS code=0
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         PLACES_SOURCE="$PLACES_SOURCE" PLACES_RELEASE="$PLACES_RELEASE" \
