@@ -274,7 +274,13 @@ fn loopback_needs_no_authority() {
     until(&home, "delivered", |status| {
         status["export"]["delivered"].as_u64() > Some(0)
     });
-    assert_eq!(first_trouble(&told(home), &[]), "all is well");
+    let home = told(home);
+    assert_eq!(first_trouble(&home, &[]), "all is well");
+    let output = home.run(&["doctor", "--send"]);
+    says(
+        &String::from_utf8_lossy(&output.stdout),
+        &["one span", "delivered; its trace is"],
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::{
         failure::{Failure, Kind},
         status,
     },
+    identity::client,
     view::status::Status,
     workspace::hex,
 };
@@ -41,10 +42,7 @@ pub(super) fn one_span(context: &Context, status: &Status) -> Link {
         }
         Ok(Answer::Left { .. }) => Link::failed(
             Name::OneSpan,
-            format!(
-                "accepted here and not delivered within {} s; its trace is {trace_id}",
-                DELIVERY.as_secs()
-            ),
+            format!("accepted here and not delivered yet; its trace is {trace_id}"),
             "it waits in the spool; mend the first broken link above",
         ),
         _ => Link::failed(Name::OneSpan, "the agent does not answer", "see `tagalong logs`"),
@@ -68,10 +66,11 @@ fn post(http: &str) -> Result<String, Failure> {
         }]}],
     }]});
     crate::cli::runtime()?.block_on(async {
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        let client = client::build(None, PATIENCE, false);
         let sent = client
             .map_err(std::io::Error::other)?
             .post(format!("http://{http}/v1/traces"))
+            .timeout(PATIENCE)
             .header("content-type", "application/json")
             .body(body.to_string())
             .send()
