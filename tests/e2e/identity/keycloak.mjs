@@ -144,6 +144,7 @@ const stories = {
     const status = await exportOver(home, upstream, 1, keycloak, 3);
     assert.equal(status.principal.subject, keycloak.person);
     assert.equal(status.principal.attributes['user.email'], 'ada@example.com');
+    assert.match((await home.run('doctor')).text, /ok +claims +ada@example.com \(verified\)/);
     assert.equal(await keycloak.lasting('tagalong'), 1);
     assert.match((await home.run('logout')).text, /the issuer has revoked/);
     assert.equal(await keycloak.lasting('tagalong'), 0, 'revoked at the issuer');

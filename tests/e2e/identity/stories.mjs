@@ -81,6 +81,7 @@ const stories = {
     const status = await home.until('three rotations', ({ credential }) => credential.rotations >= 3);
     assert.equal(status.principal.subject, 'ada');
     assert.equal(seen.reused, 0);
+    assert.match((await home.run('doctor')).text, /ok +claims +ada \(verified\)/);
     const { text } = await home.run('logout');
     assert.match(text, /the issuer has revoked/);
     assert.ok(seen.revoked > 0);
