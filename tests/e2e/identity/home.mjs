@@ -9,8 +9,12 @@ import { confirm } from './person.mjs';
 
 const [executable] = process.argv.slice(2);
 
+// Those that a story did not come to leave.
+const homes = new Set();
+
 export class Home {
   constructor(settings = {}) {
+    homes.add(this);
     this.path = mkdtempSync(join(tmpdir(), 'tagalong-e2e-'));
     const bus = process.env.DBUS_SESSION_BUS_ADDRESS;
     this.environment = {
@@ -76,6 +80,7 @@ export class Home {
   }
 
   async leave() {
+    homes.delete(this);
     await this.run('down', '--timeout', '0s');
     rmSync(this.path, { recursive: true, force: true });
   }
@@ -108,6 +113,7 @@ export async function play(stories, argument, close) {
       console.log(`FAIL  ${name}\n${error.stack}`);
     }
   }
+  for (const home of homes) await home.leave();
   await close();
   process.exit(failed ? 1 : 0);
 }
