@@ -199,7 +199,7 @@ impl Agent {
         let (identity, identity_seen) = Identity::build(identity);
         let share = parts::share(&config);
         let export = parts::export(&config)
-            .map(|export| Export::build(export, Budget::new(Budget::DEFAULT_BYTES)))
+            .map(Export::build)
             .transpose()
             .map_err(|error| Error::Part(error.to_string()))?;
         let bears = !matches!(config.identity.credential, config::Credential::None);

@@ -10,9 +10,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     join::{Joined, Placed, join},
-    lane::Place,
+    lane::{Place, Room},
     retry::printable,
-    send::{Judged, NoAnswer, Room, Sender},
+    send::{Judged, NoAnswer, Sender},
 };
 use crate::{
     otlp::{check, split, status::Response},
@@ -143,9 +143,7 @@ impl Underway {
                 self.sender.config.max_request_bytes
             )));
         }
-        self.sender
-            .judge(&self.place, &unit.bytes, unit.passed_at, &mut self.budget)
-            .await
+        self.sender.judge(&self.place, &unit.bytes, unit.passed_at).await
     }
 
     /// 400: halves, down to the single record.

@@ -9,23 +9,27 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     deliver::{Delivery, STAMP_ROOM},
-    send::{NoAnswer, Room, Sender},
+    send::{NoAnswer, Sender},
     status::LaneState,
 };
 use crate::{
     identity::Principal,
-    otlp::Signal,
+    otlp::{Signal, budget::Budget},
     spool::{Owner, Reader, Record, Spool},
     stamp::Stamp,
 };
 
 /// A log that cannot be read is tried again this often.
 const UNREADABLE_FOR: Duration = Duration::from_secs(1);
+
+/// Requests of one lane that are under way: a whole window of batches, or one of the largest that is received. Each lane
+/// has its own, so that none waits for what another cannot get rid of.
+const BYTES: u32 = 4 * 1024 * 1024;
 
 /// Whose log, which signal, and until when.
 #[derive(Clone, Debug)]
@@ -42,6 +46,16 @@ pub(super) struct Lane {
     spool: Spool,
     place: Place,
     stamp: Option<(Arc<Principal>, Arc<Stamp>)>,
+    budget: Budget,
+}
+
+/// What one more request may use.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// None beyond the window, while the gate is closed.
+    pub window: Option<OwnedSemaphorePermit>,
+    /// Its bytes.
+    pub budget: OwnedSemaphorePermit,
 }
 
 /// What is being joined.
@@ -69,6 +83,7 @@ impl Lane {
             spool,
             place,
             stamp: None,
+            budget: Budget::new(BYTES),
         }
     }
 
@@ -142,7 +157,7 @@ impl Lane {
                 },
                 () = self.place.stop.cancelled(), if !stopping => {}
                 () = self.sender.shutdown.cancelled(), if !draining => {}
-                room = self.sender.room(in_flight, gathered.joined_bytes()), if may_start => {
+                room = self.room(in_flight, gathered.joined_bytes()), if may_start => {
                     match self.delivery(&reader, &mut gathered, room) {
                         Some(delivery) => deliveries.spawn(delivery.run()),
                         None => { leaving = true; continue }
@@ -154,6 +169,17 @@ impl Lane {
                 },
                 () = sleep_until(gathered.due), if !stopping && !due && gathered.due.is_some() => {}
             }
+        }
+    }
+
+    /// Waits for room for one more request of about so many bytes; `in_flight` is how many requests there are.
+    ///
+    /// It is asked for before a request is made, because records that wait to be joined take memory too.
+    async fn room(&self, in_flight: usize, bytes: usize) -> Room {
+        let window = self.sender.place_in_window(in_flight).await;
+        Room {
+            window,
+            budget: self.budget.take(bytes).await,
         }
     }
 

@@ -38,7 +38,7 @@ use self::{
 pub use self::{status::Status, target::BadEndpoint};
 use crate::{
     identity::{self, Principal, client},
-    otlp::{Signal, budget::Budget},
+    otlp::Signal,
     spool::{Owner, Spool},
 };
 
@@ -159,7 +159,6 @@ pub struct Export {
     config: Arc<Config>,
     target: Target,
     transport: send::Transport,
-    budget: Budget,
     status: Arc<watch::Sender<Status>>,
 }
 
@@ -168,7 +167,7 @@ impl Export {
     ///
     /// # Errors
     /// [`BuildError`], in words for the user.
-    pub fn build(config: Config, budget: Budget) -> Result<Export, BuildError> {
+    pub fn build(config: Config) -> Result<Export, BuildError> {
         let target = Target::build(&config.endpoint, &config.endpoints, config.protocol)?;
         let transport = transport(&config, &target)?;
         let status = Status {
@@ -183,7 +182,6 @@ impl Export {
             config: Arc::new(config),
             target,
             transport,
-            budget,
             status: Arc::new(watch::Sender::new(status)),
         })
     }
@@ -210,7 +208,6 @@ impl Export {
             self.config,
             self.target,
             self.transport,
-            self.budget,
             identity.clone(),
             self.status,
             shutdown.clone(),

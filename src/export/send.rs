@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     identity::{self, Lease, State, secret::Secret},
-    otlp::{Signal, budget::Budget, status::Response},
+    otlp::{Signal, status::Response},
 };
 
 /// On the drain, a credential that is being renewed is waited for no longer.
@@ -66,21 +66,11 @@ pub enum NoAnswer {
     NotTaken(String),
 }
 
-/// What one more request may use.
-#[derive(Debug)]
-pub struct Room {
-    /// None beyond the window, while the gate is closed.
-    pub window: Option<OwnedSemaphorePermit>,
-    /// Its bytes.
-    pub budget: OwnedSemaphorePermit,
-}
-
 /// What all lanes share.
 #[derive(Debug)]
 pub struct Sender {
     pub config: Arc<Config>,
     pub gate: Gate,
-    pub budget: Budget,
     pub identity: identity::Receiver,
     pub shutdown: CancellationToken,
     window: Arc<Semaphore>,
@@ -107,7 +97,6 @@ impl Sender {
         config: Arc<Config>,
         target: Target,
         transport: Transport,
-        budget: Budget,
         identity: identity::Receiver,
         status: Arc<watch::Sender<Status>>,
         shutdown: CancellationToken,
@@ -116,7 +105,6 @@ impl Sender {
             window: Arc::new(Semaphore::new(config.concurrency.max(1))),
             gate: Gate::new(status.clone()),
             config,
-            budget,
             identity,
             shutdown,
             target,
@@ -128,20 +116,11 @@ impl Sender {
         }
     }
 
-    /// Waits for room for one more request of about so many bytes; `in_flight` is how many requests the lane has.
+    /// Waits for one more request's place in the window; `in_flight` is how many the lane has.
     ///
-    /// It is asked for before a request is made, because records that wait to be joined take memory too.
     /// While the gate is closed, a lane may have two beyond the window: else requests of one signal that fail could fill
-    /// the window, and nothing else could show that the path is fine.
-    pub async fn room(&self, in_flight: usize, bytes: usize) -> Room {
-        let window = self.place_in_window(in_flight).await;
-        Room {
-            window,
-            budget: self.budget.take(bytes).await,
-        }
-    }
-
-    async fn place_in_window(&self, in_flight: usize) -> Option<OwnedSemaphorePermit> {
+    /// the window, and nothing else could show that the path is fine. These get `None`.
+    pub async fn place_in_window(&self, in_flight: usize) -> Option<OwnedSemaphorePermit> {
         let mut changes = self.gate.changes();
         loop {
             if let Ok(permit) = self.window.clone().try_acquire_owned() {
@@ -163,24 +142,10 @@ impl Sender {
     }
 
     /// Sends until upstream judges the data. `passed_at` is how many requests had passed at this one's last 500.
-    ///
-    /// While it waits it keeps nothing of the `budget`: who sends late must not hold up those who receive now.
-    pub async fn judge(
-        &self,
-        place: &Place,
-        bytes: &Bytes,
-        passed_at: Option<u64>,
-        budget: &mut Option<OwnedSemaphorePermit>,
-    ) -> Result<Judged, NoAnswer> {
+    pub async fn judge(&self, place: &Place, bytes: &Bytes, passed_at: Option<u64>) -> Result<Judged, NoAnswer> {
         loop {
-            if self.gate.is_closed() || self.identity.current().lease().is_none() {
-                *budget = None;
-            }
             let turn = self.turn(place).await?;
             let lease = self.lease(place).await?;
-            if budget.is_none() {
-                *budget = Some(self.budget.take(bytes.len()).await);
-            }
             if lease.credential.token.is_some() && !self.target.may_carry_credential(place.signal) {
                 turn.failed(&unsafe_endpoint(), random());
                 continue;

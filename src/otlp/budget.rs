@@ -1,5 +1,6 @@
-//! The byte budgets of requests on their way in and on their way out (promise 2): one for each, because whoever sends as
-//! fast as answers come would else leave the exporter nothing, and the spool would grow.
+//! The byte budgets of requests on their way in and on their way out (promise 2): one for all that come in, and one for
+//! each signal that goes out. Whoever sends as fast as answers come would else leave the exporter nothing, and the spool
+//! would grow; and a signal that upstream does not take would hold up the others.
 
 use std::sync::Arc;
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tagalong::{
     export::{Export, Protocol, status},
-    otlp::budget::Budget,
     spool::Owner,
 };
 
@@ -129,7 +128,7 @@ async fn promise_7_a_bearer_never_goes_over_plain_http_to_another_machine() {
         let rig = Rig::new();
         rig.append_spans(["a"]).await;
         let config = config("http://0.0.0.0:9", protocol);
-        let export = Export::build(config.clone(), Budget::new(1024)).expect("an exporter");
+        let export = Export::build(config.clone()).expect("an exporter");
         assert!(!export.may_carry_credential());
         let mut running = rig.run(config);
         let found = running
@@ -149,7 +148,7 @@ async fn nothing_shows_the_token() {
     let mut config = config(&upstream.url(), Protocol::HttpProtobuf);
     config.headers = vec![("x-key".to_owned(), "hunter2".to_owned())];
     assert!(!format!("{config:?}").contains("hunter2"));
-    let export = Export::build(config.clone(), Budget::new(1024)).expect("an exporter");
+    let export = Export::build(config.clone()).expect("an exporter");
     assert!(!format!("{export:?}").contains("hunter2"));
     let mut running = rig.run(config);
     let found = running.until(|status| status.last_error.is_some()).await;

@@ -13,7 +13,6 @@ use prost::Message;
 use tagalong::{
     export::{Config, Export, Protocol, Status},
     identity::{Principal, Receiver, Store, clock::Clock, secret::Secret},
-    otlp::budget::Budget,
     spool::{self, Books, Owner, Spool},
     workspace::Trust,
 };
@@ -137,7 +136,7 @@ impl Rig {
     }
 
     pub fn run(&self, config: Config) -> Running {
-        let export = Export::build(config, Budget::new(Budget::DEFAULT_BYTES)).expect("an exporter");
+        let export = Export::build(config).expect("an exporter");
         let shutdown = CancellationToken::new();
         Running {
             status: export.status(),

@@ -2,10 +2,7 @@
 
 use std::{
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -42,6 +39,9 @@ impl Default for Config {
     }
 }
 
+/// The next span's id: no two loads share one, so that what came can be told apart.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 /// Senders under way.
 pub struct Load {
     stop: watch::Sender<bool>,
@@ -63,10 +63,9 @@ impl Load {
     /// Begins to post traces to `url`.
     pub fn start(url: &str, config: Config) -> Load {
         let (stop, stopped) = watch::channel(false);
-        let next = Arc::new(AtomicU64::new(1));
         let mut senders = JoinSet::new();
         for _ in 0..config.senders {
-            senders.spawn(send(url.to_owned(), config, next.clone(), stopped.clone()));
+            senders.spawn(send(url.to_owned(), config, stopped.clone()));
         }
         Load { stop, senders }
     }
@@ -127,7 +126,7 @@ pub fn traces(ids: Range<u64>, bytes: usize) -> Vec<u8> {
     telemetry::traces(&[], ids.map(span).collect())
 }
 
-async fn send(url: String, config: Config, next: Arc<AtomicU64>, mut stopped: watch::Receiver<bool>) -> Sent {
+async fn send(url: String, config: Config, mut stopped: watch::Receiver<bool>) -> Sent {
     let (client, mut sent) = (client(), Sent::default());
     let mut turn = time::interval(config.every.unwrap_or(Duration::from_millis(1)));
     turn.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
@@ -135,7 +134,7 @@ async fn send(url: String, config: Config, next: Arc<AtomicU64>, mut stopped: wa
         if config.every.is_some() {
             turn.tick().await;
         }
-        let first = next.fetch_add(config.spans, Ordering::Relaxed);
+        let first = NEXT.fetch_add(config.spans, Ordering::Relaxed);
         let ids = first..first + config.spans;
         match answer(&client, &url, traces(ids.clone(), config.bytes)).await {
             Some(answer) if answer.status().is_success() => sent.accepted.push(ids),
