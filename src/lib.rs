@@ -10,6 +10,8 @@
 //!
 //! The modules, in the order in which they are best read.
 
+#![forbid(unsafe_code)]
+
 pub mod agent;
 pub mod cli;
 pub mod config;

@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+mod memory;
+
 fn main() -> ExitCode {
+    memory::bound();
     tagalong::cli::main()
 }

@@ -149,7 +149,6 @@ pub async fn mint(
 pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
     identity::secret::leave_no_core_file();
     process::init_log(&plan.config.log);
-    process::keep_freed_memory();
     let runtime = process::runtime()?;
     let result = runtime.block_on(async { Agent::build(plan).await?.run(ready).await });
     // A mute keyring or a hanging name lookup must not keep the process from ending.

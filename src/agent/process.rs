@@ -1,11 +1,8 @@
-//! What holds for the whole process of the agent: its threads, its memory, its log. Nothing here knows a part.
+//! What holds for the whole process of the agent: its threads and its log. Nothing here knows a part.
 
 use std::io;
 
 use tokio::runtime::{Builder, Runtime};
-
-/// Several times what a usual request is, and far below what an idle agent may take.
-const KEPT: usize = 1 << 20;
 
 /// One thread forwards more than a workspace ever sends, and hands nothing over to another on the way. The disk has
 /// a thread of its own (`spool`), and so has whatever takes long (compression, files, names).
@@ -15,15 +12,6 @@ pub(super) fn runtime() -> io::Result<Runtime> {
         .enable_all()
         .max_blocking_threads(8)
         .build()
-}
-
-/// Lets the allocator keep what each request frees. Otherwise it gives it back to the kernel, which clears it page by
-/// page for the next request: several page faults and a system call each.
-///
-/// glibc maps a block of 128 KiB or more by itself. Once such a block is freed, blocks up to its size come from the
-/// heap, and twice its size stays there unused (mallopt(3), M_MMAP_THRESHOLD). Other allocators take no notice.
-pub(super) fn keep_freed_memory() {
-    drop(std::hint::black_box(Vec::<u8>::with_capacity(KEPT)));
 }
 
 /// To standard error, as the configuration's `log` filters it.

@@ -65,6 +65,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("main", &["cli"]),
+    ("memory", &[]),
 ];
 
 /// Who asks the system what only Linux tells in that way: a port to another system is a port of these.
