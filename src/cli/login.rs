@@ -195,6 +195,8 @@ async fn hand_over(
     if refresh.is_none() {
         say!("The issuer gave no refresh token, so the login ends with its first credential.");
         say!("Add \"offline_access\" to identity.scopes, if the issuer has it.");
+        // The login before this one must not come back when that has ended.
+        session.resting().forget().await;
     }
     let minted = minted(tokens, shown).map_err(|error| cannot(error.to_string()))?;
     let in_memory = place == Place::Memory || refresh.is_none();

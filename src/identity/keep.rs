@@ -179,6 +179,11 @@ impl Keep {
         }
     }
 
+    /// Forgets what rests in this process, because something newer rests elsewhere or nowhere.
+    pub fn forget_memory(&self) {
+        *self.memory() = None;
+    }
+
     /// Forgets, wherever it rests. What cannot be reached is left.
     pub async fn forget(&self) {
         *self.memory() = None;

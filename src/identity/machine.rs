@@ -57,6 +57,8 @@ pub struct Machine {
     not_before: Duration,
     /// Somebody asked while an attempt was under way: what it brings may be out of date.
     asked_meanwhile: bool,
+    /// The attempt under way began under a login that was ended since.
+    ended_meanwhile: bool,
     failed_in_a_row: u32,
     starved_in_a_row: u32,
     refused_in_a_row: u32,
@@ -87,6 +89,7 @@ impl Machine {
             last_attempt: None,
             not_before: Duration::ZERO,
             asked_meanwhile: false,
+            ended_meanwhile: false,
             failed_in_a_row: 0,
             starved_in_a_row: 0,
             refused_in_a_row: 0,
@@ -111,6 +114,11 @@ impl Machine {
             Event::Minted(result) => {
                 self.minting = false;
                 match result {
+                    _ if std::mem::take(&mut self.ended_meanwhile) => {
+                        if std::mem::take(&mut self.asked_meanwhile) {
+                            self.asked(now);
+                        }
+                    }
                     Ok(admitted) => self.admitted(admitted, now, unit),
                     Err(error) => self.failed(&error, now, unit),
                 }
@@ -352,6 +360,8 @@ impl Machine {
 
     /// Nothing leaves under a login that was ended; the next one is a refresh that somebody asks for.
     fn forget(&mut self, now: Now) {
+        self.ended_meanwhile = self.minting;
+        self.asked_meanwhile = false;
         self.credential = None;
         self.probe = None;
         self.state = State::NeedsUser;

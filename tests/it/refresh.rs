@@ -68,14 +68,11 @@ impl LoggedIn {
 
     /// A process of its own would have a session of its own, and so does each call.
     fn session(&self) -> Source {
-        let session = Session::new(
-            Flow::Device,
-            self.app(),
-            self.place(),
-            HERE.to_owned(),
-            self.runtime.path(),
-        );
-        Source::Login(session)
+        Source::Login(self.session_with(self.place()))
+    }
+
+    fn session_with(&self, keep: Keep) -> Session {
+        Session::new(Flow::Device, self.app(), keep, HERE.to_owned(), self.runtime.path())
     }
 
     async fn mint(&self) -> Result<Minted, MintError> {
@@ -380,13 +377,7 @@ async fn an_opaque_access_token_leaves_the_id_token_to_be_shown_for_good() {
 #[tokio::test]
 async fn logging_out_revokes_and_forgets() {
     let story = LoggedIn::new().await;
-    let session = Session::new(
-        Flow::Device,
-        story.app(),
-        story.place(),
-        HERE.to_owned(),
-        story.runtime.path(),
-    );
+    let session = story.session_with(story.place());
     assert_eq!(session.end(None).await, Ok(Some(true)));
     assert_eq!((story.provider.alive(), story.kept().await), (0, None));
     assert_eq!(session.end(None).await, Ok(None), "nobody is logged in any more");
@@ -395,4 +386,41 @@ async fn logging_out_revokes_and_forgets() {
     story.provider.kill();
     assert_eq!(session.end(None).await, Ok(Some(false)));
     assert_eq!(story.kept().await, None);
+}
+
+#[tokio::test]
+async fn logging_out_waits_for_the_refresh_that_is_under_way() {
+    let story = LoggedIn::new().await;
+    story.provider.hold(true);
+    let source = story.session();
+    let minting = tokio::spawn(async move { mint(&source).await });
+    story.provider.wait(|seen| seen.refreshes == 1).await;
+    let session = story.session_with(story.place());
+    let (ended, ()) = tokio::join!(session.end(None), async { story.provider.hold(false) });
+    assert_eq!(ended, Ok(Some(true)));
+    minting
+        .await
+        .expect("no panic")
+        .expect("a credential, for its last minutes");
+    assert_eq!((story.provider.alive(), story.kept().await), (0, None));
+}
+
+#[tokio::test]
+async fn a_login_without_a_refresh_token_leaves_none_of_the_login_before_it() {
+    let story = LoggedIn::new().await;
+    let (first, second) = (story.mint().await.expect("one"), story.mint().await.expect("another"));
+    let asked = story.provider.seen().refresh_requests;
+    let keep = Keep::new(Wanted::Memory, story.runtime.path(), &story.app().name());
+    let session = story.session_with(keep);
+    let refresh = Secret::new(story.provider.grant());
+    session.begin(Some(refresh), Shown::Access, first).await.expect("kept");
+    session
+        .begin(None, Shown::Access, second)
+        .await
+        .expect("nothing to keep");
+    let source = Source::Login(session);
+    mint(&source).await.expect("what the login brought");
+    let error = mint(&source).await.expect_err("nobody is logged in");
+    assert!(matches!(error, MintError::NeedsUser(_)), "{error}");
+    assert_eq!(story.provider.seen().refresh_requests, asked);
 }

@@ -759,6 +759,27 @@ fn stopped_forgets_the_credential_and_wakes_for_nothing() {
 }
 
 #[test]
+fn what_was_minted_while_somebody_logged_out_is_not_used() {
+    for in_again in [false, true] {
+        let mut world = World::new(0.5);
+        world.run(seconds(2.0), &mut |_| (seconds(0.2), Ok(HOUR)));
+        let mut slow = |_| (seconds(20.0), Ok(HOUR));
+        world.step(Event::Refresh, &mut slow);
+        world.run(seconds(10.0), &mut slow);
+        assert_eq!(world.attempts.len(), 2, "it is under way");
+        world.step(Event::Forget, &mut slow);
+        if in_again {
+            world.step(Event::Refresh, &mut slow);
+        }
+        world.run(seconds(300.0), &mut slow);
+        // The second attempt's credential was the ended login's.
+        let (attempts, generation) = if in_again { (3, 2) } else { (2, 1) };
+        assert_eq!((world.attempts.len(), world.machine.generation), (attempts, generation));
+        assert_eq!(world.machine.credential.is_some(), in_again);
+    }
+}
+
+#[test]
 fn after_a_logout_nothing_is_sent_and_no_number_is_used_twice() {
     let mut world = World::new(0.5);
     let mut issuer = |_| (seconds(0.2), Ok(HOUR));

@@ -39,6 +39,9 @@ use lock::Lock;
 use marker::Marker;
 use sharing::Sharing;
 
+/// How long a login or logout waits for a refresh: less than the command line waits for the agent.
+const ALONE_WITHIN: Duration = Duration::from_secs(10);
+
 /// Between two looks whether another process is done: it says so itself, but it may have been killed.
 const LOOK: Duration = Duration::from_millis(25);
 /// How long after an exchange without an answer an issuer may still take the same token again: Okta's default.
@@ -114,7 +117,8 @@ impl Session {
         &self.0.keep
     }
 
-    /// Takes in what a login brought. The refresh token rests before anything else happens.
+    /// Takes in what a login brought. The refresh token rests before anything else happens; without one, whoever brings it
+    /// has seen to what rests elsewhere.
     ///
     /// # Errors
     /// It rests nowhere.
@@ -124,12 +128,16 @@ impl Session {
         shown: Shown,
         minted: Minted,
     ) -> Result<Option<Place>, KeepError> {
+        let _alone = self.0.alone().await;
         let place = match refresh {
             Some(refresh) => {
                 let host = self.0.host.clone();
                 Some(self.0.keep.store(&Login { refresh, shown, host }).await?)
             }
-            None => None,
+            None => {
+                self.0.keep.forget_memory();
+                None
+            }
         };
         self.0.marker().clear();
         *self.0.fresh() = Some(minted);
@@ -153,6 +161,7 @@ impl Session {
     /// # Errors
     /// The login cannot be read; nothing was forgotten.
     pub async fn end(&self, ca_file: Option<&Path>) -> Result<Option<bool>, KeepError> {
+        let _alone = self.0.alone().await;
         *self.0.fresh() = None;
         let kept = self.0.keep.load().await?;
         let revoked = match &kept {
@@ -198,6 +207,22 @@ impl Inner {
 
     fn marker(&self) -> Marker {
         Marker::new(self.path("sent"))
+    }
+
+    /// Waits for the refresh that is under way anywhere: what that keeps would come after what is to be kept or forgotten
+    /// now. Not for ever, because a person waits for this.
+    async fn alone(&self) -> Option<Lock> {
+        let path = self.path("lock");
+        let free = async {
+            loop {
+                match Lock::take(&path) {
+                    Ok(Some(lock)) => return Some(lock),
+                    Ok(None) => tokio::time::sleep(LOOK).await,
+                    Err(_) => return None,
+                }
+            }
+        };
+        tokio::time::timeout(ALONE_WITHIN, free).await.ok().flatten()
     }
 
     fn fresh(&self) -> MutexGuard<'_, Option<Minted>> {
