@@ -2,14 +2,16 @@
 use rustix::process::{Resource, Rlimit, setrlimit};
 use zeroize::Zeroizing;
 
-/// From now on no core file is written of this process or of what it starts. Called before there is a secret in memory,
-/// but not where somebody else's program is started, whose core files are theirs.
+/// From now on no core file is written of this process or of what it starts. Called before there is a secret in memory.
+///
+/// One byte is less than any core file, and the only limit that also holds where cores are piped to a program: a limit of
+/// 0 would be that program's to heed (core(5)), while 1 is how the kernel knows a dump that it must not begin.
 pub fn leave_no_core_file() {
     let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
+        current: Some(1),
+        maximum: Some(1),
     };
-    // A limit may always be lowered (setrlimit(2)), so there is nothing that could fail.
+    // A limit may always be lowered (setrlimit(2)): this fails only where it is 0 already.
     let _ = setrlimit(Resource::Core, none);
 }
 
