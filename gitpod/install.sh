@@ -6,7 +6,7 @@
 # What is installed, the first of these that is set:
 #   TAGALONG_BINARY   a file that is there already: the binary that a build has just made, or a release's archive
 #   TAGALONG_VERSION  a release, such as 0.1.0; nothing is downloaded if this version is installed
-# Nothing at all is done where TAGALONG_DISABLED is set.
+# Nothing at all is done where TAGALONG_DISABLED is 1 or true.
 #
 # How far it is believed:
 #   TAGALONG_SHA256   the archive's checksum. Without it the one in the release's SHA256SUMS is used: from a file, the
@@ -61,12 +61,12 @@ untrusted() {
 # download URL FILE
 download() {
     case $1 in
-        # What stands before an @ is no host.
-        *@*) return 1 ;;
         file:///*)
             cp "${1#file://}" "$2" 2>/dev/null
             return
             ;;
+        # What stands before an @ is no host.
+        *@*) return 1 ;;
         https://* | http://127.0.0.1[:/]* | http://localhost[:/]*) ;;
         *) return 1 ;;
     esac
