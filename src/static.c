@@ -5,7 +5,7 @@
  * as a shared library, and with it that machine's own libc, whose inner layout is only right for a binary of that very
  * version. So the file is not asked. A machine of systemd-resolved is reached all the same: it answers DNS.
  *
- * C, because the crate has no unsafe code and the C library no safe way to say this; before main, because the first
+ * C, because the library has no unsafe code and the C library no safe way to say this; before main, because the first
  * look-up settles it.
  */
 #include <nss.h>

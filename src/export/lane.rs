@@ -27,8 +27,8 @@ use crate::{
 /// A log that cannot be read is tried again this often.
 const UNREADABLE_FOR: Duration = Duration::from_secs(1);
 
-/// Requests of one lane that are under way: a whole window of batches, or one of the largest that is received. Each lane
-/// has its own, so that none waits for what another cannot get rid of.
+/// For the requests of one lane that are under way: a whole window of batches by default, and of larger ones as many as fit,
+/// but always one. Each lane has its own, so that none waits for what another cannot get rid of.
 const BYTES: u32 = 4 * 1024 * 1024;
 
 /// Whose log, which signal, and until when.
@@ -176,10 +176,11 @@ impl Lane {
     ///
     /// It is asked for before a request is made, because records that wait to be joined take memory too.
     async fn room(&self, in_flight: usize, bytes: usize) -> Room {
-        let window = self.sender.place_in_window(in_flight).await;
+        let budget = self.budget.take(bytes).await;
+        // The lanes share the window: nobody waits for something else with a place in it.
         Room {
-            window,
-            budget: self.budget.take(bytes).await,
+            window: self.sender.place_in_window(in_flight).await,
+            budget,
         }
     }
 
