@@ -29,7 +29,7 @@ async fn one_poison_record_among_ten_thousand_joined_ones_is_set_aside_alone() {
     let load = Load::start(&home.http("v1/traces"), config);
     home.until(|status| status["spool"]["books"]["traces"]["accepted"].as_u64() > Some(RECORDS));
     let mut sent = load.stop().await;
-    let poison = RECORDS / 2;
+    let poison = sent.accepted[sent.accepted.len() / 2].start;
     upstream.set_fault(Fault::Poison {
         span_id: poison.to_be_bytes().to_vec(),
     });
