@@ -150,33 +150,43 @@ impl Keep {
     /// # Errors
     /// It rests nowhere. With `auto` that cannot happen: there is always memory.
     pub async fn store(&self, login: &Login) -> Result<Place, KeepError> {
-        let in_memory = || {
-            *self.memory() = Some(login.clone());
-            Ok(Place::Memory)
+        // With `auto`, whoever began in memory stays there: a keyring that is unlocked later is not written to behind
+        // anybody's back.
+        let stays = self.wanted == Wanted::Auto && self.memory().is_some();
+        if stays || self.wanted == Wanted::Memory {
+            self.hold(login.clone());
+            return Ok(Place::Memory);
+        }
+        let stored = if self.wanted == Wanted::File {
+            // A disk may take seconds, and everything else in this process is on one thread.
+            let (keep, login) = (self.clone(), login.clone());
+            let written = tokio::task::spawn_blocking(move || keep.write_file(&login)).await;
+            written
+                .unwrap_or_else(|error| Err(self.trouble(error)))
+                .map(|()| Place::File)
+        } else {
+            self.keyring
+                .write(&self.name, render(login))
+                .await
+                .map(|()| Place::Keyring)
         };
-        // Whoever began in memory stays there: a keyring that is unlocked later is not written to behind anybody's back.
-        if self.memory().is_some() {
-            return in_memory();
-        }
-        match self.wanted {
-            Wanted::Memory => in_memory(),
-            Wanted::File => {
-                // A disk may take seconds, and everything else in this process is on one thread.
-                let (keep, login) = (self.clone(), login.clone());
-                let written = tokio::task::spawn_blocking(move || keep.write_file(&login)).await;
-                written
-                    .unwrap_or_else(|error| Err(self.trouble(error)))
-                    .map(|()| Place::File)
+        match stored {
+            Ok(place) => {
+                self.forget_memory();
+                Ok(place)
             }
-            wanted => match self.keyring.write(&self.name, render(login)).await {
-                Ok(()) => Ok(Place::Keyring),
-                Err(error) if wanted == Wanted::Auto => {
-                    tracing::warn!(%error, "the login is kept in memory, and ends with this process");
-                    in_memory()
-                }
-                Err(error) => Err(error),
-            },
+            Err(error) if self.wanted == Wanted::Auto => {
+                tracing::warn!(%error, "the login is kept in memory, and ends with this process");
+                self.hold(login.clone());
+                Ok(Place::Memory)
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// Keeps a login in this process, where it comes before any other.
+    pub(super) fn hold(&self, login: Login) {
+        *self.memory() = Some(login);
     }
 
     /// Forgets what rests in this process, because something newer rests elsewhere or nowhere.
@@ -186,7 +196,7 @@ impl Keep {
 
     /// Forgets, wherever it rests. What cannot be reached is left.
     pub async fn forget(&self) {
-        *self.memory() = None;
+        self.forget_memory();
         // Whatever the setting is now, it may have been another one at the login.
         if let Err(error) = fs::remove_file(&self.file)
             && error.kind() != io::ErrorKind::NotFound

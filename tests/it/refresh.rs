@@ -424,3 +424,25 @@ async fn a_login_without_a_refresh_token_leaves_none_of_the_login_before_it() {
     assert!(matches!(error, MintError::NeedsUser(_)), "{error}");
     assert_eq!(story.provider.seen().refresh_requests, asked);
 }
+
+#[tokio::test]
+async fn a_new_refresh_token_that_its_place_does_not_take_is_held_until_it_does() {
+    let story = LoggedIn::new().await;
+    let place = story.place().file().to_owned();
+    let source = story.session();
+    story.provider.hold(true);
+    let minting = tokio::spawn(async move { (mint(&source).await, source) });
+    story.provider.wait(|seen| seen.refreshes == 1).await;
+    // No file can be put in the place of a directory.
+    fs::remove_file(&place).expect("the login");
+    fs::create_dir(&place).expect("a directory");
+    story.provider.hold(false);
+    let (minted, source) = minting.await.expect("no panic");
+    minted.expect("a credential");
+    mint(&source).await.expect("the next, under the token that was held");
+    fs::remove_dir(&place).expect("still there");
+    mint(&source).await.expect("another");
+    assert_eq!((story.provider.seen().reused, story.provider.alive()), (0, 1));
+    assert!(story.kept().await.is_some(), "it is in its place again");
+    story.mint().await.expect("another process goes on with it");
+}

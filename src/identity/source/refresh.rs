@@ -44,6 +44,8 @@ const ALONE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Between two looks whether another process is done: it says so itself, but it may have been killed.
 const LOOK: Duration = Duration::from_millis(25);
+/// How long others may take for one refresh: longer than each of its steps may. Whoever was stopped holds the lock for ever.
+const OTHERS: Duration = Duration::from_secs(90);
 /// How long after an exchange without an answer an issuer may still take the same token again: Okta's default.
 const GRACE: Duration = Duration::from_secs(30);
 /// So many refusals without a known reason are a refusal.
@@ -177,6 +179,7 @@ impl Session {
         if let Some(minted) = self.0.fresh().take() {
             return Ok(minted);
         }
+        let began = tokio::time::Instant::now();
         loop {
             match Lock::take(&self.0.path("lock"))
                 .map_err(|error| MintError::Transient(format!("the lock of the login cannot be had: {error}")))?
@@ -191,6 +194,12 @@ impl Session {
                 }
                 None => match sharing::follow(&self.0.path("sock")).await {
                     Some(result) => return result,
+                    None if began.elapsed() >= OTHERS => {
+                        return Err(MintError::Transient(format!(
+                            "another process began to renew the login and does not end: it holds {}",
+                            self.0.path("lock").display()
+                        )));
+                    }
                     // Not yet there, or gone already.
                     None => tokio::time::sleep(LOOK).await,
                 },
@@ -337,7 +346,7 @@ impl Inner {
         grant::request(client, &metadata.token_endpoint, &form, proof, "the issuer").await
     }
 
-    /// The new refresh token rests; only then is there an access token to speak of.
+    /// The new refresh token rests, in memory at least; only then is there an access token to speak of.
     async fn persist(&self, login: &Login, tokens: Tokens) -> Result<Minted, MintError> {
         let replaced = tokens
             .refresh
@@ -348,10 +357,11 @@ impl Inner {
                 refresh: refresh.clone(),
                 ..login.clone()
             };
-            self.keep
-                .store(&login)
-                .await
-                .map_err(|error| MintError::Transient(error.to_string()))?;
+            if let Err(error) = self.keep.store(&login).await {
+                // The issuer takes no other one any more, so it must not be dropped.
+                tracing::warn!(%error, "the renewed login is kept in memory until its place takes it again");
+                self.keep.hold(login);
+            }
         }
         minted(tokens, login.shown)
     }
