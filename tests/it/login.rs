@@ -431,20 +431,31 @@ async fn promise_7_no_output_holds_a_token_of_a_login() {
         &["status"][..],
         &["status", "--json"],
         &["doctor"],
+        &["doctor", "--json"],
         &["whoami"],
         &["config"],
         &["env"],
+        &["init", "gitpod", "--dry-run"],
+        &["spool", "list"],
+        &["up", "--replace", "--strict"],
         &["logs"],
         &["logout"],
         &["status"],
         &["token"],
         &["logs"],
         &["login", "--yes", "nonsense://"],
+        &["version"],
+        &["down"],
+        &["up"],
+        &["purge"],
     ] {
+        // The log goes with the rest.
+        if command[0] == "purge" {
+            said.push(fs::read_to_string(home.path().join("state/tagalong/agent.log")).expect("a log"));
+        }
         let output = home.run(command);
         said.push(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned());
     }
-    said.push(fs::read_to_string(home.path().join("state/tagalong/agent.log")).expect("a log"));
     let signature = token.rsplit('.').next().expect("a signature");
     for text in said {
         for secret in [CANARY, signature, "device-0", "c2ln"] {
