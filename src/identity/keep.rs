@@ -82,7 +82,8 @@ pub enum KeepError {
 #[derive(Clone, Debug)]
 pub struct Keep {
     wanted: Wanted,
-    name: String,
+    /// What it is called in the keyring.
+    entry: String,
     file: PathBuf,
     memory: Arc<Mutex<Option<Login>>>,
     keyring: keyring::Keyring,
@@ -90,10 +91,12 @@ pub struct Keep {
 
 impl Keep {
     /// `name` tells logins apart; `directory` is the runtime directory, which need not exist yet.
+    ///
+    /// The lock of a refresh lies in there, so two with different ones share nothing in the keyring either.
     pub fn new(wanted: Wanted, directory: &Path, name: &str) -> Keep {
         Keep {
             wanted,
-            name: name.to_owned(),
+            entry: entry(name, directory),
             file: directory.join(format!("login-{name}.json")),
             memory: Arc::default(),
             keyring: keyring::Keyring::default(),
@@ -136,7 +139,7 @@ impl Keep {
             (Some(login), _) => Ok(Some(login)),
             (None, Wanted::Memory) => Ok(None),
             (None, Wanted::File) => self.read_file(),
-            (None, wanted) => match self.keyring.read(&self.name).await {
+            (None, wanted) => match self.keyring.read(&self.entry).await {
                 Ok(text) => Ok(text.as_deref().and_then(|text| parse(text))),
                 // Nothing can have been kept where nothing is.
                 Err(KeepError::Missing(_)) if wanted == Wanted::Auto => Ok(None),
@@ -166,7 +169,7 @@ impl Keep {
                 .map(|()| Place::File)
         } else {
             self.keyring
-                .write(&self.name, render(login))
+                .write(&self.entry, render(login))
                 .await
                 .map(|()| Place::Keyring)
         };
@@ -204,7 +207,7 @@ impl Keep {
             tracing::warn!(%error, "the kept login cannot be removed");
         }
         if matches!(self.wanted, Wanted::Auto | Wanted::Keyring)
-            && let Err(error) = self.keyring.remove(&self.name).await
+            && let Err(error) = self.keyring.remove(&self.entry).await
         {
             tracing::debug!(%error, "nothing is taken out of the keyring");
         }
@@ -268,6 +271,12 @@ pub fn replace(target: &Path, text: &str, mode: u32) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&whole, target)?;
     fs::File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+fn entry(name: &str, directory: &Path) -> String {
+    let bytes = directory.as_os_str().as_encoded_bytes();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    format!("{name}-{}", super::hex(&digest.as_ref()[..8]))
 }
 
 fn render(login: &Login) -> Zeroizing<String> {

@@ -13,6 +13,15 @@ fn login(token: &str) -> Login {
     }
 }
 
+#[test]
+fn who_shares_no_lock_shares_no_entry_of_the_keyring() {
+    let named = |directory: &str, name| Keep::new(Wanted::Keyring, Path::new(directory), name).entry;
+    let one = named("/run/user/1000/tagalong", "a");
+    assert_eq!(one, named("/run/user/1000/tagalong", "a"));
+    assert_ne!(one, named("/run/user/1000/tagalong", "b"));
+    assert_ne!(one, named("/home/ada/.local/state/tagalong/run", "a"));
+}
+
 #[tokio::test]
 async fn a_file_is_whole_private_and_gone_after_it_is_forgotten() {
     let directory = tempfile::tempdir().expect("a directory");
