@@ -23,7 +23,7 @@ use crate::support::{
     log::Log,
     telemetry,
     upstream::{Say, Upstream},
-    vendor::{CANARY, Mood, Reply, Service, claims, google, issuer, pauses, token},
+    vendor::{CANARY, Mood, Reply, Service, claims, google, issuer, okta, pauses, token},
 };
 
 const UPSTREAM: &str = "https://upstream.example";
@@ -120,6 +120,42 @@ async fn a_token_exchange_gives_a_token_for_upstream_with_the_scopes_that_were_a
     assert_eq!(asked.len(), 2, "the metadata, and one form");
     assert_eq!(asked[1].form()["scope"], "telemetry write");
     assert!(!asked[1].form().contains_key("client_secret"));
+}
+
+#[tokio::test]
+async fn okta_exchanges_the_access_token_of_a_login_for_one_that_names_the_person() {
+    let service = okta::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("secret");
+    std::fs::write(&file, okta::CLIENT_SECRET).expect("a secret");
+    let issuer = format!("{}/oauth2/default", service.origin);
+    let plain = Exchange {
+        endpoint: TokenEndpoint::Of(issuer.clone()),
+        subject_audience: "api://default".to_owned(),
+        audience: Some(okta::AUDIENCE.to_owned()),
+        scopes: vec!["api:access:read".to_owned(), "api:access:write".to_owned()],
+        client_id: Some(okta::CLIENT.to_owned()),
+        client_secret_file: Some(file),
+        ..rfc8693(&service)
+    };
+    let login = || {
+        Minted::bare(Secret::new(token(json!({
+            "iss": issuer, "aud": "api://default", "sub": "jo@acme.example", "uid": "00u1", "cid": "0oa1native",
+        }))))
+    };
+    swap_own(&plain, login()).await.1.expect_err("that is no ID token");
+    let access = "urn:ietf:params:oauth:token-type:access_token";
+    let exchange = Exchange {
+        parameters: BTreeMap::from([("subject_token_type".to_owned(), access.to_owned())]),
+        ..plain
+    };
+    let minted = swap_own(&exchange, login()).await.1.expect("a token");
+    let claims = claims(exposed(&minted));
+    assert_eq!(
+        (&claims["aud"], &claims["uid"]),
+        (&json!(okta::AUDIENCE), &json!("00u1"))
+    );
+    assert_eq!(minted.lifetime, Some(Duration::from_secs(3600)));
 }
 
 #[tokio::test]

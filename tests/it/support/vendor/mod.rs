@@ -8,6 +8,7 @@ pub mod azure_metadata;
 pub mod github_actions;
 pub mod google;
 pub mod issuer;
+pub mod okta;
 pub mod ona;
 
 use std::{
