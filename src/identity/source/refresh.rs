@@ -41,11 +41,8 @@ use sharing::Sharing;
 
 /// How long a login or logout waits for a refresh: less than the command line waits for the agent.
 const ALONE_WITHIN: Duration = Duration::from_secs(10);
-
 /// Between two looks whether another process is done: it says so itself, but it may have been killed.
 const LOOK: Duration = Duration::from_millis(25);
-/// How long others may take for one refresh: longer than each of its steps may. Whoever was stopped holds the lock for ever.
-const OTHERS: Duration = Duration::from_secs(90);
 /// How long after an exchange without an answer an issuer may still take the same token again: Okta's default.
 const GRACE: Duration = Duration::from_secs(30);
 /// So many refusals without a known reason are a refusal.
@@ -194,7 +191,7 @@ impl Session {
                 }
                 None => match sharing::follow(&self.0.path("sock")).await {
                     Some(result) => return result,
-                    None if began.elapsed() >= OTHERS => {
+                    None if began.elapsed() >= sharing::PATIENCE => {
                         return Err(MintError::Transient(format!(
                             "another process began to renew the login and does not end: it holds {}",
                             self.0.path("lock").display()

@@ -20,8 +20,9 @@ use crate::identity::{claims, secret::Secret};
 
 /// More than a token and what stands around it.
 const MAX_TOLD: u64 = 128 * 1024;
-/// Longer than a turn takes: discovery and the exchange, each with its limit.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// Longer than a turn takes: discovery and the exchange, each with its limit. Whoever was stopped in one holds the lock for
+/// ever.
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 /// A listener that does not read is not waited for.
 const TELL: Duration = Duration::from_secs(1);
 
