@@ -213,15 +213,26 @@ fn upstream_cannot_be_reached() {
     insta::assert_snapshot!(first_trouble(&told(home), &[]), @"upstream reachable failed: 127.0.0.1:1: tcp connect error: Connection refused (os error 111) → check export.endpoint, and whether a proxy or a VPN is needed; telemetry waits in the spool");
 }
 
+/// A URL of it with a certificate, and the authority that signed that.
+fn behind_tls(runtime: &tokio::runtime::Runtime, upstream: &Upstream) -> (String, String) {
+    let address = upstream.url();
+    let behind = address.trim_start_matches("http://").parse().expect("an address");
+    runtime.block_on(terminator(behind))
+}
+
+/// Does what `doctor` says of a certificate that is not trusted, and looks again.
+fn trust(home: Home, authority: String) {
+    let ca_file = home.path().join("ca.pem");
+    fs::write(&ca_file, authority).expect("written");
+    let home = home.set("TAGALONG_EXPORT_CA_FILE", ca_file.display().to_string());
+    home.up();
+    assert!(!first_trouble(&told(home), &[]).contains("upstream reachable"));
+}
+
 #[test]
 fn upstreams_certificate_is_not_trusted() {
     let (runtime, _issuer, upstream) = parties();
-    let behind = upstream
-        .url()
-        .trim_start_matches("http://")
-        .parse()
-        .expect("an address");
-    let (url, authority) = runtime.block_on(terminator(behind));
+    let (url, authority) = behind_tls(&runtime, &upstream);
     let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", url);
     home.up();
     let home = told(home);
@@ -230,12 +241,7 @@ fn upstreams_certificate_is_not_trusted() {
         &line,
         &["upstream reachable failed", "certificate", "→ set export.ca_file"],
     );
-    // The one thing to do is done.
-    let ca_file = home.path().join("ca.pem");
-    fs::write(&ca_file, authority).expect("written");
-    let home = home.set("TAGALONG_EXPORT_CA_FILE", ca_file.display().to_string());
-    home.up();
-    assert!(!first_trouble(&told(home), &[]).contains("upstream reachable"));
+    trust(home, authority);
 }
 
 /// As in a small image: what certificates there are is asked of these two variables first.
@@ -247,22 +253,13 @@ fn without_authorities(home: Home) -> Home {
 #[test]
 fn the_machine_has_no_certificates_of_authorities() {
     let (runtime, _issuer, upstream) = parties();
-    let behind = upstream
-        .url()
-        .trim_start_matches("http://")
-        .parse()
-        .expect("an address");
-    let (url, authority) = runtime.block_on(terminator(behind));
+    let (url, authority) = behind_tls(&runtime, &upstream);
     let home = without_authorities(Home::new().set("TAGALONG_EXPORT_ENDPOINT", url));
     home.up();
     post(&home);
     let home = told(home);
     insta::assert_snapshot!(first_trouble(&home, &[]).split_once(": ").expect("a link").1.split_once(": ").expect("a place").1, @"this machine has no CA certificates, so no certificate can be believed → install your system's ca-certificates, then run `tagalong down` and `tagalong up`; or set export.ca_file to a PEM file with the authorities that you trust");
-    let ca_file = home.path().join("ca.pem");
-    fs::write(&ca_file, authority).expect("written");
-    let home = home.set("TAGALONG_EXPORT_CA_FILE", ca_file.display().to_string());
-    home.up();
-    assert!(!first_trouble(&told(home), &[]).contains("upstream reachable"));
+    trust(home, authority);
 }
 
 #[test]

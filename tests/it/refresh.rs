@@ -79,6 +79,14 @@ impl LoggedIn {
         mint(&self.session()).await
     }
 
+    /// A refresh that the provider has done and does not answer yet.
+    async fn held(&self, source: Source) -> tokio::task::JoinHandle<Result<Minted, MintError>> {
+        self.provider.hold(true);
+        let minting = tokio::spawn(async move { mint(&source).await });
+        self.provider.wait(|seen| seen.refreshes == 1).await;
+        minting
+    }
+
     fn marker(&self) -> std::path::PathBuf {
         self.runtime.path().join(format!("login-{}.sent", self.app().name()))
     }
@@ -320,10 +328,7 @@ pub async fn wait_for_followers(runtime: &Path, count: usize) {
 #[tokio::test]
 async fn the_caller_gives_up_and_the_exchange_goes_on_to_its_end() {
     let story = LoggedIn::new().await;
-    story.provider.hold(true);
-    let session = story.session();
-    let minting = tokio::spawn(async move { mint(&session).await });
-    story.provider.wait(|seen| seen.refreshes == 1).await;
+    let minting = story.held(story.session()).await;
     minting.abort();
     let _ = minting.await;
     assert!(story.marker().exists(), "a token is on its way");
@@ -391,10 +396,7 @@ async fn logging_out_revokes_and_forgets() {
 #[tokio::test]
 async fn logging_out_waits_for_the_refresh_that_is_under_way() {
     let story = LoggedIn::new().await;
-    story.provider.hold(true);
-    let source = story.session();
-    let minting = tokio::spawn(async move { mint(&source).await });
-    story.provider.wait(|seen| seen.refreshes == 1).await;
+    let minting = story.held(story.session()).await;
     let session = story.session_with(story.place());
     let (ended, ()) = tokio::join!(session.end(None), async { story.provider.hold(false) });
     assert_eq!(ended, Ok(Some(true)));
@@ -430,15 +432,12 @@ async fn a_new_refresh_token_that_its_place_does_not_take_is_held_until_it_does(
     let story = LoggedIn::new().await;
     let place = story.place().file().to_owned();
     let source = story.session();
-    story.provider.hold(true);
-    let minting = tokio::spawn(async move { (mint(&source).await, source) });
-    story.provider.wait(|seen| seen.refreshes == 1).await;
+    let minting = story.held(source.clone()).await;
     // No file can be put in the place of a directory.
     fs::remove_file(&place).expect("the login");
     fs::create_dir(&place).expect("a directory");
     story.provider.hold(false);
-    let (minted, source) = minting.await.expect("no panic");
-    minted.expect("a credential");
+    minting.await.expect("no panic").expect("a credential");
     mint(&source).await.expect("the next, under the token that was held");
     fs::remove_dir(&place).expect("still there");
     mint(&source).await.expect("another");
