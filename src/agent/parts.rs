@@ -13,14 +13,14 @@ use crate::{
     identity::{
         self, Principal,
         claims::{Attributes, random_key},
-        keep::{Host, Keep, private_directory},
+        keep::{self, Keep, private_directory},
         login::App,
         secret::Secret,
         source::{self, Source, refresh::Session},
     },
     intake::Stamps,
     stamp::{Stamp, redact},
-    workspace::{self, Env, Platform, Trust, Workspace, vcs::Vcs},
+    workspace::{self, Env, Files, Platform, Trust, Workspace, vcs::Vcs},
 };
 
 /// 32 hex digits that no other start has.
@@ -194,7 +194,7 @@ pub(super) fn login_session(config: &Config, workspace: &Workspace) -> Option<Se
     };
     let runtime = &config.dirs.runtime;
     let keep = Keep::new(settings.keep, runtime, &app.name());
-    let host = Host::here(instance, runtime).name(settings.keep);
+    let host = keep::host(&Files::system(), instance, runtime, settings.keep);
     Some(Session::new(flow, app, keep, host, runtime))
 }
 

@@ -58,8 +58,8 @@ pub enum Shown {
 pub struct Login {
     pub refresh: Secret,
     pub shown: Shown,
-    /// Names the machine that logged in: see [`Host`].
-    pub host: String,
+    /// The machine that logged in: see [`host`]. One that says nothing is an earlier version's.
+    pub host: Birthplace,
 }
 
 /// Why a login cannot be read or kept. The texts are for people.
@@ -283,7 +283,7 @@ fn render(login: &Login) -> Zeroizing<String> {
     let mut value = json!({
         "refresh_token": login.refresh.expose(),
         "shown": match login.shown { Shown::Access => "access", Shown::Id => "id" },
-        "host": login.host,
+        "host": login.host.to_string(),
     });
     let text = Zeroizing::new(value.to_string());
     if let Some(Value::String(token)) = value.get_mut("refresh_token") {
@@ -305,51 +305,27 @@ fn parse(text: &str) -> Option<Login> {
             "id" => Shown::Id,
             _ => return None,
         },
-        host: value.get("host")?.as_str()?.to_owned(),
+        host: Birthplace::parse(value.get("host")?.as_str()?),
     })
 }
 
-/// What tells this machine from a clone of it. A refresh token that two machines use is one that the issuer takes for
-/// stolen, so a copy must notice that it is one.
-#[derive(Clone, Debug, Default)]
-pub struct Host {
-    /// Where what rests here was made ([`Birthplace`]); empty if that cannot be told.
-    pub machine: String,
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot: String,
-    /// What the platform calls this start of the workspace; empty on a plain machine.
-    pub instance: String,
-}
-
-impl Host {
-    /// As the system says it of what rests in `directory`; what it does not say is empty.
-    pub fn here(instance: &str, directory: &Path) -> Host {
-        Host::on(&Files::system(), instance, directory)
-    }
-
-    /// The same of another machine's files.
-    pub fn on(files: &Files, instance: &str, directory: &Path) -> Host {
-        let read = |path: &str| files.word(path).unwrap_or_default();
-        Host {
-            machine: Birthplace::of_files_in(directory, files)
-                .map_or_else(|| read("/etc/machine-id"), |born| born.to_string()),
-            boot: read("/proc/sys/kernel/random/boot_id"),
-            instance: instance.to_owned(),
-        }
-    }
-
-    /// The name under which a login is kept. On a plain machine a keyring outlives a restart, and so does the login;
-    /// in a workspace, and in a directory that ends with the machine's run, another boot is another machine.
-    pub fn name(&self, wanted: Wanted) -> String {
-        let outlives_boot = self.instance.is_empty() && wanted != Wanted::File;
-        let boot = if outlives_boot { "" } else { &self.boot };
-        let mut context = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
-        for part in [self.machine.as_str(), boot, &self.instance] {
-            context.update(part.as_bytes());
-            context.update(&[0]);
-        }
-        super::hex(&context.finish().as_ref()[..16])
-    }
+/// What tells this machine from a clone of it, for what rests in `directory`. A refresh token that two machines use is
+/// one that the issuer takes for stolen, so a copy must notice that it is one.
+///
+/// On a plain machine a keyring outlives a restart, and so does the login. In a workspace, and in a directory that ends
+/// with the machine's run, another boot is another machine; so is another `instance`, which is what the platform calls
+/// this start of the workspace, and empty on a plain machine.
+pub fn host(files: &Files, instance: &str, directory: &Path, wanted: Wanted) -> Birthplace {
+    let says = |path: &str| files.word(path).unwrap_or_default();
+    let machine = Birthplace::of_files_in(directory, files)
+        .unwrap_or_else(|| Birthplace::default().and("machine", &says("/etc/machine-id")));
+    let outlives_boot = instance.is_empty() && wanted != Wanted::File;
+    let boot = if outlives_boot {
+        String::new()
+    } else {
+        says("/proc/sys/kernel/random/boot_id")
+    };
+    machine.and("boot", &boot).and("start", instance)
 }
 
 #[cfg(test)]

@@ -58,6 +58,19 @@ impl Birthplace {
         Birthplace(facts.map(|(name, hash)| (name.to_owned(), hash.to_owned())).collect())
     }
 
+    /// The same with one more fact; an empty one says nothing.
+    pub fn and(mut self, name: &'static str, value: &str) -> Birthplace {
+        if !value.is_empty() {
+            self.0.insert(name.to_owned(), hashed(value));
+        }
+        self
+    }
+
+    /// Whether nothing is known of it.
+    pub fn is_unknown(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether both are the same machine; none if they say nothing that could be compared.
     pub fn is(&self, other: &Birthplace) -> Option<bool> {
         let mut both = self
@@ -94,12 +107,8 @@ impl Birthplace {
     }
 
     fn of(facts: impl IntoIterator<Item = (&'static str, String)>) -> Birthplace {
-        let hashed = |value: String| {
-            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{SALT}{value}").as_bytes());
-            hex(&digest.as_ref()[..16])
-        };
         let facts = facts.into_iter();
-        Birthplace(facts.map(|(name, value)| (name.to_owned(), hashed(value))).collect())
+        facts.fold(Birthplace::default(), |born, (name, value)| born.and(name, &value))
     }
 }
 
@@ -108,6 +117,11 @@ impl fmt::Display for Birthplace {
         let facts: Vec<String> = self.0.iter().map(|(name, hash)| format!("{name}:{hash}")).collect();
         f.write_str(&facts.join(" "))
     }
+}
+
+fn hashed(value: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{SALT}{value}").as_bytes());
+    hex(&digest.as_ref()[..16])
 }
 
 /// What tells this machine from a clone of it, by name, as far as it can be read: `/etc/machine-id`, which a clone is to

@@ -3,20 +3,24 @@
 use std::{fs, path::Path, time::Duration};
 
 use serde_json::json;
-use tagalong::identity::{
-    keep::{Keep, Login, Place, Shown, Wanted},
-    login::App,
-    secret::Secret,
-    source::{
-        Asking, MintError, Minted, Source,
-        refresh::{Flow, Session},
+use tagalong::{
+    identity::{
+        keep::{Keep, Login, Place, Shown, Wanted},
+        login::App,
+        secret::Secret,
+        source::{
+            Asking, MintError, Minted, Source,
+            refresh::{Flow, Session},
+        },
     },
+    workspace::Birthplace,
 };
 use tempfile::TempDir;
 
 use crate::support::provider::{CLIENT, PATIENCE, Provider, Settings};
 
-const HERE: &str = "this-machine";
+/// What this machine says of itself.
+const HERE: &str = "boot:b1 machine:m1";
 
 /// A login that somebody made, kept in a file as with consent.
 struct LoggedIn {
@@ -56,7 +60,7 @@ impl LoggedIn {
         let login = Login {
             refresh: Secret::new(token.to_owned()),
             shown: Shown::Access,
-            host: host.to_owned(),
+            host: Birthplace::parse(host),
         };
         assert_eq!(self.place().store(&login).await, Ok(Place::File));
     }
@@ -72,7 +76,13 @@ impl LoggedIn {
     }
 
     fn session_with(&self, keep: Keep) -> Session {
-        Session::new(Flow::Device, self.app(), keep, HERE.to_owned(), self.runtime.path())
+        Session::new(
+            Flow::Device,
+            self.app(),
+            keep,
+            Birthplace::parse(HERE),
+            self.runtime.path(),
+        )
     }
 
     async fn mint(&self) -> Result<Minted, MintError> {
@@ -271,7 +281,7 @@ async fn nobody_is_logged_in_is_said_at_once_and_asks_nobody() {
 async fn a_copy_of_the_machine_does_not_use_the_login() {
     let story = LoggedIn::new().await;
     let token = story.kept().await.expect("kept");
-    story.keep(&token, "another-machine").await;
+    story.keep(&token, "boot:b1 machine:m2").await;
     for _ in 0..2 {
         let error = story.mint().await.expect_err("a copy");
         assert!(matches!(&error, MintError::NeedsUser(text) if text.contains("another machine")));
@@ -281,6 +291,34 @@ async fn a_copy_of_the_machine_does_not_use_the_login() {
     story.keep(&token, HERE).await;
     story.mint().await.expect("a credential");
     assert_eq!(story.provider.seen().reused, 0);
+}
+
+#[tokio::test]
+async fn a_machine_that_says_more_of_itself_keeps_its_login_and_remembers_what_it_says_now() {
+    let story = LoggedIn::new().await;
+    let token = story.kept().await.expect("kept");
+    // As it was before a package was installed that gives the machine one more name.
+    story.keep(&token, "machine:m1").await;
+    story.mint().await.expect("a credential");
+    let kept = story.place().load().await.expect("readable").expect("a login");
+    assert_eq!(kept.host, Birthplace::parse(HERE));
+}
+
+#[tokio::test]
+async fn a_login_of_an_earlier_version_is_left_alone_and_a_new_one_is_asked_for() {
+    let story = LoggedIn::new().await;
+    let token = story.kept().await.expect("kept");
+    let earlier = json!({"refresh_token": token, "shown": "access", "host": "6d0b2d1be5f5a2a1c4e0d2f3a1b2c3d4"});
+    fs::write(story.place().file(), earlier.to_string()).expect("a file");
+    let error = story.mint().await.expect_err("it may be a copy's");
+    assert!(
+        matches!(&error, MintError::NeedsUser(text) if text.contains("earlier version") && text.contains("tagalong login")),
+        "{error}"
+    );
+    assert_eq!(story.provider.seen().refresh_requests, 0);
+    assert_eq!(story.kept().await, Some(token), "it can still be revoked");
+    story.session_with(story.place()).end(None).await.expect("it ends");
+    assert_eq!(story.provider.seen().revoked, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,7 +402,7 @@ async fn an_opaque_access_token_leaves_the_id_token_to_be_shown_for_good() {
     let login = Login {
         refresh: Secret::new(story.provider.grant()),
         shown: Shown::Id,
-        host: HERE.to_owned(),
+        host: Birthplace::parse(HERE),
     };
     story.place().store(&login).await.expect("kept");
     let minted = story.mint().await.expect("a credential");

@@ -9,7 +9,7 @@ fn login(token: &str) -> Login {
     Login {
         refresh: Secret::new(token.to_owned()),
         shown: Shown::Access,
-        host: "here".to_owned(),
+        host: Birthplace::parse("machine:here"),
     }
 }
 
@@ -113,20 +113,49 @@ fn what_is_no_login_of_ours_is_none() {
     assert!(!format!("{:?}", login("canary-rt")).contains("canary"));
 }
 
+/// A plain machine, as far as its files say it.
+fn machine(facts: &[(&str, &str)]) -> (tempfile::TempDir, Files) {
+    let root = tempfile::tempdir().expect("a directory");
+    for (path, text) in facts {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+    let files = Files::below(root.path());
+    (root, files)
+}
+
+const MACHINE: &str = "etc/machine-id";
+const BOOT: &str = "proc/sys/kernel/random/boot_id";
+const CLOUD: &str = "var/lib/cloud/data/instance-id";
+
 #[test]
-fn a_clone_has_another_name_and_a_restarted_plain_machine_has_the_same() {
-    let host = |machine: &str, boot: &str, instance: &str| Host {
-        machine: machine.to_owned(),
-        boot: boot.to_owned(),
-        instance: instance.to_owned(),
+fn a_clone_is_another_machine_and_a_restarted_plain_machine_is_the_same() {
+    let here = |id: &str, boot: &str, instance: &str, wanted| {
+        let (_root, files) = machine(&[(MACHINE, id), (BOOT, boot)]);
+        host(&files, instance, Path::new("/run/user/1000/tagalong"), wanted)
     };
-    let plain = host("m", "b1", "");
-    assert_eq!(plain.name(Wanted::Auto), host("m", "b2", "").name(Wanted::Auto));
-    assert_ne!(plain.name(Wanted::Auto), host("other", "b1", "").name(Wanted::Auto));
-    assert_ne!(plain.name(Wanted::File), host("m", "b2", "").name(Wanted::File));
-    let workspace = host("m", "b1", "i1");
-    assert_ne!(workspace.name(Wanted::Auto), host("m", "b1", "i2").name(Wanted::Auto));
-    assert_ne!(workspace.name(Wanted::Auto), host("m", "b2", "i1").name(Wanted::Auto));
+    let plain = here("m", "b1", "", Wanted::Auto);
+    assert_eq!(plain.is(&here("m", "b2", "", Wanted::Auto)), Some(true));
+    assert_eq!(plain.is(&here("other", "b1", "", Wanted::Auto)), Some(false));
+    let in_a_file = here("m", "b1", "", Wanted::File);
+    assert_eq!(in_a_file.is(&here("m", "b2", "", Wanted::File)), Some(false));
+    let workspace = here("m", "b1", "i1", Wanted::Auto);
+    assert_eq!(workspace.is(&here("m", "b1", "i2", Wanted::Auto)), Some(false));
+    assert_eq!(workspace.is(&here("m", "b2", "i1", Wanted::Auto)), Some(false));
+}
+
+#[test]
+fn a_machine_that_says_more_of_itself_after_a_package_is_installed_is_the_same() {
+    let here = |facts: &[(&str, &str)]| {
+        let (_root, files) = machine(facts);
+        host(&files, "", Path::new("/run/user/1000/tagalong"), Wanted::Keyring)
+    };
+    let before = here(&[(MACHINE, "m")]);
+    let after = here(&[(MACHINE, "m"), (CLOUD, "i-1")]);
+    assert_eq!((after.is(&before), before.is(&after)), (Some(true), Some(true)));
+    let clone = here(&[(MACHINE, "m"), (CLOUD, "i-2")]);
+    assert_eq!(clone.is(&after), Some(false));
 }
 
 /// A container with a root of its own, on one machine that was booted once.
@@ -147,13 +176,14 @@ fn container(root: &Path, upper: &str) -> Files {
 }
 
 #[test]
-fn each_container_that_is_made_of_one_snapshot_goes_by_another_name_at_the_same_boot_too() {
+fn each_container_that_is_made_of_one_snapshot_is_another_one_at_the_same_boot_too() {
     let root = tempfile::tempdir().expect("a directory");
-    let name = |upper: &str| {
+    let here = |upper: &str| {
         let files = container(root.path(), upper);
-        Host::on(&files, "", Path::new("/run/user/1000/tagalong")).name(Wanted::File)
+        host(&files, "", Path::new("/run/user/1000/tagalong"), Wanted::File)
     };
-    assert_eq!(name("original"), name("original"), "a restart of the same one");
-    let names = std::collections::BTreeSet::from(["original", "one", "other"].map(name));
-    assert_eq!(names.len(), 3);
+    let original = here("original");
+    assert_eq!(here("original").is(&original), Some(true), "a restart of the same one");
+    assert_eq!(here("one").is(&original), Some(false));
+    assert_eq!(here("one").is(&here("other")), Some(false));
 }

@@ -30,6 +30,7 @@ use crate::identity::{
     secret::Secret,
     web,
 };
+use crate::workspace::Birthplace;
 
 mod lock;
 mod marker;
@@ -67,8 +68,8 @@ struct Inner {
     flow: Flow,
     app: App,
     keep: Keep,
-    /// The name of this machine under `keep`'s setting.
-    host: String,
+    /// This machine, under `keep`'s setting.
+    host: Birthplace,
     /// For the lock, the marker and the socket: `login-NAME.*`.
     directory: PathBuf,
     /// What a login just brought, not yet asked for.
@@ -90,7 +91,7 @@ impl Flow {
 
 impl Session {
     /// `directory` is the runtime directory, in which others cannot write; it need not exist yet.
-    pub fn new(flow: Flow, app: App, keep: Keep, host: String, directory: &Path) -> Session {
+    pub fn new(flow: Flow, app: App, keep: Keep, host: Birthplace, directory: &Path) -> Session {
         Session(Arc::new(Inner {
             flow,
             app,
@@ -309,12 +310,18 @@ impl Inner {
             KeepError::Missing(_) => MintError::NeedsUser(format!("{error}: set identity.keep")),
         })?;
         let login = kept.ok_or_else(|| MintError::NeedsUser(format!("nobody is logged in here: {LOG_IN}")))?;
-        if login.host != self.host {
-            return Err(MintError::NeedsUser(format!(
+        let both_unknown = self.host.is_unknown() && login.host.is_unknown();
+        match self.host.is(&login.host) {
+            Some(true) => Ok(login),
+            None if both_unknown => Ok(login),
+            Some(false) => Err(MintError::NeedsUser(format!(
                 "the login was made on another machine, of which this one is a copy: {LOG_IN}"
-            )));
+            ))),
+            None => Err(MintError::NeedsUser(format!(
+                "nothing says that the kept login was made on this machine (an earlier version kept it in another way): \
+                 {LOG_IN}"
+            ))),
         }
-        Ok(login)
     }
 
     async fn metadata(&self, client: &reqwest::Client) -> Result<Metadata, MintError> {
@@ -352,7 +359,9 @@ impl Inner {
         if let Some(refresh) = replaced {
             let login = Login {
                 refresh: refresh.clone(),
-                ..login.clone()
+                shown: login.shown,
+                // Found to be the same one, which may say more of itself by now.
+                host: self.host.clone(),
             };
             if let Err(error) = self.keep.store(&login).await {
                 // The issuer takes no other one any more, so it must not be dropped.
