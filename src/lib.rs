@@ -24,5 +24,6 @@ pub mod setup;
 pub mod source;
 pub mod spool;
 pub mod stamp;
+pub mod system;
 pub mod view;
 pub mod workspace;

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{identity::secret::Secret, view::status::Status};
+use crate::{identity::secret::Secret, system, view::status::Status};
 
 /// A question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -161,10 +161,8 @@ pub fn socket_path(runtime: &Path, spool_dir: &Path) -> PathBuf {
 /// Connects and asks; the answer is there to be read. An agent that hangs with a full queue of questions is not waited
 /// for either.
 pub(super) fn put(socket: &Path, question: &Ask, patience: Duration) -> io::Result<UnixStream> {
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let connection = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::net::connect(&connection, &SocketAddrUnix::new(socket)?)?;
+    let connection = system::stream_socket()?;
+    rustix::net::connect(&connection, &rustix::net::SocketAddrUnix::new(socket)?)?;
     let mut stream = UnixStream::from(connection);
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(patience))?;

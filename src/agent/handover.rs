@@ -6,7 +6,7 @@
 //! disk changes hands by the spool's lock, and the new agent mints its own credential.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice},
     mem::MaybeUninit,
     net::TcpListener,
     os::{
@@ -18,9 +18,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt};
@@ -31,9 +29,7 @@ use super::{
     control::{Answer, Ask, Passed, put},
     report::Facts,
 };
-
-/// gRPC, HTTP and the containers next to the workspace.
-const MOST: usize = 3;
+use crate::system::{self, MOST_SOCKETS};
 
 /// A login's line is shorter: two tokens of the largest size, and what stands around them.
 const MOST_OF_A_LOGIN: u64 = 256 * 1024;
@@ -112,13 +108,14 @@ impl Handles {
 
 /// Sends an answer's line with sockets beside its first byte.
 pub(super) async fn give(stream: &tokio::net::UnixStream, line: &[u8], sockets: &[OwnedFd]) -> io::Result<()> {
-    let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).take(MOST).collect();
+    let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).take(MOST_SOCKETS).collect();
     let send = || {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
         let mut beside = SendAncillaryBuffer::new(&mut space);
         let fits = beside.push(SendAncillaryMessage::ScmRights(&sockets));
         assert!(fits, "there is room for as many as there are listeners");
-        let flags = SendFlags::NOSIGNAL;
+        // Whoever is gone is an error here: the runtime ignores the signal for it.
+        let flags = SendFlags::empty();
         Ok(rustix::net::sendmsg(stream, &[IoSlice::new(line)], &mut beside, flags)?)
     };
     let sent = stream.async_io(tokio::io::Interest::WRITABLE, send).await?;
@@ -180,18 +177,7 @@ fn is_gone(error: &io::Error) -> bool {
 /// The beginning of the answer, and what came beside it.
 fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut line = vec![0; 4096];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
-    let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let mut buffers = [IoSliceMut::new(&mut line)];
-    let received = rustix::net::recvmsg(stream, &mut buffers, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
-    let sockets = beside
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    line.truncate(received.bytes);
+    let (length, sockets) = system::receive(stream, &mut line)?;
+    line.truncate(length);
     Ok((line, sockets))
 }

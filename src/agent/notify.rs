@@ -3,12 +3,9 @@
 //!
 //! Nobody has to listen, and nothing waits for whoever does.
 
-use std::os::{
-    linux::net::SocketAddrExt,
-    unix::net::{SocketAddr, UnixDatagram},
-};
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-use crate::workspace::Env;
+use crate::{system, workspace::Env};
 
 /// Where the socket is; a name that begins with `@` is in the abstract namespace (unix(7)).
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
@@ -31,7 +28,7 @@ impl Supervisor {
     pub(super) fn of(env: &Env) -> Supervisor {
         let name = env.get(VARIABLE);
         let address = name.and_then(|name| match name.strip_prefix('@') {
-            Some(name) => SocketAddr::from_abstract_name(name).ok(),
+            Some(name) => system::abstract_address(name),
             None => SocketAddr::from_pathname(name).ok(),
         });
         Supervisor(address)

@@ -93,27 +93,12 @@ impl Clock {
         match self {
             Clock::System => Now {
                 wall: SystemTime::now(),
-                boot: boot_time(),
+                boot: crate::system::boot_time(),
                 monotonic: monotonic_time(),
             },
             Clock::Driven(driven) => driven.now(),
         }
     }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn boot_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
-}
-
-/// Elsewhere only the wall clock notices a suspend.
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn boot_time() -> Duration {
-    monotonic_time()
 }
 
 fn monotonic_time() -> Duration {

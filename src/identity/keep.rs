@@ -316,15 +316,10 @@ fn parse(text: &str) -> Option<Login> {
 /// with the machine's run, another boot is another machine; so is another `instance`, which is what the platform calls
 /// this start of the workspace, and empty on a plain machine.
 pub fn host(files: &Files, instance: &str, directory: &Path, wanted: Wanted) -> Birthplace {
-    let says = |path: &str| files.word(path).unwrap_or_default();
     let machine = Birthplace::of_files_in(directory, files)
-        .unwrap_or_else(|| Birthplace::default().and("machine", &says("/etc/machine-id")));
+        .unwrap_or_else(|| Birthplace::default().and("machine", &files.machine_id().unwrap_or_default()));
     let outlives_boot = instance.is_empty() && wanted != Wanted::File;
-    let boot = if outlives_boot {
-        String::new()
-    } else {
-        says("/proc/sys/kernel/random/boot_id")
-    };
+    let boot = files.boot_id().filter(|_| !outlives_boot).unwrap_or_default();
     machine.and("boot", &boot).and("start", instance)
 }
 

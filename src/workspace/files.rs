@@ -9,6 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::system;
+
 /// More than any file that says where we are, and little enough to be read at every start.
 const MAX_BYTES: u64 = 256 * 1024;
 
@@ -44,7 +46,7 @@ impl Files {
     }
 
     /// The first line of a file, without blanks around it; none if nothing is left.
-    pub fn word(&self, path: impl AsRef<Path>) -> Option<String> {
+    pub(super) fn word(&self, path: impl AsRef<Path>) -> Option<String> {
         let text = self.read(path)?;
         let word = text.lines().next()?.trim();
         (!word.is_empty()).then(|| word.to_owned())
@@ -52,10 +54,17 @@ impl Files {
 
     /// This machine's or container's name, as its kernel has it.
     pub(super) fn host_name(&self) -> Option<String> {
-        self.word("/proc/sys/kernel/hostname").or_else(|| {
-            let name = rustix::system::uname().nodename().to_string_lossy().trim().to_owned();
-            (!name.is_empty()).then_some(name)
-        })
+        system::host_name(&|path| self.read(path))
+    }
+
+    /// The number that this installation gave itself.
+    pub fn machine_id(&self) -> Option<String> {
+        system::machine_id(&|path| self.read(path))
+    }
+
+    /// What is another one after each boot.
+    pub fn boot_id(&self) -> Option<String> {
+        system::boot_id(&|path| self.read(path))
     }
 
     fn at(&self, path: &Path) -> PathBuf {

@@ -5,6 +5,7 @@
 //! protects and compared when that is found again. Of the machine it keeps hashes alone.
 
 use super::{Files, hex};
+use crate::system::{self, Layer};
 use std::{collections::BTreeMap, fmt, path::Path};
 
 /// Set before what is hashed, so that the hash is of no use for finding the same machine in somebody else's data.
@@ -94,14 +95,14 @@ impl Birthplace {
     /// start. There each goes on with the same spool and, in the second case, with the same session and credential: what
     /// was unsent then is sent by both. Nothing is lost, and nothing gets another name.
     pub fn of_files_in(dir: &Path, files: &Files) -> Option<Birthplace> {
-        let mounts = files.read("/proc/self/mountinfo").unwrap_or_default();
-        let facts = match upper_directory(&mounts) {
-            Some(_) if mount_of(&mounts, dir) != Some("/") => return None,
-            Some(upper) => vec![(
+        let read = |path: &str| files.read(path);
+        let facts = match system::layer_of(dir, &read) {
+            Layer::Volume => return None,
+            Layer::Container(name) => vec![(
                 "container",
-                format!("{upper}\n{}", files.host_name().unwrap_or_default()),
+                format!("{name}\n{}", files.host_name().unwrap_or_default()),
             )],
-            None => machine(files),
+            Layer::Machine => system::machine_marks(&read),
         };
         (!facts.is_empty()).then(|| Birthplace::of(facts))
     }
@@ -122,48 +123,4 @@ impl fmt::Display for Birthplace {
 fn hashed(value: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{SALT}{value}").as_bytes());
     hex(&digest.as_ref()[..16])
-}
-
-/// What tells this machine from a clone of it, by name, as far as it can be read: `/etc/machine-id`, which a clone is to
-/// replace (machine-id(5)), and what is given to it from outside and so is no part of a copied disk. That is the instance
-/// that cloud-init has found itself in; the machine's own number in its firmware, which hypervisors make anew for a clone
-/// (and root alone may read); what Xen calls it; and the instance that Amazon writes where boards have their asset tag.
-fn machine(files: &Files) -> Vec<(&'static str, String)> {
-    let is_instance = |tag: &String| tag.starts_with("i-");
-    [
-        ("machine", files.word("/etc/machine-id")),
-        ("instance", files.word("/var/lib/cloud/data/instance-id")),
-        ("firmware", files.word("/sys/class/dmi/id/product_uuid")),
-        ("hypervisor", files.word("/sys/hypervisor/uuid")),
-        (
-            "board",
-            files.word("/sys/class/dmi/id/board_asset_tag").filter(is_instance),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value?)))
-    .collect()
-}
-
-/// Of the overlay that is mounted at `/`, if one is (proc_pid_mountinfo(5): the optional fields end with a dash).
-fn upper_directory(mounts: &str) -> Option<&str> {
-    let root = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some("/"))?;
-    let (_, rest) = root.split_once(" - ")?;
-    let mut fields = rest.split(' ');
-    if fields.next() != Some("overlay") {
-        return None;
-    }
-    fields
-        .nth(1)?
-        .split(',')
-        .find_map(|option| option.strip_prefix("upperdir="))
-}
-
-/// The mount point that a path is below: the longest that fits.
-fn mount_of<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
-    mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .filter(|point| path.starts_with(point))
-        .max_by_key(|point| point.len())
 }

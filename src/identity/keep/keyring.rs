@@ -12,12 +12,11 @@ use std::{
     time::Duration,
 };
 
-#[cfg(not(target_os = "macos"))]
-use dbus::blocking::stdintf::org_freedesktop_dbus::Properties;
-use keyring_core::{Error, api::CredentialStoreApi};
+use keyring_core::{CredentialStore, Error, api::CredentialStoreApi};
 use zeroize::Zeroizing;
 
 use super::KeepError;
+use crate::system::{self, NoKeyring};
 
 /// Tens of milliseconds are usual.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -119,32 +118,13 @@ fn kind(error: Error) -> Option<KeepError> {
     }
 }
 
-#[cfg(not(target_os = "macos"))]
-type Store = dbus_secret_service_keyring_store::Store;
-#[cfg(target_os = "macos")]
-type Store = apple_native_keyring_store::keychain::Store;
-
 /// The store, if it is there and nobody has to unlock it.
-#[cfg(not(target_os = "macos"))]
-fn open() -> Result<Arc<Store>, Option<KeepError>> {
-    let missing = |why: &str| Some(KeepError::Missing(why.to_owned()));
-    let bus = dbus::blocking::LocalConnection::new_session().map_err(|_| missing("no D-Bus session"))?;
-    // The client unlocks what it finds locked, and that asks a person: so look first.
-    let default = bus.with_proxy(
-        "org.freedesktop.secrets",
-        "/org/freedesktop/secrets/aliases/default",
-        // Whoever waits for this thread gives up first, and calls it mute; here it would look as if there were none.
-        2 * PATIENCE,
-    );
-    match default.get("org.freedesktop.Secret.Collection", "Locked") {
-        Ok(false) => {}
-        Ok(true) => return Err(Some(KeepError::Locked)),
-        Err(_) => return Err(missing("no Secret Service with a default collection")),
-    }
-    Store::new().map_err(|_| missing("it refuses a session"))
-}
-
-#[cfg(target_os = "macos")]
-fn open() -> Result<Arc<Store>, Option<KeepError>> {
-    Store::new().map_err(|_| Some(KeepError::Missing("there is no keychain".to_owned())))
+fn open() -> Result<Arc<CredentialStore>, Option<KeepError>> {
+    // Whoever waits for this thread gives up first, and calls it mute; here it would look as if there were none.
+    system::keyring(2 * PATIENCE).map_err(|error| {
+        Some(match error {
+            NoKeyring::Locked => KeepError::Locked,
+            NoKeyring::Missing(why) => KeepError::Missing(why.to_owned()),
+        })
+    })
 }

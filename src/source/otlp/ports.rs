@@ -10,7 +10,7 @@ use std::{
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::peer;
+use crate::system;
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: u32 = 1024;
@@ -65,7 +65,7 @@ pub(super) fn listen(
     let moved = taken.then(|| Moved {
         wanted,
         got,
-        held_by: peer::holder_of(wanted),
+        held_by: system::holder_of(wanted),
     });
     Ok((listener, got, moved))
 }
