@@ -110,6 +110,9 @@ pub struct LoggedIn {
     pub lifetime: Option<f64>,
     /// The ID token is shown, not the access token.
     pub shows_id: bool,
+    /// Scopes that were asked for and not granted.
+    #[serde(default)]
+    pub not_granted: Vec<String>,
 }
 
 /// A token on its way between two processes of one user: zeroed on drop, and `Debug` prints `"..."`.

@@ -61,6 +61,9 @@ pub(super) struct Login {
     pub(super) refresh: Passed,
     /// The ID token is shown, not the access token.
     pub(super) shows_id: bool,
+    /// Scopes that were asked for and not granted.
+    #[serde(default)]
+    pub(super) not_granted: Vec<String>,
     /// What upstream was shown last, if that is still good.
     pub(super) token: Option<Passed>,
     /// What is left of it, in seconds.

@@ -133,6 +133,7 @@ impl Facts {
             let shown = if brought.shows_id { Shown::Id } else { Shown::Access };
             let minted = Minted {
                 fresh: true,
+                not_granted: brought.not_granted,
                 ..minted(brought.token, brought.lifetime)
             };
             if let Err(error) = session.begin(brought.refresh.map(Into::into), shown, minted).await {
@@ -160,6 +161,7 @@ impl Facts {
             name: session.app().name(),
             refresh: (&login.refresh).into(),
             shows_id: login.shown == Shown::Id,
+            not_granted: login.not_granted,
             token,
             lifetime,
         })
@@ -174,8 +176,13 @@ impl Facts {
             return;
         };
         let shown = if login.shows_id { Shown::Id } else { Shown::Access };
-        let minted = login.token.map(|token| minted(token, login.lifetime));
-        match session.take_over(login.refresh.into(), shown, minted).await {
+        let not_granted = login.not_granted;
+        let minted = login.token.map(|token| Minted {
+            not_granted: not_granted.clone(),
+            ..minted(token, login.lifetime)
+        });
+        let taken = session.take_over(login.refresh.into(), shown, not_granted, minted);
+        match taken.await {
             Ok(()) => self.identity.refresh(),
             Err(error) => tracing::warn!(%error, "the login of the agent before this one is lost"),
         }
@@ -332,6 +339,7 @@ fn step(step: &exchange::Step) -> Step {
         name: step.name.to_owned(),
         with: step.with.clone(),
         trouble: step.trouble.clone(),
+        not_granted: step.not_granted.clone(),
     }
 }
 

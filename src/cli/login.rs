@@ -198,7 +198,12 @@ async fn hand_over(
         // The login before this one must not come back when that has ended.
         session.resting().forget().await;
     }
-    let minted = minted(tokens, shown).map_err(|error| cannot(error.to_string()))?;
+    let not_granted = tokens.not_granted(&session.app().scopes).unwrap_or_default();
+    if !not_granted.is_empty() {
+        let scopes = not_granted.join(", ");
+        say!("The issuer did not grant {scopes}; `tagalong doctor` names the setting there.");
+    }
+    let minted = minted(tokens, shown, not_granted).map_err(|error| cannot(error.to_string()))?;
     let in_memory = place == Place::Memory || refresh.is_none();
     let brought = LoggedIn {
         refresh: refresh.as_ref().filter(|_| in_memory).map(Into::into),
@@ -209,6 +214,7 @@ async fn hand_over(
             .ok_or_else(|| cannot("there is no token".to_owned()))?,
         lifetime: minted.lifetime.map(|lifetime| lifetime.as_secs_f64()),
         shows_id: shown == Shown::Id,
+        not_granted: minted.not_granted.clone(),
     };
     if !in_memory {
         session

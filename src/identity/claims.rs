@@ -74,6 +74,12 @@ const ENTRA: [&str; 5] = [
     "https://sts.chinacloudapi.cn/",
 ];
 
+/// The texts of a JSON list; none where there is no list.
+pub(super) fn texts(list: Option<&Value>) -> Vec<String> {
+    let list = list.and_then(Value::as_array).into_iter().flatten();
+    list.filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
 impl Claims {
     /// None if it is not a JWT of three parts with a JSON object as payload (RFC 7519 section 3), or is over the limit.
     pub fn decode(token: &str) -> Option<Claims> {

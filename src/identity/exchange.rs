@@ -95,13 +95,23 @@ pub struct Step {
     pub with: String,
     /// Why it failed; the steps after it were not taken.
     pub trouble: Option<String>,
+    /// Scopes that were asked for and not granted, by the word of whoever was asked.
+    pub not_granted: Vec<String>,
 }
 
 impl Step {
     /// Keeps what became of it.
-    pub fn note<T>(steps: &mut Vec<Step>, name: &'static str, with: String, result: &Result<T, MintError>) {
-        let trouble = result.as_ref().err().map(MintError::to_string);
-        steps.push(Step { name, with, trouble });
+    pub fn note(steps: &mut Vec<Step>, name: &'static str, with: String, result: &Result<Minted, MintError>) {
+        let (trouble, not_granted) = match result {
+            Ok(minted) => (None, minted.not_granted.clone()),
+            Err(error) => (Some(error.to_string()), Vec::new()),
+        };
+        steps.push(Step {
+            name,
+            with,
+            trouble,
+            not_granted,
+        });
     }
 }
 
@@ -169,6 +179,7 @@ impl Exchange {
         Ok(Minted {
             lifetime: tokens.lifetime,
             date: tokens.date,
+            not_granted: tokens.not_granted(&self.scopes).unwrap_or_default(),
             ..Minted::bare(tokens.access)
         })
     }

@@ -37,6 +37,30 @@ pub struct Tokens {
     pub date: Option<SystemTime>,
 }
 
+/// Of OpenID Connect itself; many issuers grant them without saying so.
+const OIDC_SCOPES: [&str; 6] = ["openid", "offline_access", "profile", "email", "address", "phone"];
+
+/// What was asked for in words of upstream's and is not among what was granted.
+pub fn not_granted(asked: &[String], granted: &[&str]) -> Vec<String> {
+    // Entra writes what follows the API's URI, and asks for all with `.default`.
+    let last = |scope: &str| scope.rsplit('/').next().unwrap_or_default().to_owned();
+    let is_missing = |scope: &&String| {
+        !OIDC_SCOPES.contains(&scope.as_str())
+            && last(scope) != ".default"
+            && !granted.iter().any(|one| one == scope || *one == last(scope))
+    };
+    asked.iter().filter(is_missing).cloned().collect()
+}
+
+impl Tokens {
+    /// What was asked for and not granted, by the answer's own word; none where that says nothing, which means that
+    /// what is granted is what was asked for (RFC 6749 section 5.1) or had been granted before (section 6).
+    pub fn not_granted(&self, asked: &[String]) -> Option<Vec<String>> {
+        let granted: Vec<&str> = self.scope.as_deref()?.split_whitespace().collect();
+        Some(not_granted(asked, &granted))
+    }
+}
+
 /// The words that decide anything: RFC 6749 section 5.2, RFC 8628 section 3.5, RFC 8693 section 2.2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

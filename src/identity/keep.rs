@@ -60,6 +60,8 @@ pub struct Login {
     pub shown: Shown,
     /// The machine that logged in: see [`host`]. One that says nothing is an earlier version's.
     pub host: Birthplace,
+    /// Scopes that were asked for and not granted: most answers to a refresh do not say it again.
+    pub not_granted: Vec<String>,
 }
 
 /// Why a login cannot be read or kept. The texts are for people.
@@ -284,6 +286,7 @@ fn render(login: &Login) -> Zeroizing<String> {
         "refresh_token": login.refresh.expose(),
         "shown": match login.shown { Shown::Access => "access", Shown::Id => "id" },
         "host": login.host.to_string(),
+        "not_granted": login.not_granted,
     });
     let text = Zeroizing::new(value.to_string());
     if let Some(Value::String(token)) = value.get_mut("refresh_token") {
@@ -306,6 +309,7 @@ fn parse(text: &str) -> Option<Login> {
             _ => return None,
         },
         host: Birthplace::parse(value.get("host")?.as_str()?),
+        not_granted: super::claims::texts(value.get("not_granted")),
     })
 }
 

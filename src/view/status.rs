@@ -147,6 +147,9 @@ pub struct Step {
     pub with: String,
     /// Why it failed; what comes after it was not tried.
     pub trouble: Option<String>,
+    /// Scopes that were asked for and not granted, by the word of whoever was asked.
+    #[serde(default)]
+    pub not_granted: Vec<String>,
 }
 
 /// What rests on the disk.

@@ -61,6 +61,7 @@ impl LoggedIn {
             refresh: Secret::new(token.to_owned()),
             shown: Shown::Access,
             host: Birthplace::parse(host),
+            not_granted: Vec::new(),
         };
         assert_eq!(self.place().store(&login).await, Ok(Place::File));
     }
@@ -134,6 +135,39 @@ async fn each_refresh_keeps_the_new_token_and_asks_for_the_audience() {
             .iter()
             .all(|audience| audience == "https://upstream.example")
     );
+}
+
+#[tokio::test]
+async fn what_was_not_granted_is_known_after_an_answer_that_does_not_say_it_again() {
+    let story = LoggedIn::new().await;
+    let lacking = |scope: serde_json::Value| {
+        let (story, app) = (
+            &story,
+            App {
+                scopes: vec!["openid".to_owned(), "telemetry".to_owned()],
+                ..story.app()
+            },
+        );
+        async move {
+            let keep = Keep::new(Wanted::File, story.runtime.path(), "limited");
+            let kept = story.place().load().await.expect("readable").expect("a login");
+            if keep.load().await.expect("readable").is_none() {
+                keep.store(&kept).await.expect("kept");
+            }
+            let answer = json!({"access_token": "opaque", "refresh_token": "next", "scope": scope});
+            story.provider.script(200, "application/json", answer);
+            let here = Birthplace::parse(HERE);
+            let session = Session::new(Flow::Device, app, keep, here, story.runtime.path());
+            mint(&Source::Login(session)).await.expect("a credential").not_granted
+        }
+    };
+    assert_eq!(lacking(json!("openid")).await, ["telemetry"]);
+    assert_eq!(
+        lacking(json!(null)).await,
+        ["telemetry"],
+        "by another process, from what is kept"
+    );
+    assert!(lacking(json!("openid telemetry")).await.is_empty());
 }
 
 #[tokio::test]
@@ -403,6 +437,7 @@ async fn an_opaque_access_token_leaves_the_id_token_to_be_shown_for_good() {
         refresh: Secret::new(story.provider.grant()),
         shown: Shown::Id,
         host: Birthplace::parse(HERE),
+        not_granted: Vec::new(),
     };
     story.place().store(&login).await.expect("kept");
     let minted = story.mint().await.expect("a credential");

@@ -6,15 +6,13 @@
 use super::{Link, Name};
 use crate::{
     cli::status::{duration_text, principal_line},
-    identity::claims::Claims,
+    identity::{claims::Claims, grant::not_granted},
     view::status::{Credential, Status},
     workspace::Trust,
 };
 
 /// Seconds. Whoever steals a token has it until its end, and none of ours needs to last longer.
 const LONGEST: f64 = 3600.0;
-/// Of OpenID Connect itself; many issuers grant them without writing them into access tokens.
-const OIDC_SCOPES: [&str; 6] = ["openid", "offline_access", "profile", "email", "address", "phone"];
 
 /// Whose settings decide what stands in a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,9 +144,16 @@ impl Provider {
     }
 }
 
-/// A line for each mismatch, or one that there is none. `scopes` are those that were asked for, and `token` is what the
-/// token of the moment says, if it can be read.
-pub(super) fn claims(status: &Status, scopes: &[String], token: Option<&Claims>) -> Vec<Link> {
+/// What the token that upstream sees was asked for with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) scopes: &'a [String],
+    /// For whom an ID token is (OpenID Connect Core section 2). Such a one never names scopes.
+    pub(super) client_id: Option<&'a str>,
+}
+
+/// A line for each mismatch, or one that there is none. `token` is what the token of the moment says, if it can be read.
+pub(super) fn claims(status: &Status, asked: Asked<'_>, token: Option<&Claims>) -> Vec<Link> {
     let Some(principal) = &status.principal else {
         return vec![if status.agent.is_none() {
             Link::ok(Name::Claims, "known once the agent runs")
@@ -169,10 +174,16 @@ pub(super) fn claims(status: &Status, scopes: &[String], token: Option<&Claims>)
     let note = |found: String, hint: String| Some(Link::note(Name::Claims, found, hint));
     let person = || note(who.clone(), provider.person().to_owned()).filter(|_| principal.trust != Trust::Verified);
     let audience = || {
-        let wanted = credential
-            .wanted_audience
-            .as_ref()
-            .filter(|_| is_for_another(credential))?;
+        let wanted = credential.wanted_audience.as_ref()?;
+        if token.is_some_and(|token| token.audiences().is_empty()) {
+            return note(
+                format!("{who}; the token names no audience, and was to be for {wanted}"),
+                format!("if upstream refuses it, {}", provider.audience(wanted)),
+            );
+        }
+        if !is_for_another(credential) {
+            return None;
+        }
         let are_for = credential.audiences.join(", ");
         note(
             format!("{who}; the token is for {are_for}, not for {wanted}"),
@@ -183,11 +194,9 @@ pub(super) fn claims(status: &Status, scopes: &[String], token: Option<&Claims>)
         )
     };
     let missing = || {
-        let missing = missing_scopes(scopes, token?)?;
-        note(
-            format!("{who}; the token lacks the scope {missing}"),
-            provider.scopes(&missing),
-        )
+        let (words, missing) = missing_scopes(credential, asked, token);
+        let missing = Some(missing.join(", ")).filter(|missing| !missing.is_empty())?;
+        note(format!("{who}; {words} the scope {missing}"), provider.scopes(&missing))
     };
     let lifetime = || {
         let seconds = lifetime(token)
@@ -228,18 +237,21 @@ pub(super) fn is_for_another(credential: &Credential) -> bool {
     }
 }
 
-/// What was asked for in words and is not in a token that names any; none where nothing was asked for.
-fn missing_scopes(asked: &[String], token: &Claims) -> Option<String> {
-    let granted = token.scopes();
-    // Entra writes what follows the API's URI, and asks for all with `.default`.
-    let last = |scope: &str| scope.rsplit('/').next().unwrap_or_default().to_owned();
-    let is_missing = |scope: &&String| {
-        !OIDC_SCOPES.contains(&scope.as_str())
-            && last(scope) != ".default"
-            && !granted.iter().any(|one| one == *scope || *one == last(scope))
+/// What was asked for and is not in a token that can name it; else what the issuer says that it did not grant.
+fn missing_scopes(credential: &Credential, asked: Asked<'_>, token: Option<&Claims>) -> (&'static str, Vec<String>) {
+    let is_id = |token: &&Claims| {
+        asked
+            .client_id
+            .is_some_and(|client| token.audiences().contains(&client))
     };
-    let missing: Vec<&str> = asked.iter().filter(is_missing).map(String::as_str).collect();
-    (!granted.is_empty() && !missing.is_empty()).then(|| missing.join(", "))
+    match token.filter(|token| !is_id(token)) {
+        Some(token) => ("the token lacks", not_granted(asked.scopes, &token.scopes())),
+        None => {
+            let last = credential.steps.last();
+            let said = last.map(|step| step.not_granted.clone());
+            ("the issuer did not grant", said.unwrap_or_default())
+        }
+    }
 }
 
 /// From `iat` to `exp`, in seconds.

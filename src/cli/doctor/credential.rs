@@ -142,6 +142,13 @@ pub(super) fn denied(status: &Status) -> Link {
     let found = format!("upstream refuses the token ({said}); it is for {audiences}, from {from}");
     let hint = match (&credential.wanted_audience, is_for_another(credential)) {
         (Some(wanted), true) => Provider::of(credential).audience(wanted),
+        // It may be opaque, and then upstream alone knows what it is for.
+        (Some(wanted), false) if credential.audiences.is_empty() => {
+            format!(
+                "{}; let upstream trust {from}",
+                Provider::of(credential).audience(wanted)
+            )
+        }
         _ => format!(
             "set identity.audience to what upstream expects, if that is not {audiences}; else let it trust {from}"
         ),

@@ -228,7 +228,11 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
     ];
     links.extend(exchange::steps(&status, &config.identity));
     let token = token(context, &status);
-    links.extend(claims::claims(&status, config.identity.wanted_scopes(), token.as_ref()));
+    let asked = claims::Asked {
+        scopes: config.identity.wanted_scopes(),
+        client_id: config.identity.client_id.as_deref(),
+    };
+    links.extend(claims::claims(&status, asked, token.as_ref()));
     links.extend([
         upstream::reachable(probe.as_ref()),
         upstream::accepts(&status, probe.as_ref()),

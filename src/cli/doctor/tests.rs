@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cli::status::tests::{at_rest, at_work},
     identity::{State, claims::tests::jwt},
+    view::status::Step,
     workspace::Trust,
 };
 
@@ -222,15 +223,39 @@ fn a_token_for_the_wanted_audience_that_is_refused_needs_another_audience() {
     ");
 }
 
+#[test]
+fn a_refused_token_that_names_no_audience_is_to_be_made_for_one() {
+    let mut status = at_work();
+    status.credential.state = State::Denied;
+    status.credential.issuer = Some("https://sso.example/realms/dev".to_owned());
+    status.credential.audiences.clear();
+    status.export.last_error = Some("traces: HTTP 401".to_owned());
+    insta::assert_snapshot!(line(&credential::denied(&status)), @"
+    FAIL  credential          upstream refuses the token (traces: HTTP 401); it is for no audience that it names, from https://sso.example/realms/dev
+                              → in Keycloak, give a client scope of this client's a mapper of type Audience whose included custom audience is https://otel.example.com; let upstream trust https://sso.example/realms/dev; telemetry waits in the spool meanwhile
+    ");
+}
+
 fn said(status: &Status, scopes: &[&str], token: Option<&serde_json::Value>) -> String {
     let token = token.map(|claims| Claims::decode(&jwt(claims)).expect("a token"));
     let scopes: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-    render(&claims::claims(status, &scopes, token.as_ref()), Screen::default())
+    let asked = claims::Asked {
+        scopes: &scopes,
+        client_id: Some("workspaces"),
+    };
+    render(&claims::claims(status, asked, token.as_ref()), Screen::default())
 }
 
 /// An hour for a person, as it was asked for.
 fn as_asked_for() -> serde_json::Value {
-    json!({ "iss": "https://id.example", "sub": "1c9a", "iat": 1_760_000_000, "exp": 1_760_003_600, "scope": "openid telemetry" })
+    json!({
+        "iss": "https://id.example",
+        "sub": "1c9a",
+        "aud": "https://otel.example.com",
+        "iat": 1_760_000_000,
+        "exp": 1_760_003_600,
+        "scope": "openid telemetry",
+    })
 }
 
 /// The line of an issuer's token that is not what was asked for.
@@ -321,9 +346,41 @@ fn a_scope_that_was_not_granted_is_named_with_the_issuers_own_setting() {
         token["scp"] = granted;
         assert!(!said(&at_work(), &scopes, Some(&token)).contains("lacks"));
     }
-    // A token that names no scope says nothing of them.
-    let told = of("https://id.example", "device", |_, token| token["scope"] = json!(null));
+    // An ID token is for the client, and says nothing of scopes.
+    let told = of("https://id.example", "device", |_, token| {
+        token["scope"] = json!(null);
+        token["aud"] = json!(["workspaces", "https://otel.example.com"]);
+    });
     assert!(!told.contains("lacks"), "{told}");
+}
+
+#[test]
+fn an_access_token_that_names_no_audience_or_no_scope_does_not_pass_for_one_that_does() {
+    let told = of("https://sso.example/realms/dev", "device", |_, token| {
+        token.as_object_mut().expect("an object").remove("aud");
+        token.as_object_mut().expect("an object").remove("scope");
+    });
+    insta::assert_snapshot!(told, @"
+    note  claims              ada@example.com (verified); the token names no audience, and was to be for https://otel.example.com
+                              → if upstream refuses it, in Keycloak, give a client scope of this client's a mapper of type Audience whose included custom audience is https://otel.example.com
+    note  claims              ada@example.com (verified); the token lacks the scope telemetry
+                              → in Keycloak, add the client scope telemetry to this client
+    ");
+}
+
+#[test]
+fn what_the_issuer_says_that_it_did_not_grant_is_named_where_the_token_is_opaque() {
+    let mut status = at_work();
+    status.credential.steps = vec![Step {
+        name: "device".to_owned(),
+        with: "https://otel.example.com".to_owned(),
+        trouble: None,
+        not_granted: vec!["telemetry".to_owned()],
+    }];
+    insta::assert_snapshot!(said(&status, &["openid", "telemetry"], None), @"
+    note  claims              ada@example.com (verified); the issuer did not grant the scope telemetry
+                              → have the issuer grant telemetry to this client, or take it out of identity.scopes
+    ");
 }
 
 #[test]
@@ -384,7 +441,12 @@ fn a_token_without_a_person_is_named_with_the_issuers_own_setting() {
 #[test]
 fn a_token_of_another_workspace_is_named() {
     let elsewhere = |claims: &serde_json::Value| said(&at_work(), &[], Some(claims));
-    let mut gitpod = json!({ "iss": "https://api.gitpod.io/idp", "user_id": "u", "workspace_id": "acme-shop-x1y2z3" });
+    let mut gitpod = json!({
+        "iss": "https://api.gitpod.io/idp",
+        "user_id": "u",
+        "workspace_id": "acme-shop-x1y2z3",
+        "aud": "https://otel.example.com",
+    });
     assert!(!elsewhere(&gitpod).contains("workspace"), "its own");
     gitpod["workspace_id"] = "acme-other-1".into();
     insta::assert_snapshot!(elsewhere(&gitpod), @"

@@ -477,6 +477,7 @@ fn every_field_of_the_contract_is_in_the_readme() {
         name: String::new(),
         with: String::new(),
         trouble: None,
+        not_granted: Vec::new(),
     }];
     let mut found = Vec::new();
     fields(&serde_json::to_value(&status).expect("JSON"), &mut found);

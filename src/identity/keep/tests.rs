@@ -10,6 +10,7 @@ fn login(token: &str) -> Login {
         refresh: Secret::new(token.to_owned()),
         shown: Shown::Access,
         host: Birthplace::parse("machine:here"),
+        not_granted: Vec::new(),
     }
 }
 

@@ -104,6 +104,8 @@ pub struct Minted {
     pub fresh: bool,
     /// What the token says that this one was exchanged for.
     pub subject: Option<Claims>,
+    /// Scopes that were asked for and not granted, by the issuer's own word.
+    pub not_granted: Vec<String>,
 }
 
 impl Minted {
@@ -116,6 +118,7 @@ impl Minted {
             date: None,
             fresh: false,
             subject: None,
+            not_granted: Vec::new(),
         }
     }
 }
@@ -243,6 +246,7 @@ impl Source {
                 Source::Agent(socket) => agent::ask(socket, asking).await,
                 Source::Login(session) => session.mint(asking).await,
                 Source::None => Ok(Minted {
+                    not_granted: Vec::new(),
                     token: None,
                     lifetime: None,
                     expires_at: None,

@@ -131,8 +131,13 @@ impl Session {
         let _alone = self.0.alone().await;
         let place = match refresh {
             Some(refresh) => {
-                let host = self.0.host.clone();
-                Some(self.0.keep.store(&Login { refresh, shown, host }).await?)
+                let login = Login {
+                    refresh,
+                    shown,
+                    host: self.0.host.clone(),
+                    not_granted: minted.not_granted.clone(),
+                };
+                Some(self.0.keep.store(&login).await?)
             }
             None => {
                 self.0.keep.forget_memory();
@@ -149,9 +154,20 @@ impl Session {
     ///
     /// # Errors
     /// It rests nowhere.
-    pub async fn take_over(&self, refresh: Secret, shown: Shown, minted: Option<Minted>) -> Result<(), KeepError> {
-        let host = self.0.host.clone();
-        self.0.keep.store(&Login { refresh, shown, host }).await?;
+    pub async fn take_over(
+        &self,
+        refresh: Secret,
+        shown: Shown,
+        not_granted: Vec<String>,
+        minted: Option<Minted>,
+    ) -> Result<(), KeepError> {
+        let login = Login {
+            refresh,
+            shown,
+            host: self.0.host.clone(),
+            not_granted,
+        };
+        self.0.keep.store(&login).await?;
         *self.0.fresh() = minted;
         Ok(())
     }
@@ -352,6 +368,8 @@ impl Inner {
 
     /// The new refresh token rests, in memory at least; only then is there an access token to speak of.
     async fn persist(&self, login: &Login, tokens: Tokens) -> Result<Minted, MintError> {
+        let said = tokens.not_granted(&self.app.scopes);
+        let not_granted = said.unwrap_or_else(|| login.not_granted.clone());
         let replaced = tokens
             .refresh
             .as_ref()
@@ -362,6 +380,7 @@ impl Inner {
                 shown: login.shown,
                 // Found to be the same one, which may say more of itself by now.
                 host: self.host.clone(),
+                not_granted: not_granted.clone(),
             };
             if let Err(error) = self.keep.store(&login).await {
                 // The issuer takes no other one any more, so it must not be dropped.
@@ -369,7 +388,7 @@ impl Inner {
                 self.keep.hold(login);
             }
         }
-        minted(tokens, login.shown)
+        minted(tokens, login.shown, not_granted)
     }
 
     /// A refusal that is no `invalid_grant`.
@@ -403,7 +422,7 @@ impl Inner {
 ///
 /// # Errors
 /// It is to be the ID token, and none came: with the access token upstream would see somebody else.
-pub fn minted(tokens: Tokens, shown: Shown) -> Result<Minted, MintError> {
+pub fn minted(tokens: Tokens, shown: Shown, not_granted: Vec<String>) -> Result<Minted, MintError> {
     let (token, lifetime) = match (shown, tokens.id) {
         (Shown::Access, _) => (tokens.access, tokens.lifetime),
         // `expires_in` is the access token's; an ID token has its `exp`.
@@ -423,5 +442,6 @@ pub fn minted(tokens: Tokens, shown: Shown) -> Result<Minted, MintError> {
         date: tokens.date,
         fresh: true,
         subject: None,
+        not_granted,
     })
 }

@@ -83,6 +83,7 @@ fn render(result: &Result<Minted, MintError>) -> Zeroizing<String> {
             "token": minted.token.as_ref().map(Secret::expose),
             "lifetime": minted.lifetime.map(|lifetime| lifetime.as_secs_f64()),
             "date": minted.date.and_then(seconds),
+            "not_granted": minted.not_granted,
         }),
         Err(MintError::Transient(text)) => json!({"transient": text}),
         Err(MintError::Later(text, pause)) => json!({"transient": text, "pause": pause.as_secs_f64()}),
@@ -121,6 +122,7 @@ fn parse(text: &[u8]) -> Option<Result<Minted, MintError>> {
             .map(Duration::from_secs_f64),
         date: value.get("date").and_then(claims::numeric_date),
         fresh: true,
+        not_granted: claims::texts(value.get("not_granted")),
         ..Minted::bare(Secret::new(token))
     }))
 }
@@ -135,11 +137,13 @@ mod tests {
             lifetime: Some(Duration::from_secs(20)),
             date: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
             fresh: true,
+            not_granted: vec!["telemetry".to_owned()],
             ..Minted::bare(Secret::new("at".to_owned()))
         };
         let heard = parse(render(&Ok(minted)).as_bytes()).expect("told").expect("a token");
         assert_eq!(heard.token.expect("one").expose(), "at");
         assert_eq!(heard.lifetime, Some(Duration::from_secs(20)));
+        assert_eq!(heard.not_granted, ["telemetry"]);
         assert!(heard.date.is_some());
         for error in [
             MintError::Transient("a".to_owned()),
