@@ -14,7 +14,7 @@ use super::{
     admit::Admitted,
     clock::{Clock, Now},
     rotate,
-    source::{Manner, MintError},
+    source::{Manner, MintError, refresh::LOG_IN},
 };
 
 /// What happened.
@@ -365,7 +365,7 @@ impl Machine {
         self.credential = None;
         self.probe = None;
         self.state = State::NeedsUser;
-        self.trouble = Some("somebody logged out here: run `tagalong login`".to_owned());
+        self.trouble = Some(format!("somebody logged out here: {LOG_IN}"));
         self.next = Some(now.boot + rotate::AFTER_CONFIG_ERROR);
     }
 

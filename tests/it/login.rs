@@ -231,6 +231,42 @@ async fn up_says_once_in_a_session_that_nobody_is_logged_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn status_asks_for_a_login_once_in_a_session_and_says_each_time_that_there_is_none() {
+    let provider = provider().await;
+    let home = machine()
+        .set("TAGALONG_EXPORT_ENDPOINT", provider.url())
+        .set("TAGALONG_IDENTITY_CREDENTIAL", "device")
+        .set("TAGALONG_IDENTITY_ISSUER", provider.url())
+        .set("TAGALONG_IDENTITY_CLIENT_ID", CLIENT);
+    let asks = |command: &str| home.text(&[command]).matches("tagalong login").count();
+    for _ in 0..2 {
+        let mut asked = asks("up");
+        wait_for_state(&home, "needs-user");
+        for command in ["status", "up", "status"] {
+            asked += asks(command);
+        }
+        assert_eq!(asked, 1);
+        assert!(home.text(&["status"]).contains("nobody is logged in here\n"));
+        // Whoever asks what to do is told.
+        for _ in 0..2 {
+            let doctor = home.run(&["doctor"]);
+            assert!(String::from_utf8_lossy(&doctor.stdout).contains("run `tagalong login`"));
+        }
+        home.run(&["down", "--timeout", "0s"]);
+    }
+    // And another program than a person reads the same each time.
+    let first = machine()
+        .set("TAGALONG_EXPORT_ENDPOINT", provider.url())
+        .set("TAGALONG_IDENTITY_CREDENTIAL", "device");
+    first.text(&["up"]);
+    wait_for_state(&first, "needs-user");
+    for _ in 0..2 {
+        let trouble = first.status()["credential"]["trouble"].to_string();
+        assert!(trouble.contains("tagalong login"), "{trouble}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn purge_ends_the_login_at_the_issuer_too_and_leaves_nothing_of_it_but_the_settings() {
     let (provider, home) = (provider().await, machine());
     log_in(&home, &provider);

@@ -1,4 +1,5 @@
-//! What `up` has to say of a login: once, that there is none. It asks nobody for anything.
+//! What `up` and `status` have to say of a login: that there is none, and once in a session what to do about it. They ask
+//! nobody for anything.
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
 use super::{super::screen::Screen, Context, configured};
 use crate::{
     agent::control::{Answer, Ask},
-    identity::State,
+    identity::{State, source::refresh::LOG_IN},
     view::status::Status,
 };
 
@@ -31,8 +32,7 @@ pub(in crate::cli) fn say_if_nobody(context: &Context, status: &Status) {
     let (Some(agent), State::NeedsUser) = (&status.agent, status.credential.state) else {
         return;
     };
-    let path = context.loaded.config.dirs.state.join(TOLD);
-    if fs::read_to_string(&path).is_ok_and(|session| session == agent.session_id) {
+    if was_told(context, &agent.session_id) {
         return;
     }
     let trouble = status.credential.trouble.as_deref();
@@ -41,16 +41,38 @@ pub(in crate::cli) fn say_if_nobody(context: &Context, status: &Status) {
         trouble.unwrap_or("nobody is logged in here: run `tagalong login`")
     );
     say!("  {}", Screen::of(&context.env).wrap(2, &text));
+}
+
+/// Takes what to do out of the trouble that is shown, if somebody was told in this session; that nobody is logged in
+/// stays in it.
+pub(in crate::cli) fn ask_once(context: &Context, status: &mut Status) {
+    let (Some(agent), Some(trouble)) = (&status.agent, &mut status.credential.trouble) else {
+        return;
+    };
+    if let Some(fact) = trouble.strip_suffix(LOG_IN)
+        && was_told(context, &agent.session_id)
+    {
+        *trouble = fact.trim_end_matches([' ', ':', ';']).to_owned();
+    }
+}
+
+/// Whether somebody was told in this session. From now on somebody was.
+fn was_told(context: &Context, session: &str) -> bool {
+    let path = context.loaded.config.dirs.state.join(TOLD);
+    if fs::read_to_string(&path).is_ok_and(|told| told == session) {
+        return true;
+    }
     let noted = fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
         .open(path)
-        .and_then(|mut file| file.write_all(agent.session_id.as_bytes()));
+        .and_then(|mut file| file.write_all(session.as_bytes()));
     if let Err(error) = noted {
         tracing::debug!(%error, "that it was said is not noted");
     }
+    false
 }
 
 /// The status once the agent has looked for its login; none if that takes longer than a hook may.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::{
     Context,
     failure::{Failure, Kind},
+    login,
     screen::Screen,
 };
 use crate::{
@@ -28,10 +29,11 @@ pub(super) use render::{bytes_text, duration_text, expiry_text, facts, principal
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(context: &Context, json: bool) -> Result<(), Failure> {
-    let status = fetch(context)?;
+    let mut status = fetch(context)?;
     if json {
         say!("{}", serde_json::to_string(&status).map_err(std::io::Error::from)?);
     } else {
+        login::ask_once(context, &mut status);
         super::print(format_args!("{}", render(&status, Screen::of(&context.env))));
     }
     Ok(())

@@ -49,7 +49,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// So many refusals without a known reason are a refusal.
 const UNCLEAR: u32 = 5;
 
-/// What to say where only a person helps.
+/// What to say where only a person helps, after what happened: whoever tells it for the second time takes it off the end.
 pub const LOG_IN: &str = "run `tagalong login`";
 
 /// How a person logs in.
