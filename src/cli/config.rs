@@ -1,11 +1,29 @@
-//! `tagalong config`: every setting, its value, and where the value came from.
+//! `tagalong config`: every setting, its value, and where the value came from; and one of them written into the user's
+//! own file, so that nobody has to know where that is and what its sections are.
+
+use clap::{Subcommand, builder::PossibleValuesParser};
 
 use super::{
     Context,
-    failure::Failure,
+    failure::{Failure, Kind},
     screen::{Screen, Tone},
 };
-use crate::config::Entry;
+use crate::{
+    config::{self, Entry, Locations, edit},
+    workspace::Env,
+};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Write one setting into your own file, which is made if there is none
+    Set {
+        /// Which one, as `section.key`
+        #[arg(value_parser = PossibleValuesParser::new(config::keys()), hide_possible_values = true)]
+        key: String,
+        /// Its value; a list's items are separated by commas
+        value: String,
+    },
+}
 
 /// The origin of what nobody set.
 const DEFAULT: &str = "default";
@@ -14,6 +32,32 @@ pub(super) fn run(context: &Context) -> Result<(), Failure> {
     let loaded = &context.loaded;
     let screen = Screen::of(&context.env);
     super::print(format_args!("{}", render(&loaded.entries(), &loaded.notices, screen)));
+    Ok(())
+}
+
+/// Says where it wrote it, and what still keeps it from counting.
+pub(super) fn set(env: &Env, key: &str, text: &str) -> Result<(), Failure> {
+    let files = Locations::of(env);
+    let Some(file) = &files.user else {
+        return Err(Failure::new(Kind::Failed, "there is no home directory").hint("set HOME"));
+    };
+    let new = edit::new(key, text).map_err(|error| Failure::new(Kind::Usage, format!("{key}: {}", error.problem)))?;
+    edit::set(file, &[(key, new)]).map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
+    say!("{key} is set in {}", file.display());
+    // What is wrong beside it is worth knowing now.
+    let loaded = super::settings(env, &[], &files)?;
+    let locked = format!("{key} ({}) is locked", file.display());
+    let entries = loaded.entries();
+    let origin = entries.iter().find(|entry| entry.key == key).map(|entry| &entry.origin);
+    match origin {
+        _ if loaded.notices.iter().any(|notice| notice.starts_with(&locked)) => {
+            say!("  but it is locked on this machine: what /etc says of it holds");
+        }
+        Some(origin) if *origin != file.display().to_string() => {
+            say!("  but {origin} says something of it too, and comes first");
+        }
+        _ => say!("  `tagalong up` starts an agent with it, or puts one in the place of the agent that runs"),
+    }
     Ok(())
 }
 

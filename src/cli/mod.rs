@@ -150,8 +150,11 @@ enum Command {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Every setting, its value, and where the value came from
-    Config,
+    /// Every setting, its value, and where the value came from; or write one into your own file
+    Config {
+        #[command(subcommand)]
+        command: Option<config::Command>,
+    },
     /// Which build this is: version, commit and target
     Version {
         /// One JSON object on standard output
@@ -263,7 +266,10 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Spool { command } => spool::run(&Context::load(env, cli.set)?, command),
         Command::Purge { dry_run } => purge::run(&env, &cli.set, dry_run),
         Command::Logs { follow } => logs::run(&Context::load(env, cli.set)?, follow),
-        Command::Config => config::run(&Context::load(env, cli.set)?),
+        Command::Config { command: None } => config::run(&Context::load(env, cli.set)?),
+        Command::Config {
+            command: Some(config::Command::Set { key, value }),
+        } => config::set(&env, &key, &value),
     }
 }
 

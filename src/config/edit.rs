@@ -1,12 +1,14 @@
-//! Writing settings into the user's file: what somebody confirmed at `tagalong login`, and nothing else ever.
+//! Writing settings into the user's file: what somebody confirmed at `tagalong login` or says with `tagalong config set`,
+//! and nothing else ever.
 //!
 //! Comments, order and whatever else is in the file stay as they are. The file is replaced whole or not at all, and a
 //! link is followed: people keep such files in repositories of their own.
 
 use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
-use toml_edit::{Array, DocumentMut, Item, Table, value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, value};
 
+use super::{ConfigError, Origin, settings::Settings, value::Value};
 use crate::identity::keep::replace;
 
 /// A setting's new value.
@@ -16,6 +18,12 @@ pub enum New {
     Text(String),
     /// Written as an array of strings.
     List(Vec<String>),
+    /// Written as a number.
+    Number(i64),
+    /// Written as true or false.
+    Flag(bool),
+    /// Written as an inline table of strings.
+    Pairs(Vec<(String, String)>),
 }
 
 /// Why the file is as it was.
@@ -27,6 +35,26 @@ pub enum EditError {
     /// Its own words are not repeated: they quote the line, and a line may hold a secret.
     #[error("{0} is no valid TOML, so nothing is written into it")]
     Syntax(String),
+}
+
+/// A plain text as the new value of `key`, read and checked as a flag's is.
+///
+/// # Errors
+/// There is no such setting, or it does not take this.
+pub fn new(key: &str, text: &str) -> Result<New, ConfigError> {
+    let mut settings = Settings::default();
+    settings.read_plain(key, text, Origin::Flag);
+    if let Some(error) = settings.errors.pop() {
+        return Err(error);
+    }
+    Ok(match settings.get(key).value.clone() {
+        Value::Flag(flag) => New::Flag(flag),
+        // What is counted is counted in dozens.
+        Value::Count(number) => New::Number(i64::try_from(number).unwrap_or(i64::MAX)),
+        Value::List(items) => New::List(items),
+        Value::Headers(pairs) => New::Pairs(pairs.into_iter().collect()),
+        other => New::Text(other.render()),
+    })
 }
 
 /// Sets `section.key`s in the file at `path`, which need not exist yet.
@@ -68,6 +96,9 @@ fn edited(text: &str, changes: &[(&str, New)]) -> Option<String> {
         let mut item = match new {
             New::Text(text) => value(text),
             New::List(items) => value(items.iter().collect::<Array>()),
+            New::Number(number) => value(*number),
+            New::Flag(flag) => value(*flag),
+            New::Pairs(pairs) => value(pairs.iter().map(|(name, text)| (name, text)).collect::<InlineTable>()),
         };
         match table.get_mut(name) {
             // In its place: comments above and behind the old value are the new one's.
@@ -112,6 +143,38 @@ mod tests {
             after,
             "# mine\n[spool]\nmax_bytes = \"2GiB\" # plenty\n\n[identity]\n# who\nissuer = \"https://id.example\" # ask ops\nattributes = \"none\"\nscopes = [\"openid\", \"offline_access\"]\n\n[export]\nendpoint = \"https://otlp.example.com\"\n"
         );
+    }
+
+    #[test]
+    fn a_plain_text_is_written_as_the_file_wants_it() {
+        for (key, text, line) in [
+            (
+                "export.endpoint",
+                "https://otlp.example.com",
+                "endpoint = \"https://otlp.example.com/\"",
+            ),
+            ("export.concurrency", "4", "concurrency = 4"),
+            ("export.timeout", "10s", "timeout = \"10s\""),
+            ("spool.max_bytes", "1GiB", "max_bytes = \"1GiB\""),
+            ("listen.other_users", "yes", "other_users = true"),
+            ("redact.keys", "*.password, card", "keys = [\"*.password\", \"card\"]"),
+            ("export.headers", "x-team=blue", "headers = { x-team = \"blue\" }"),
+        ] {
+            let written = edited("", &[(key, new(key, text).expect(key))]).expect("TOML");
+            let section = key.split_once('.').expect("a section").0;
+            assert_eq!(written, format!("[{section}]\n{line}\n"));
+            let mut settings = Settings::default();
+            settings.read_plain(key, text, Origin::Flag);
+            let plain = settings.get(key).value.clone();
+            settings.read_file(&written, &Origin::Flag);
+            assert_eq!(
+                (settings.get(key).value.clone(), settings.errors),
+                (plain, Vec::new()),
+                "{key} is read back"
+            );
+        }
+        assert!(new("export.timeout", "soon").is_err());
+        assert!(new("export.endpiont", "https://otlp.example.com").is_err());
     }
 
     #[test]

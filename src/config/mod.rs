@@ -292,6 +292,11 @@ impl Loaded {
     }
 }
 
+/// The names of all settings, in the order of `default.toml`.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name)
+}
+
 /// Whether a request to `url` would come back to one of `addresses`: same port, and the same host or any loopback name.
 pub fn leads_to(url: &Url, addresses: &[SocketAddr]) -> bool {
     let Some(port) = url.port_or_known_default() else {

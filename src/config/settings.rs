@@ -229,7 +229,7 @@ impl Settings {
         });
     }
 
-    fn read_file(&mut self, text: &str, origin: &Origin) {
+    pub(super) fn read_file(&mut self, text: &str, origin: &Origin) {
         let table: toml::Table = match text.parse() {
             Ok(table) => table,
             Err(error) => return self.refuse_syntax(text, origin, &error),
@@ -309,7 +309,7 @@ impl Settings {
         }
     }
 
-    fn read_plain(&mut self, name: &str, text: &str, origin: Origin) {
+    pub(super) fn read_plain(&mut self, name: &str, text: &str, origin: Origin) {
         self.put(name, origin, |key| key.kind.read_text(text), || format!("{text:?}"));
     }
 

@@ -123,11 +123,47 @@ fn nothing_is_wrong() {
     assert_eq!(first_trouble(&told(home), &[]), "all is well");
 }
 
+/// And what is said then can be done word by word, where there is not even a directory for settings.
 #[test]
 fn no_endpoint_is_set() {
     let home = Home::new();
     home.up();
-    insta::assert_snapshot!(first_trouble(&home, &[]), @r#"endpoint note: no export.endpoint is set: telemetry is kept on this machine and sent nowhere → write `export.endpoint = "https://…"` into HOME/config/tagalong/config.toml, then run `tagalong up`"#);
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"endpoint note: no export.endpoint is set: telemetry is kept on this machine and sent nowhere → `tagalong config set export.endpoint URL`, with your team's gateway or vendor for URL; then `tagalong up`");
+    let (_runtime, _issuer, upstream) = parties();
+    let said = home.text(&["config", "set", "export.endpoint", &upstream.url()]);
+    says(
+        &said,
+        &[
+            "export.endpoint is set in",
+            "config/tagalong/config.toml",
+            "`tagalong up`",
+        ],
+    );
+    home.up();
+    assert!(!first_trouble(&home, &[]).starts_with("endpoint"));
+}
+
+#[test]
+fn what_a_setting_cannot_be_is_not_written() {
+    let home = Home::new().set("TAGALONG_EXPORT_TIMEOUT", "5s");
+    let refused = home.run(&["config", "set", "export.timeout", "soon"]);
+    assert_eq!(refused.status.code(), Some(2));
+    says(
+        &String::from_utf8_lossy(&refused.stderr),
+        &["export.timeout: \"soon\" is not accepted; expected a duration"],
+    );
+    let unknown = home.run(&["config", "set", "export.timout", "10s"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    says(&String::from_utf8_lossy(&unknown.stderr), &["export.timeout"]);
+    assert!(
+        !home.path().join("config").join("tagalong").exists(),
+        "nothing is made for it"
+    );
+    let beaten = home.text(&["config", "set", "export.timeout", "10s"]);
+    says(
+        &beaten,
+        &["but TAGALONG_EXPORT_TIMEOUT says something of it too, and comes first"],
+    );
 }
 
 #[test]

@@ -81,10 +81,9 @@ pub(super) fn endpoint(status: &Status, own: &[SocketAddr], config: &Config) -> 
         // The agent may run without one while these settings name one: then a start is what is missing.
         let hint = match export {
             Some(export) => format!("`tagalong up` takes over export.endpoint, now {}", export.endpoint),
-            None => format!(
-                "write `export.endpoint = \"https://…\"` into {}, then run `tagalong up`",
-                config.dirs.config.join("config.toml").display()
-            ),
+            None => "`tagalong config set export.endpoint URL`, with your team's gateway or vendor for URL; then \
+                     `tagalong up`"
+                .to_owned(),
         };
         let found = "no export.endpoint is set: telemetry is kept on this machine and sent nowhere";
         return Link::note(Name::Endpoint, found, hint);
