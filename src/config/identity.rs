@@ -14,7 +14,7 @@ use crate::{
         keep::Wanted,
         source::{self, refresh::Flow},
     },
-    workspace::Env,
+    workspace::{Cloud, Env, Files},
 };
 use std::path::{Path, PathBuf};
 use url::Url;
@@ -28,9 +28,17 @@ const ENTRA: [&str; 3] = [
 
 const EXCHANGE: &str = "identity.exchange";
 
+/// Where this is, as far as the choice of a source depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Here<'a> {
+    pub(super) platform: Platform,
+    pub(super) env: &'a Env,
+    pub(super) machine: &'a Files,
+}
+
 impl Settings {
-    pub(super) fn identity(&mut self, platform: Platform, env: &Env, export: Option<&Export>) -> Identity {
-        let (credential, reason) = self.credential(platform, env, export);
+    pub(super) fn identity(&mut self, here: Here<'_>, export: Option<&Export>) -> Identity {
+        let (credential, reason) = self.credential(here, export);
         // With a reason, it was not chosen but found.
         let is_chosen = reason.is_none();
         if let Some(export) = export {
@@ -92,7 +100,7 @@ impl Settings {
         Some(share)
     }
 
-    fn credential(&mut self, platform: Platform, env: &Env, export: Option<&Export>) -> (Credential, Option<String>) {
+    fn credential(&mut self, here: Here<'_>, export: Option<&Export>) -> (Credential, Option<String>) {
         let setting = "identity.credential";
         if export.is_some_and(|export| export.from_otel) {
             self.set(setting, Value::Text("none".to_owned()), Origin::Derived(OTEL_ENDPOINT));
@@ -101,9 +109,9 @@ impl Settings {
         }
         let choice = self.text(setting).unwrap_or_default();
         if choice == "auto" {
-            return self.automatic(platform, env);
+            return self.automatic(here);
         }
-        match self.named(&choice, env) {
+        match self.named(&choice, here.env) {
             Some(credential) => (credential, None),
             None => {
                 let key = if choice == "http" { "url" } else { &choice };
@@ -150,7 +158,7 @@ impl Settings {
     }
 
     /// What is set beside it, else what the place offers.
-    fn automatic(&mut self, platform: Platform, env: &Env) -> (Credential, Option<String>) {
+    fn automatic(&mut self, here: Here<'_>) -> (Credential, Option<String>) {
         let setting = "identity.credential";
         let set: Vec<(&str, Credential)> = [
             ("file", "file"),
@@ -160,7 +168,7 @@ impl Settings {
             ("agent", "agent"),
         ]
         .into_iter()
-        .filter_map(|(key, kind)| Some((key, self.named(kind, env)?)))
+        .filter_map(|(key, kind)| Some((key, self.named(kind, here.env)?)))
         .collect();
         let (credential, from, reason) = match set.as_slice() {
             [(key, credential)] => (
@@ -169,7 +177,7 @@ impl Settings {
                 format!("identity.{key} is set."),
             ),
             [] => {
-                let (credential, reason) = self.offered(platform, env);
+                let (credential, reason) = self.offered(here);
                 (credential, "the platform", reason)
             }
             several => {
@@ -189,8 +197,9 @@ impl Settings {
     }
 
     /// The platform's own credential, or why there is none.
-    fn offered(&self, platform: Platform, env: &Env) -> (Credential, String) {
-        let (credential, reason) = match platform {
+    fn offered(&self, here: Here<'_>) -> (Credential, String) {
+        let env = here.env;
+        let (credential, reason) = match here.platform {
             Platform::Gitpod => (Credential::Gitpod, "A Gitpod workspace has ID tokens of its own."),
             Platform::Ona => (Credential::Ona, "An Ona environment has ID tokens of its own."),
             Platform::GithubActions if source::Github::is_here(env) => {
@@ -234,7 +243,8 @@ impl Settings {
             Platform::Local => {
                 let reason = "A plain machine has no credential of its own, and none of identity.file, identity.env, \
                               identity.exec and identity.url is set.";
-                (Credential::None, reason)
+                let hint = Cloud::of(here.machine).map_or("", hint);
+                return (Credential::None, format!("{reason}{hint}"));
             }
             _ => {
                 let reason = "This platform has no credential of its own that names a person, and none of \
@@ -366,6 +376,18 @@ fn subject_audience(endpoint: &TokenEndpoint, exchange: &str) -> String {
     match host {
         Some(host) if exchange == "client-assertion" && ENTRA.contains(&host.as_str()) => ENTRA_AUDIENCE.to_owned(),
         _ => text,
+    }
+}
+
+/// What a virtual machine of that cloud could be asked for. It speaks for the machine, so somebody has to want that.
+fn hint(cloud: Cloud) -> &'static str {
+    match cloud {
+        Cloud::Google => {
+            " On Google's Compute Engine, identity.credential = \"gcp\" uses the machine's service account, if it has one."
+        }
+        Cloud::Azure => {
+            " On Azure, identity.credential = \"azure\" uses the machine's managed identity, if it has one."
+        }
     }
 }
 

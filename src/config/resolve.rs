@@ -2,7 +2,9 @@
 
 use super::{
     Compression, Config, ConfigError, DEFAULT_LOG, Dirs, Entry, Export, KEYS, Listen, Loaded, Locations, Origin,
-    Platform, Protocol, Redact, Settings, Siblings, Spool, leads_to,
+    Platform, Protocol, Redact, Settings, Siblings, Spool,
+    identity::Here,
+    leads_to,
     settings::Written,
     value::{self, Value},
 };
@@ -25,9 +27,14 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
             .and_then(|name| Platform::named(&name)),
     };
     let platform = workspace::platform(env, &files.machine, &workspace);
+    let here = Here {
+        platform,
+        env,
+        machine: &files.machine,
+    };
     let listen = settings.listen();
     let export = settings.export(env, &listen, files);
-    let identity = settings.identity(platform, env, export.as_ref());
+    let identity = settings.identity(here, export.as_ref());
     settings.refuse_bearer_in_the_clear(&identity, export.as_ref());
     let dirs = Dirs::resolve(env, platform);
     if dirs.is_none() {

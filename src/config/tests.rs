@@ -59,8 +59,10 @@ impl Machine {
         self
     }
 
-    fn file(self, name: &str, text: &str) -> Machine {
-        std::fs::write(self.dir.path().join(name), text).unwrap();
+    pub(super) fn file(self, name: &str, text: &str) -> Machine {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
         self
     }
 

@@ -83,6 +83,13 @@ pub fn machine_marks(read: Read<'_>) -> Vec<(&'static str, String)> {
     .collect()
 }
 
+/// What the firmware calls the product, and the asset tag of its case, which everybody may read: clouds are known by them.
+///
+/// A port answers what it has.
+pub fn product_and_case(read: Read<'_>) -> [Option<String>; 2] {
+    ["/sys/class/dmi/id/product_name", "/sys/class/dmi/id/chassis_asset_tag"].map(|path| first_line(path, read))
+}
+
 /// What the files in `dir` rest on: of a container whose root is an overlay, the mounts in `/proc/self/mountinfo` name
 /// its upper directory.
 ///

@@ -48,6 +48,11 @@ pub fn machine_marks(_: Read<'_>) -> Vec<(&'static str, String)> {
     Vec::new()
 }
 
+/// Not known.
+pub fn product_and_case(_: Read<'_>) -> [Option<String>; 2] {
+    [None, None]
+}
+
 /// There are no containers of this system.
 pub fn layer_of(_: &Path, _: Read<'_>) -> Layer {
     Layer::Machine

@@ -67,6 +67,11 @@ impl Files {
         system::boot_id(&|path| self.read(path))
     }
 
+    /// What the firmware calls this product, and the asset tag of its case.
+    pub(super) fn product_and_case(&self) -> [Option<String>; 2] {
+        system::product_and_case(&|path| self.read(path))
+    }
+
     fn at(&self, path: &Path) -> PathBuf {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }

@@ -12,6 +12,31 @@ use std::{
     path::Path,
 };
 
+/// Whose virtual machine a plain machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cloud {
+    /// Compute Engine.
+    Google,
+    Azure,
+}
+
+impl Cloud {
+    /// By what the firmware says, as the vendors have it told: the product's name ("Detect if a VM is running in Compute
+    /// Engine", cloud.google.com/compute/docs/instances/detect-compute-engine) and the asset tag, the same for every
+    /// machine ("Troubleshoot Linux update agent issues", learn.microsoft.com/azure/automation). Good for a hint: nothing is
+    /// asked over the network.
+    pub fn of(files: &Files) -> Option<Cloud> {
+        let [product, case] = files.product_and_case();
+        if product.as_deref() == Some("Google Compute Engine") {
+            Some(Cloud::Google)
+        } else if case.as_deref() == Some("7783-7084-3265-9085-8269-3286-77") {
+            Some(Cloud::Azure)
+        } else {
+            None
+        }
+    }
+}
+
 const ID_FILE: &str = "workspace-id";
 const ID_BYTES: usize = 16;
 

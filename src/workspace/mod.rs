@@ -32,7 +32,7 @@ mod tests;
 pub mod vcs;
 
 pub use files::Files;
-pub use local::{put_once, random_id};
+pub use local::{Cloud, put_once, random_id};
 pub use pipeline::Pipeline;
 pub use place::{Birthplace, Place};
 use vcs::Remote;

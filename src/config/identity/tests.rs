@@ -34,6 +34,34 @@ fn job_token() -> String {
 }
 
 #[test]
+fn a_plain_machine_of_a_cloud_names_the_setting_that_would_use_its_account_and_chooses_nothing() {
+    let of = |name: &str, text: &str| {
+        let file = format!("sys/class/dmi/id/{name}");
+        automatic(&sending().file(&file, text))
+    };
+    for (name, text, setting) in [
+        (
+            "product_name",
+            "Google Compute Engine\n",
+            "identity.credential = \"gcp\"",
+        ),
+        (
+            "chassis_asset_tag",
+            "7783-7084-3265-9085-8269-3286-77\n",
+            "identity.credential = \"azure\"",
+        ),
+    ] {
+        let (credential, reason) = of(name, text);
+        assert_eq!(credential, Credential::None);
+        assert!(reason.contains(setting) && reason.ends_with('.'), "{reason}");
+    }
+    // A machine under somebody's desk, and a guest of the same hypervisor elsewhere.
+    for (name, text) in [("product_name", "Virtual Machine"), ("chassis_asset_tag", "None")] {
+        assert!(!of(name, text).1.contains("identity.credential"));
+    }
+}
+
+#[test]
 fn each_platform_offers_its_own_credential_and_says_why() {
     let github = sending().var("GITHUB_ACTIONS", "true");
     let gitlab = sending().var("GITLAB_CI", "true");
