@@ -100,6 +100,9 @@ pub(super) fn run(context: Context, options: &Options) -> Result<(), Failure> {
     };
     let client = http_client(&context)?;
     let tokens = runtime.block_on(walk(&client, &plan.metadata, &app, session.flow()))?;
+    if tokens.id.is_none() && app.scopes.iter().any(|scope| scope == "openid") {
+        say!("The issuer gave no ID token, although openid was asked for: who you are is what its access token says.");
+    }
     let whom = whom(&tokens, &app);
     let shown = app.choose(&tokens);
     runtime.block_on(hand_over(&context, &session, tokens, shown, place))?;

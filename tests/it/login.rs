@@ -324,6 +324,27 @@ async fn a_browser_comes_back_once_with_the_right_state() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_id_token_that_was_asked_for_and_did_not_come_is_said_and_missed_where_nothing_else_binds_the_code() {
+    for (has_pkce, ends_with) in [(true, Some(0)), (false, Some(4))] {
+        let (provider, home) = (provider().await, machine());
+        provider.edit(|settings| (settings.has_pkce, settings.gives_id) = (has_pkce, false));
+        let arguments = ["login", &provider.url(), "--yes", "--browser"];
+        let mut login = Running::start(home.command(&arguments));
+        let url = login.line("/authorize?").trim().to_owned();
+        let page = reqwest::get(&url).await.expect("the provider's page, and back");
+        assert_eq!(page.status(), 200);
+        let (text, code) = login.end();
+        assert_eq!(code, ends_with, "{text}");
+        assert!(text.contains("ID token") && text.contains("openid"), "{text}");
+        assert_eq!(home.run(&["token"]).status.success(), has_pkce);
+    }
+    // A code for another device is bound by its device code, whatever the issuer says of PKCE.
+    let (provider, home) = (provider().await, machine());
+    provider.edit(|settings| settings.gives_id = false);
+    assert!(log_in(&home, &provider).contains("ID token"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_code_is_bound_to_its_login_by_pkce_where_the_issuer_has_that_and_nowhere_else() {
     for has_pkce in [true, false] {
         let (provider, home) = (provider().await, machine());

@@ -123,20 +123,32 @@ impl Browser {
         form.extend(app.audience_words());
         let proof = app.proof(metadata).await?;
         let tokens = grant::request(client, &metadata.token_endpoint, &form, proof.as_ref(), "the issuer").await?;
-        is_answer_to(&tokens, app, self.nonce.as_deref())?;
+        is_answer_to(&tokens, app, self.nonce.as_deref(), metadata.has_pkce())?;
         Ok(tokens)
     }
 }
 
 /// OpenID Connect Core section 3.1.3.7, but for the signature: the token came from the issuer over TLS.
-fn is_answer_to(tokens: &Tokens, app: &App, nonce: Option<&str>) -> Result<(), LoginError> {
+///
+/// An answer without an ID token breaks section 3.1.3.3, but issuers of plain OAuth ignore the `openid` that asked for it.
+/// It is taken where the issuer says that it has PKCE, which binds the code to this login as well as the nonce would
+/// (RFC 9700 section 2.1.1), and whoever logs in is told. Where nothing but the nonce could bind it, it is refused.
+fn is_answer_to(tokens: &Tokens, app: &App, nonce: Option<&str>, has_pkce: bool) -> Result<(), LoginError> {
     let foreign = |what: &str| {
         Err(LoginError::Foreign(format!(
             "the issuer's ID token {what}: log in again"
         )))
     };
-    let (Some(nonce), Some(id)) = (nonce, &tokens.id) else {
-        return Ok(());
+    let (nonce, id) = match (nonce, &tokens.id) {
+        (None, _) => return Ok(()),
+        (Some(_), None) if has_pkce => return Ok(()),
+        (Some(_), None) => {
+            return Err(LoginError::NotOffered(
+                "ID token for a login with openid, and does not say that it has PKCE",
+                "let it issue ID tokens, log in with `--device`, or take openid out of identity.scopes",
+            ));
+        }
+        (Some(nonce), Some(id)) => (nonce, id),
     };
     let Some(claims) = Claims::decode(id.expose()) else {
         return foreign("cannot be read");

@@ -101,6 +101,8 @@ pub struct Settings {
     pub secret_by: Option<&'static str>,
     /// Says that it has PKCE, and insists on it in the device grant too, as Keycloak can be told to; else it takes none.
     pub has_pkce: bool,
+    /// Is one of OpenID Connect; else it ignores `openid`, as plain OAuth does.
+    pub gives_id: bool,
 }
 
 impl Default for Settings {
@@ -115,6 +117,7 @@ impl Default for Settings {
             is_opaque: false,
             secret_by: None,
             has_pkce: true,
+            gives_id: true,
         }
     }
 }
@@ -483,8 +486,10 @@ impl Inner {
         let mut value = json!({
             "access_token": if settings.is_opaque { "opaque-token".to_owned() } else { access },
             "token_type": "Bearer",
-            "id_token": id,
         });
+        if settings.gives_id {
+            value["id_token"] = id.into();
+        }
         if !settings.expires_in.is_null() {
             value["expires_in"] = settings.expires_in;
         }
