@@ -25,7 +25,7 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
     let here = std::env::current_dir()?;
     let target = options.target;
     let root = match target {
-        Target::Shell | Target::Systemd => home(env)?,
+        Target::Shell | Target::Systemd | Target::Vscode => home(env)?,
         // A template has a directory of its own, wherever the repository begins.
         Target::Coder => here.clone(),
         _ => repository(&here),

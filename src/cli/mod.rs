@@ -211,7 +211,12 @@ pub fn main() -> ExitCode {
 
 fn run(cli: Cli, env: Env) -> Result<(), Failure> {
     // Before any setting is read: a prebuild is not even told what is wrong with them.
-    let is_hook = matches!(cli.command, Command::Up { .. } | Command::Env { .. });
+    let is_hook = match &cli.command {
+        Command::Up { .. } | Command::Env { .. } => true,
+        // A start script's, in workspaces to which editors come without a file of the repository.
+        Command::Init { platform, .. } => *platform == crate::setup::Target::Vscode,
+        _ => false,
+    };
     if is_hook && workspace::is_prebuild(&env, &Files::system()) {
         return Ok(());
     }

@@ -6,6 +6,8 @@ use super::{Action, Edit, Error, Plan, read};
 use std::path::Path;
 
 const FILE: &str = "tagalong.tf";
+/// What keeps an editor's forwarding off is worth no word if it cannot be had.
+const UP: &str = "tagalong up || true; tagalong init vscode >/dev/null 2>&1 || true";
 
 pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
     let path = root.join(file.unwrap_or(Path::new(FILE)));
@@ -51,6 +53,7 @@ fn text(root: &Path, path: &Path) -> Result<String, Error> {
     Ok(format!("{}\n{}", heading(), script(&agent, &workspace, &owner)))
 }
 
+/// Editors come to such a workspace over SSH, with no file of the repository that tells them which ports to leave alone.
 /// An agent says neither the workspace's id nor its owner to the processes in it, nor that nobody has claimed it yet.
 fn script(agent: &str, workspace: &str, owner: &str) -> String {
     let variable = |name: &str, value: &str| {
@@ -62,7 +65,7 @@ fn script(agent: &str, workspace: &str, owner: &str) -> String {
     };
     let script = format!(
         "resource \"coder_script\" \"tagalong\" {{\n  agent_id     = coder_agent.{agent}.id\n  \
-         display_name = \"tagalong\"\n  run_on_start = true\n  script       = \"tagalong up || true\"\n}}\n"
+         display_name = \"tagalong\"\n  run_on_start = true\n  script       = \"{UP}\"\n}}\n"
     );
     [
         script,

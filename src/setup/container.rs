@@ -52,7 +52,7 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>, id: Id) -> 
 }
 
 /// The mark of the byte order is no part of JSON, but some editors write it before.
-fn past_mark(text: &str, edit: impl FnOnce(&str) -> Result<String, Refusal>) -> Result<String, Refusal> {
+pub(super) fn past_mark(text: &str, edit: impl FnOnce(&str) -> Result<String, Refusal>) -> Result<String, Refusal> {
     match text.strip_prefix('\u{feff}') {
         Some(text) => Ok(format!("\u{feff}{}", edit(text)?)),
         None => edit(text),
@@ -112,7 +112,7 @@ fn opening() -> String {
 }
 
 /// As the specification names it: no notice and no forwarding.
-fn ports() -> [(&'static str, Json); 2] {
+pub(super) fn ports() -> [(&'static str, Json); 2] {
     let value = json!({"label": "tagalong", "onAutoForward": "ignore"});
     [("4318", value.clone()), ("4317", value)]
 }
@@ -127,13 +127,18 @@ fn whole(id: Id) -> String {
         Id::Pass => "  \"containerEnv\": {\n    \"TAGALONG_DEVCONTAINER_ID\": \"${devcontainerId}\"\n  },\n",
         Id::Known => "",
     };
-    let port = |number: &str| format!("    \"{number}\": {{ \"label\": \"tagalong\", \"onAutoForward\": \"ignore\" }}");
     format!(
         "{{\n  \"image\": \"{IMAGE}\",\n  \"{HOOK}\": {{\n    \"{OURS}\": \"{UP}\"\n  }},\n{environment}  \
-         \"portsAttributes\": {{\n{},\n{}\n  }}\n}}\n",
-        port("4317"),
-        port("4318")
+         \"portsAttributes\": {{\n{}\n  }}\n}}\n",
+        port_lines()
     )
+}
+
+/// [`ports`] as they stand in a new file.
+pub(super) fn port_lines() -> String {
+    ["4317", "4318"]
+        .map(|port| format!("    \"{port}\": {{ \"label\": \"tagalong\", \"onAutoForward\": \"ignore\" }}"))
+        .join(",\n")
 }
 
 fn refused(path: &Path, reason: &Refusal, id: Id) -> Error {

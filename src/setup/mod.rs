@@ -19,6 +19,7 @@ mod shell;
 mod systemd;
 #[cfg(test)]
 mod tests;
+mod vscode;
 mod yaml;
 
 pub use shell::profile;
@@ -46,6 +47,8 @@ pub enum Target {
     Shell,
     /// A service of the user's systemd
     Systemd,
+    /// VS Code's own settings on this machine, for whoever connects to it
+    Vscode,
 }
 
 /// What is to be done with it.
@@ -129,6 +132,7 @@ pub fn plan(target: Target, action: Action, root: &Path, file: Option<&Path>) ->
         Target::AzureDevops => ci::azure(action, root, file),
         Target::GithubActions => ci::github(action, root, file),
         Target::Systemd => systemd::plan(action, root, file),
+        Target::Vscode => vscode::plan(action, root, file),
         Target::Shell => shell::plan(action, root, file),
     }
 }

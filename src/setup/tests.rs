@@ -532,6 +532,40 @@ fn what_somebody_set_for_one_of_our_ports_stays() {
 }
 
 #[test]
+fn an_editor_that_connects_to_this_machine_leaves_our_ports_alone() {
+    const NAME: &str = ".vscode-server/data/Machine/settings.json";
+    there_and_back(Target::Vscode, NAME, None);
+    let text = "{\n\t// mine\n\t\"editor.fontSize\": 12,\n\t\"remote.portsAttributes\": {\n\t\t\"3000\": { \"label\": \"shop\" },\n\t},\n}\n";
+    let between = jsonc::parse(&there_and_back(Target::Vscode, NAME, Some(text))).unwrap();
+    let ports = &between["remote.portsAttributes"];
+    assert_eq!(ports["4317"]["onAutoForward"], "ignore");
+    assert_eq!(
+        (&ports["4318"], &ports["3000"]["label"]),
+        (&ports["4317"], &serde_json::json!("shop"))
+    );
+
+    // Another editor's, where that is; and of two files neither is written if one cannot be read.
+    let code_server = ".local/share/code-server/Machine/settings.json";
+    let dir = repository(&[(code_server, "{}\n")]);
+    let run = |action| plan(Target::Vscode, action, dir.path(), None);
+    apply(&run(Action::Add).unwrap());
+    assert!(
+        std::fs::read_to_string(dir.path().join(code_server))
+            .unwrap()
+            .contains("4317")
+    );
+    assert_eq!(changes(&run(Action::Add).unwrap()), 0);
+    apply(&run(Action::Remove).unwrap());
+    assert_eq!(std::fs::read_to_string(dir.path().join(code_server)).unwrap(), "{}\n");
+    assert!(!dir.path().join(NAME).exists());
+    let broken = repository(&[(code_server, "{ \"editor\": ")]);
+    let refused = plan(Target::Vscode, Action::Add, broken.path(), None)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("it cannot be parsed"), "{refused}");
+}
+
+#[test]
 fn a_coder_template_gets_a_file_of_its_own_that_names_its_agent() {
     let main = "data \"coder_workspace\" \"me\" {}\ndata \"coder_workspace_owner\" \"me\" {}\n\
                 resource \"coder_agent\" \"dev\" {\n  os = \"linux\"\n}\n";
@@ -540,6 +574,7 @@ fn a_coder_template_gets_a_file_of_its_own_that_names_its_agent() {
     apply(&run(Action::Add));
     let text = std::fs::read_to_string(dir.path().join("tagalong.tf")).unwrap();
     assert!(text.contains("agent_id     = coder_agent.dev.id") && text.contains("data.coder_workspace.me.is_prebuild"));
+    assert!(text.contains("script       = \"tagalong up || true; tagalong init vscode >/dev/null 2>&1 || true\"\n"));
     assert_eq!(changes(&run(Action::Add)), 0);
     apply(&run(Action::Remove));
     assert!(!dir.path().join("tagalong.tf").exists());

@@ -3,7 +3,7 @@
 . "$PLACES_SOURCE/tests/e2e/places/stage.sh"
 
 # What `tagalong init coder` writes into the template.
-script='tagalong up || true'
+script='tagalong up || true; tagalong init vscode >/dev/null 2>&1 || true'
 mkdir -p "$root/release/v$version"
 keep home/coder
 # The image's build.
@@ -47,6 +47,9 @@ eventually 'the script of a claimed workspace ends, and its pipe too' ran
 expect 'the agent runs' agent
 expect 'a span is accepted' send
 expect 'the workspace is named by what the template passes' [ "$(of "$(ask status --json)" workspace id)" = 6b5d9b0e-1111 ]
+forwarding=$root/home/coder/.vscode-server/data/Machine/settings.json
+expect 'an editor that connects is told to leave its ports alone' grep -q '"4317": .*"onAutoForward": "ignore"' "$forwarding"
+written=$(cat "$forwarding")
 first=$(of "$(ask status --json)" agent session_id)
 kill -TERM "$init"
 ended
@@ -57,6 +60,7 @@ workspace false
 eventually 'the script of the next start ends' ran
 expect 'it accepts' send
 expect 'as a session of its own' [ "$first" != "$(of "$(ask status --json)" agent session_id)" ]
+expect 'and the editor is told nothing twice' [ "$written" = "$(cat "$forwarding")" ]
 upstream_comes
 eventually 'all that was accepted in both arrives' arrived
 expect "the platform's token is nowhere" not grep -rqa canary-4711 "$root/home/coder" "$stage/received"
