@@ -142,12 +142,13 @@ for name in sys.argv[2:]: value = value[name]
 print(value)' "$@"
 }
 
-# A token as an issuer makes them, but for the signature: upstream here checks none, and the agent never does.
+# token ISSUER SUBJECT [SECONDS]: as an issuer makes them, but for the signature: upstream here checks none, and the agent
+# never does.
 token() {
     local now payload
     now=$(date +%s)
     payload=$(printf '{"iss":"%s","sub":"%s","aud":["%s"],"iat":%s,"exp":%s,"user_id":"u-1","name":"jo","email":"jo@acme.example","email_verified":true,"creator_principal":"user","creator_id":"u-1"}' \
-        "$1" "$2" "$upstream" "$now" $((now + 3600)) | base64 -w0 | tr '+/' '-_' | tr -d =)
+        "$1" "$2" "$upstream" "$now" $((now + ${3:-3600})) | base64 -w0 | tr '+/' '-_' | tr -d =)
     printf 'eyJhbGciOiJSUzI1NiJ9.%s.c2ln' "$payload"
 }
 
