@@ -45,11 +45,16 @@ pub struct Handed {
     pub(super) will: Option<Will>,
 }
 
-/// A connection on which a login may come, and what was read of it already.
-#[derive(Debug)]
+/// A connection on which a login may come, and what was read of it already, which nothing prints.
 pub(super) struct Will {
     stream: UnixStream,
     begun: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Will {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Will").finish_non_exhaustive()
+    }
 }
 
 /// A login on its way from an agent that stopped to the one that takes its place. Nobody uses it in between.

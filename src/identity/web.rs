@@ -18,7 +18,6 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const MAX_BODY: usize = 256 * 1024;
 
 /// What came back, whatever the status.
-#[derive(Debug)]
 pub struct Answer {
     pub status: u16,
     /// The answer's `Date`.
@@ -48,6 +47,14 @@ impl Answer {
     /// The body, if it is a JSON object; a captive portal's page is none, whatever its status says.
     pub fn object(&self) -> Option<Object> {
         serde_json::from_slice(&self.body).ok().map(Object)
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer")
+            .field("status", &self.status)
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,13 +4,25 @@ use std::{path::Path, time::Duration};
 
 use base64::Engine;
 use serde_json::json;
-use tagalong::identity::{
-    Config, Identity, Principal, Receiver, State, Verdict,
-    claims::Attributes,
-    clock::Clock,
-    source::{Asking, Gitpod as GitpodSource, MintError, Source},
+use tagalong::{
+    agent::control::{Answer, Ask, LoggedIn, Passed},
+    identity::{
+        Config, Identity, Principal, Receiver, State, Verdict,
+        claims::{Attributes, Claims},
+        clock::Clock,
+        grant::Tokens,
+        keep::{Keep, Login, Shown, Wanted},
+        login::App,
+        secret::Secret,
+        source::{
+            self, Asking, Endpoint, EnvToken, Gitpod as GitpodSource, MintError, Minted, Source,
+            refresh::{Flow, Session},
+        },
+    },
+    workspace::{Birthplace, Env},
 };
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::support::{
     gitpod::{Gitpod, Gp, MISLEADING},
@@ -18,6 +30,7 @@ use crate::support::{
 };
 
 const AUDIENCE: &str = "https://upstream.example";
+const CANARY: &str = "canary-5c1e";
 
 /// An unsigned token of a generic issuer that lives from now on.
 fn jwt(subject: &str, lifetime: u64) -> String {
@@ -33,6 +46,95 @@ fn jwt(subject: &str, lifetime: u64) -> String {
         encode(&payload.to_string()),
         encode("s")
     )
+}
+
+/// What a panic over a value says: its `Debug`, by way of `expect`.
+fn panic_over<T: std::fmt::Debug>(value: T) -> String {
+    let over = std::panic::AssertUnwindSafe(|| Err::<(), T>(value).expect("a panic"));
+    let payload = std::panic::catch_unwind(over).expect_err("it panics");
+    payload.downcast_ref::<String>().expect("a message").clone()
+}
+
+#[tokio::test]
+async fn a_panic_over_whatever_holds_a_token_does_not_say_it() {
+    let secret = || Secret::new(CANARY.to_owned());
+    let passed = || Passed::from(&secret());
+    let minted = || Minted::bare(secret());
+    let person = Principal::platform("gitpod", "u-1");
+    let tokens = Tokens {
+        access: secret(),
+        id: Some(secret()),
+        refresh: Some(secret()),
+        lifetime: None,
+        scope: None,
+        issued_token_type: None,
+        date: None,
+    };
+    let login = Login {
+        refresh: secret(),
+        shown: Shown::Access,
+        host: Birthplace::default(),
+        not_granted: Vec::new(),
+    };
+    let directory = tempfile::tempdir().expect("a directory");
+    let keep = Keep::new(Wanted::Memory, directory.path(), "a");
+    keep.store(&login).await.expect("kept");
+    let app = App {
+        issuer: "https://issuer.example".to_owned(),
+        client_id: "c".to_owned(),
+        client_secret_file: None,
+        scopes: Vec::new(),
+        audience: AUDIENCE.to_owned(),
+    };
+    let session = Session::new(Flow::Device, app, keep.clone(), Birthplace::default(), directory.path());
+    session
+        .begin(Some(secret()), Shown::Access, minted())
+        .await
+        .expect("kept");
+    let env = Env([("TOKEN".to_owned(), CANARY.to_owned())].into());
+    let url = "https://tokens.example/".parse().expect("a URL");
+    let address = Endpoint::new(url, &[("x-key".to_owned(), secret())], None).expect("an address");
+    let receiver = Receiver::fixed(person, Some(secret()), None);
+    let said = [
+        panic_over(tokens),
+        panic_over(login),
+        panic_over(keep),
+        panic_over(session.clone()),
+        panic_over(Source::Login(session)),
+        panic_over(Source::Env(EnvToken::new("TOKEN", &env))),
+        panic_over(Source::Http(address)),
+        panic_over(minted()),
+        panic_over(receiver.current()),
+        panic_over(receiver.current().lease()),
+        panic_over(receiver),
+        panic_over(Claims::decode(&jwt(CANARY, 60))),
+        panic_over(LoggedIn {
+            refresh: Some(passed()),
+            token: passed(),
+            lifetime: None,
+            shows_id: false,
+            not_granted: Vec::new(),
+        }),
+        panic_over(Answer::Token {
+            token: Some(passed()),
+            expires_in: None,
+            principal: "u-1".to_owned(),
+        }),
+        panic_over(source::agent::Answer::Token {
+            token: Zeroizing::new(CANARY.to_owned()),
+            expires_in: None,
+        }),
+        panic_over(Ask::Login(Some(LoggedIn {
+            refresh: Some(passed()),
+            token: passed(),
+            lifetime: None,
+            shows_id: false,
+            not_granted: Vec::new(),
+        }))),
+    ];
+    for text in said {
+        assert!(text.starts_with("a panic: ") && !text.contains(CANARY), "{text}");
+    }
 }
 
 struct Running {

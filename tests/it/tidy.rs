@@ -132,6 +132,37 @@ fn what_only_linux_has_is_behind_one_seam() {
     assert!(marked.is_empty(), "not behind `system`: {}", marked.join(", "));
 }
 
+/// A derived `Debug` prints what a zeroing text holds, and a panic's message is made of `Debug`.
+#[test]
+fn no_token_is_in_a_text_or_in_what_derives_debug() {
+    let names = ["token", "refresh", "secret", "verifier", "password", "assertion"];
+    let texts = ["String", "Option<String>", "Zeroizing<", "Option<Zeroizing<"];
+    let mut bare = Vec::new();
+    for file in files("src") {
+        let code = code_of(&file.text);
+        let mut derives = false;
+        for line in code.lines() {
+            let field = line
+                .trim_start()
+                .trim_start_matches("pub ")
+                .trim_start_matches("pub(super) ");
+            if field.starts_with("#[derive(") {
+                derives = field.contains("Debug");
+            }
+            let (name, kind) = field.split_once(": ").unwrap_or(("", field));
+            let is_token = names
+                .iter()
+                .any(|token| name == *token || name.ends_with(&format!("_{token}")));
+            let is_text = texts.iter().any(|text| kind.trim_end_matches(',').starts_with(text));
+            if derives && (field.contains("Zeroizing<") || is_token && is_text) {
+                bare.push(format!("{}: {field}", file.path.display()));
+            }
+            derives &= !line.starts_with('}') && !line.ends_with(';');
+        }
+    }
+    assert!(bare.is_empty(), "let it be a `Secret`: {}", bare.join("\n"));
+}
+
 #[test]
 fn every_file_says_what_it_is_for() {
     let silent: Vec<_> = files("src")
