@@ -50,7 +50,8 @@ fn jwt(subject: &str, lifetime: u64) -> String {
 
 /// What a panic over a value says: its `Debug`, by way of `expect`.
 fn panic_over<T: std::fmt::Debug>(value: T) -> String {
-    let over = std::panic::AssertUnwindSafe(|| Err::<(), T>(value).expect("a panic"));
+    let refused: Result<(), T> = std::hint::black_box(Err(value));
+    let over = std::panic::AssertUnwindSafe(|| refused.expect("a panic"));
     let payload = std::panic::catch_unwind(over).expect_err("it panics");
     payload.downcast_ref::<String>().expect("a message").clone()
 }
