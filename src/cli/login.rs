@@ -290,7 +290,7 @@ fn http_client(context: &Context) -> Result<reqwest::Client, Failure> {
     if ca_file.is_none() && !client::has_authorities() {
         eprintln!("this machine has no CA certificates: install ca-certificates, or set export.ca_file");
     }
-    client::build(ca_file, web::CONNECT_TIMEOUT, false).map_err(|error| Failure::new(Kind::Failed, error.to_string()))
+    web::client(ca_file).map_err(|error| Failure::new(Kind::Failed, error.to_string()))
 }
 
 fn minutes(span: Duration) -> String {

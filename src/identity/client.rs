@@ -6,7 +6,7 @@
 //! because a limit on a response must hold for what it becomes.
 //! It sets no user agent and no time limit for a whole request: those belong to the caller.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Once, time::Duration};
 
 use crate::workspace::Env;
 
@@ -46,7 +46,12 @@ pub fn build(
     connect_timeout: Duration,
     prior_knowledge: bool,
 ) -> Result<reqwest::Client, ClientError> {
-    build_with(&Env::from_process(), ca_file, connect_timeout, prior_knowledge)
+    let wanted = Wanted {
+        ca_file,
+        connect_timeout,
+        prior_knowledge,
+    };
+    wanted.build(&Env::from_process())
 }
 
 /// Whether this machine has certificates of authorities, so that a peer can be trusted without `export.ca_file`.
@@ -54,61 +59,62 @@ pub fn has_authorities() -> bool {
     reqwest::Client::builder().no_proxy().build().is_ok()
 }
 
-/// [`build`] with the environment as a value.
-fn build_with(
-    env: &Env,
-    ca_file: Option<&Path>,
+/// What a client is to be like.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    ca_file: Option<&'a Path>,
     connect_timeout: Duration,
     prior_knowledge: bool,
-) -> Result<reqwest::Client, ClientError> {
-    let assembled = || assemble(env, ca_file, connect_timeout, prior_knowledge);
-    let built = match assembled()?.build() {
-        Err(_) if ca_file.is_none() => {
-            tracing::warn!("this machine has no CA certificates, so nobody is trusted over TLS");
-            assembled()?.tls_certs_only([]).build()
-        }
-        built => built,
-    };
-    built.map_err(|error| {
-        ClientError(format!(
-            "the HTTP client cannot be built: {}",
-            chain(&error.without_url())
-        ))
-    })
 }
 
-fn assemble(
-    env: &Env,
-    ca_file: Option<&Path>,
-    connect_timeout: Duration,
-    prior_knowledge: bool,
-) -> Result<reqwest::ClientBuilder, ClientError> {
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(connect_timeout)
-        .pool_idle_timeout(POOL_IDLE)
-        .tcp_keepalive(TCP_KEEPALIVE)
-        .tcp_nodelay(true)
-        // The library's own look at the environment would proxy loopback too.
-        .no_proxy();
-    if prior_knowledge {
-        builder = builder.http2_prior_knowledge();
+impl Wanted<'_> {
+    fn build(self, env: &Env) -> Result<reqwest::Client, ClientError> {
+        static SAID: Once = Once::new();
+        let built = match self.assemble(env)?.build() {
+            Err(_) if self.ca_file.is_none() && !has_authorities() => {
+                SAID.call_once(|| {
+                    tracing::warn!("this machine has no CA certificates, so nobody is trusted over TLS");
+                });
+                self.assemble(env)?.tls_certs_only([]).build()
+            }
+            built => built,
+        };
+        built.map_err(|error| {
+            ClientError(format!(
+                "the HTTP client cannot be built: {}",
+                chain(&error.without_url())
+            ))
+        })
     }
-    if let Some(file) = ca_file {
-        builder = builder.tls_certs_merge(certificates(file)?);
+
+    fn assemble(self, env: &Env) -> Result<reqwest::ClientBuilder, ClientError> {
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(self.connect_timeout)
+            .pool_idle_timeout(POOL_IDLE)
+            .tcp_keepalive(TCP_KEEPALIVE)
+            .tcp_nodelay(true)
+            // The library's own look at the environment would proxy loopback too.
+            .no_proxy();
+        if self.prior_knowledge {
+            builder = builder.http2_prior_knowledge();
+        }
+        if let Some(file) = self.ca_file {
+            builder = builder.tls_certs_merge(certificates(file)?);
+        }
+        let proxies = proxies(env);
+        let exempt = || reqwest::NoProxy::from_string(&proxies.exempt);
+        if let Some(url) = &proxies.http {
+            let proxy = reqwest::Proxy::http(url).map_err(|_| bad_proxy("HTTP_PROXY"))?;
+            builder = builder.proxy(proxy.no_proxy(exempt()));
+        }
+        if let Some(url) = &proxies.https {
+            let proxy = reqwest::Proxy::https(url).map_err(|_| bad_proxy("HTTPS_PROXY"))?;
+            builder = builder.proxy(proxy.no_proxy(exempt()));
+        }
+        Ok(builder)
     }
-    let proxies = proxies(env);
-    let exempt = || reqwest::NoProxy::from_string(&proxies.exempt);
-    if let Some(url) = &proxies.http {
-        let proxy = reqwest::Proxy::http(url).map_err(|_| bad_proxy("HTTP_PROXY"))?;
-        builder = builder.proxy(proxy.no_proxy(exempt()));
-    }
-    if let Some(url) = &proxies.https {
-        let proxy = reqwest::Proxy::https(url).map_err(|_| bad_proxy("HTTPS_PROXY"))?;
-        builder = builder.proxy(proxy.no_proxy(exempt()));
-    }
-    Ok(builder)
 }
 
 /// An error with its causes, outermost first: the library's own first line rarely says what went wrong.
@@ -169,6 +175,14 @@ mod tests {
         Env(pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
     }
 
+    fn wanted(ca_file: Option<&Path>, connect_timeout: Duration) -> Wanted<'_> {
+        Wanted {
+            ca_file,
+            connect_timeout,
+            prior_knowledge: false,
+        }
+    }
+
     #[test]
     fn lower_case_proxies_win_and_all_proxy_is_the_last_resort() {
         let found = proxies(&env(&[
@@ -198,14 +212,16 @@ mod tests {
     #[test]
     fn a_ca_file_that_is_none_is_an_error_that_names_it() {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        let error = build_with(&env(&[]), Some(file.path()), Duration::from_secs(1), false).expect_err("empty");
+        let error = wanted(Some(file.path()), Duration::from_secs(1))
+            .build(&env(&[]))
+            .expect_err("empty");
         assert!(error.to_string().contains(&*file.path().to_string_lossy()));
     }
 
     #[test]
     fn a_proxy_password_is_not_repeated_in_the_error() {
         let broken = env(&[("HTTPS_PROXY", "http://me:hunter2@[")]);
-        let error = build_with(&broken, None, Duration::from_secs(1), false).expect_err("no URL");
+        let error = wanted(None, Duration::from_secs(1)).build(&broken).expect_err("no URL");
         assert!(!error.to_string().contains("hunter2"));
     }
 
@@ -227,7 +243,9 @@ mod tests {
     #[tokio::test]
     async fn https_goes_through_the_proxy_of_the_environment() {
         let (proxy, url) = listener().await;
-        let client = build_with(&env(&[("HTTPS_PROXY", &url)]), None, Duration::from_secs(5), false).expect("a client");
+        let client = wanted(None, Duration::from_secs(5))
+            .build(&env(&[("HTTPS_PROXY", &url)]))
+            .expect("a client");
         let request = tokio::spawn(client.get("https://gateway.example/v1/traces").send());
         assert!(first_line(proxy).await.starts_with("CONNECT gateway.example:443 "));
         assert!(request.await.expect("it ends").is_err(), "the proxy hung up");
@@ -237,7 +255,7 @@ mod tests {
     async fn what_no_proxy_names_is_reached_directly() {
         let (proxy, url) = listener().await;
         let exempt = env(&[("HTTPS_PROXY", &url), ("NO_PROXY", "gateway.invalid")]);
-        let client = build_with(&exempt, None, Duration::from_secs(5), false).expect("a client");
+        let client = wanted(None, Duration::from_secs(5)).build(&exempt).expect("a client");
         // The name does not exist, so the direct way ends at once; through the proxy it would hang.
         assert!(client.get("https://gateway.invalid/").send().await.is_err());
         let asked = tokio::time::timeout(Duration::ZERO, proxy.accept()).await;
@@ -248,7 +266,9 @@ mod tests {
     async fn a_link_local_address_is_reached_directly_with_a_proxy_in_the_environment() {
         let (proxy, proxy_url) = listener().await;
         let proxied = env(&[("http_proxy", &proxy_url), ("ALL_PROXY", &proxy_url)]);
-        let client = build_with(&proxied, None, Duration::from_millis(200), false).expect("a client");
+        let client = wanted(None, Duration::from_millis(200))
+            .build(&proxied)
+            .expect("a client");
         // Nobody needs to be there: through the proxy the request would have arrived at it first.
         let _ = client.get("http://169.254.255.254:9/").send().await;
         let asked = tokio::time::timeout(Duration::ZERO, proxy.accept()).await;
@@ -260,7 +280,7 @@ mod tests {
         let (_proxy, proxy_url) = listener().await;
         let (server, url) = listener().await;
         let proxied = env(&[("http_proxy", &proxy_url), ("ALL_PROXY", &proxy_url)]);
-        let client = build_with(&proxied, None, Duration::from_secs(5), false).expect("a client");
+        let client = wanted(None, Duration::from_secs(5)).build(&proxied).expect("a client");
         let request = tokio::spawn(client.get(format!("{url}/direct")).send());
         assert!(first_line(server).await.starts_with("GET /direct "));
         assert!(request.await.expect("it ends").is_err(), "the server hung up");

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{
     claims::Claims,
-    client, discovery,
+    discovery,
     grant::{self, GrantError, Refusal},
     proof::Proof,
     secret::Secret,
@@ -135,8 +135,7 @@ impl Exchange {
                 "there is no token of the workspace's to exchange".to_owned(),
             ));
         };
-        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false)
-            .map_err(|error| MintError::Config(error.to_string()))?;
+        let client = web::client(asking.ca_file)?;
         let taken = self.post(&client, &subject).await;
         Step::note(steps, self.name(), self.place(), &taken);
         let mut minted = taken?;

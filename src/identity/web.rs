@@ -1,21 +1,34 @@
 //! One request to an issuer, one bounded answer. It refuses to repeat what a body says, and to send a secret in the
 //! clear to anywhere but this machine.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use http::header;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+use super::client::{self, ClientError};
+
 /// Longer than an issuer takes that is going to answer.
 pub const TIMEOUT: Duration = Duration::from_secs(30);
 /// Of the connection alone: a host that is not there is known to be so earlier.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What `Retry-After` may ask for: the longest pause that is made without being asked, too. A maintenance window that
 /// ends early must not cost a day, and nobody is asked in a hurry who wanted quiet.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 /// Three tokens of the largest size, and what stands around them.
 const MAX_BODY: usize = 256 * 1024;
+
+/// The client for requests to issuers and platforms.
+///
+/// # Errors
+/// As [`client::build`].
+pub fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, ClientError> {
+    client::build(ca_file, CONNECT_TIMEOUT, false)
+}
 
 /// What came back, whatever the status.
 pub struct Answer {

@@ -286,6 +286,24 @@ fn without_authorities(home: Home) -> Home {
         .set("SSL_CERT_DIR", "/nonexistent/directory")
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_machine_has_no_certificates_is_logged_once_and_not_at_each_refresh() {
+    let config = issuer::Config {
+        lifetime: Duration::from_secs(2),
+        ..issuer::Config::default()
+    };
+    let issuer = Issuer::start(config).await.expect("an issuer");
+    let home = without_authorities(Home::new())
+        .set("TAGALONG_EXPORT_ENDPOINT", "http://127.0.0.1:1")
+        .set(
+            "TAGALONG_IDENTITY_URL",
+            format!("{}/token?audience={{audience}}", issuer.url()),
+        );
+    home.up();
+    home.until(|status| status["credential"]["rotations"].as_u64() >= Some(2));
+    assert_eq!(home.text(&["logs"]).matches("no CA certificates").count(), 1);
+}
+
 #[test]
 fn the_machine_has_no_certificates_of_authorities() {
     let (runtime, _issuer, upstream) = parties();

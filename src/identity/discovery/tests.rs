@@ -42,7 +42,7 @@ impl Documents {
 }
 
 fn client() -> reqwest::Client {
-    crate::identity::client::build(None, web::CONNECT_TIMEOUT, false).expect("a client")
+    crate::identity::web::client(None).expect("a client")
 }
 
 fn document(issuer: &str) -> serde_json::Value {

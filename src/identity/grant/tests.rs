@@ -11,7 +11,7 @@ async fn asked(status: u16, content_type: &'static str, body: impl ToString) -> 
     })
     .await
     .expect("a port");
-    let client = crate::identity::client::build(None, web::CONNECT_TIMEOUT, false).expect("a client");
+    let client = crate::identity::web::client(None).expect("a client");
     let endpoint = Url::parse(&format!("http://{}/token", server.address())).expect("a URL");
     request(
         &client,

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{Asking, MintError, Minted, answer, bearer};
 use crate::{
-    identity::{client, secret::Secret, web},
+    identity::{secret::Secret, web},
     workspace::Env,
 };
 
@@ -59,8 +59,7 @@ impl AzureDevops {
         if let Some(connection) = &self.service_connection {
             url.query_pairs_mut().append_pair("serviceConnectionId", connection);
         }
-        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false)
-            .map_err(|error| MintError::Config(error.to_string()))?;
+        let client = web::client(asking.ca_file)?;
         let request = client
             .post(url)
             .header(http::header::AUTHORIZATION, bearer(token)?)

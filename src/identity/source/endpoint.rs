@@ -6,7 +6,7 @@
 use url::Url;
 
 use super::{Asking, MintError, Minted, answer};
-use crate::identity::{client, secret::Secret, web};
+use crate::identity::{secret::Secret, web};
 
 const WHOM: &str = "the address in identity.url";
 /// Stands for the audience in the address.
@@ -53,8 +53,7 @@ impl Endpoint {
     }
 
     pub(super) async fn mint(&self, asking: &Asking<'_>) -> Result<Minted, MintError> {
-        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false)
-            .map_err(|error| MintError::Config(error.to_string()))?;
+        let client = web::client(asking.ca_file)?;
         let request = client.get(self.place(asking)?).headers(self.headers.clone());
         let advice = "check identity.url and identity.http_headers";
         let answered = answer::ask(request, WHOM, advice).await?;

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::{Asking, MintError, Minted, answer, bearer};
 use crate::{
-    identity::{client, secret::Secret, web},
+    identity::{secret::Secret, web},
     workspace::Env,
 };
 
@@ -48,8 +48,7 @@ impl Github {
             ));
         };
         url.query_pairs_mut().append_pair("audience", audience);
-        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false)
-            .map_err(|error| MintError::Config(error.to_string()))?;
+        let client = web::client(asking.ca_file)?;
         let request = client
             .get(url)
             .header(http::header::AUTHORIZATION, bearer(token)?)

@@ -13,7 +13,7 @@ use url::Url;
 
 use super::{Asking, MintError, Minted, answer, bearer, command, token};
 use crate::{
-    identity::{claims::Claims, client, secret::Secret, web},
+    identity::{claims::Claims, secret::Secret, web},
     workspace::Env,
 };
 
@@ -131,8 +131,7 @@ impl Gitpod {
     /// The same in two requests: the workspace's own token from the supervisor, then an ID token for it.
     async fn ask_http(&self, asking: &Asking<'_>) -> Result<Minted, MintError> {
         // The supervisor listens on loopback, which this client never reaches through a proxy.
-        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false)
-            .map_err(|error| MintError::Config(error.to_string()))?;
+        let client = web::client(asking.ca_file)?;
         let place = self.place(&client).await?;
         let url = format!(
             "http://{}/_supervisor/v1/token/gitpod/{}/{SCOPE}",

@@ -11,7 +11,7 @@
 use url::Url;
 
 use super::{Asking, MintError, Minted, answer, token};
-use crate::identity::{client, web};
+use crate::identity::web;
 
 /// Where both clouds serve metadata.
 const ADDRESS: &str = "http://169.254.169.254";
@@ -117,5 +117,5 @@ fn near(origin: &str, path: &str) -> Result<Url, MintError> {
 
 /// Loopback and link-local addresses are never proxied by a client that is built here.
 fn direct() -> Result<reqwest::Client, MintError> {
-    client::build(None, web::CONNECT_TIMEOUT, false).map_err(|error| MintError::Config(error.to_string()))
+    Ok(web::client(None)?)
 }

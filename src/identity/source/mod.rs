@@ -23,6 +23,7 @@ use std::{
 
 use super::{
     claims::{Claims, MAX_TOKEN_BYTES},
+    client::ClientError,
     secret::Secret,
 };
 pub(super) use answer::member;
@@ -138,6 +139,12 @@ pub enum MintError {
     /// Only a person can help.
     #[error("{0}")]
     NeedsUser(String),
+}
+
+impl From<ClientError> for MintError {
+    fn from(error: ClientError) -> MintError {
+        MintError::Config(error.to_string())
+    }
 }
 
 impl MintError {

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::{Asking, MintError, Minted, answer, bearer, command, file, token};
 use crate::{
-    identity::{claims::Claims, client, web},
+    identity::{claims::Claims, web},
     workspace::Env,
 };
 
@@ -97,8 +97,7 @@ impl Ona {
             })?;
         let own = file::read(&self.token_file).await?;
         let own = own.token.ok_or_else(|| MintError::Transient("no token".to_owned()))?;
-        let client = client::build(asking.ca_file, web::CONNECT_TIMEOUT, false)
-            .map_err(|error| MintError::Config(error.to_string()))?;
+        let client = web::client(asking.ca_file)?;
         // No version is asked for: which claims come is the organisation's decision.
         let body = serde_json::json!({ "audience": [asking.audience()?] });
         let request = client

@@ -21,7 +21,6 @@ use std::{
 
 use super::{Asking, MintError, Minted};
 use crate::identity::{
-    client,
     discovery::{Metadata, discover},
     grant::{self, GrantError, Refusal, Tokens},
     keep::{Keep, KeepError, Login, Place, Shown},
@@ -269,8 +268,7 @@ impl Inner {
 
     async fn refresh(&self, ca_file: Option<&Path>) -> Result<Minted, MintError> {
         let mut login = self.load().await?;
-        let client = client::build(ca_file, web::CONNECT_TIMEOUT, false)
-            .map_err(|error| MintError::Config(error.to_string()))?;
+        let client = web::client(ca_file)?;
         let metadata = self.metadata(&client).await?;
         let proof = self.app.proof(&metadata).await?;
         let marker = self.marker();
@@ -408,7 +406,7 @@ impl Inner {
     }
 
     async fn revoke(&self, token: &Secret, ca_file: Option<&Path>) -> bool {
-        let Ok(client) = client::build(ca_file, web::CONNECT_TIMEOUT, false) else {
+        let Ok(client) = web::client(ca_file) else {
             return false;
         };
         match self.metadata(&client).await {
