@@ -201,17 +201,18 @@ completion() {
     cmp -s "$scratch/completion" "$2" || cp "$scratch/completion" "$2" 2>/dev/null || :
 }
 
-# Where each shell looks by itself (zsh only below /usr/local). A Gitpod prebuild keeps none of it: start.sh does it there.
+# Where each shell looks by itself: zsh only below /usr/local, and fish not there unless XDG_DATA_DIRS says so. A Gitpod prebuild keeps none of it: start.sh does it there.
 completions() {
     [ "${GITPOD_HEADLESS:-}" != true ] || return 0
-    share=/usr/local/share
+    share=/usr/local/share fish=/etc/fish/completions
     if [ "$bin" != /usr/local/bin ]; then
         share=${XDG_DATA_HOME:-${HOME:-}/.local/share}
+        fish=$share/fish/vendor_completions.d
         case $share in /.local/share) return 0 ;; esac
     fi
     completion bash "$share/bash-completion/completions/tagalong"
     completion zsh "$share/zsh/site-functions/_tagalong"
-    completion fish "$share/fish/vendor_completions.d/tagalong.fish"
+    completion fish "$fish/tagalong.fish"
 }
 
 # choose_bin: sets bin, and who may read what is made.

@@ -20,15 +20,16 @@ tagalong_start() {
         printf 'tagalong: not installed, so nothing was started; gitpod/install.sh belongs into an init task.\n' >&2
         return 0
     fi
-    "$1" up </dev/null || {
-        printf 'tagalong: not started; "%s doctor" says why.\n' "$1" >&2
-        return 0
-    }
-    # Only what looks like a list of exports is taken in, and nothing if the agent would not say.
-    set -- "$("$1" env --shell sh 2>/dev/null </dev/null || :)" "$1" \
+    # What it says to people comes on standard error then.
+    set -- "$("$1" up --env sh </dev/null || printf failed)" "$1" \
         "${XDG_DATA_HOME:-${HOME:-}/.local/share}/bash-completion/completions"
+    # Only what looks like a list of exports is taken in, and nothing if the agent would not say.
     case $1 in
         'export '*) eval "$1" || : ;;
+        *failed)
+            printf 'tagalong: not started; "%s doctor" says why.\n' "$2" >&2
+            return 0
+            ;;
         *) return 0 ;;
     esac
     # The home is a new one at each start, and bash looks for completions in it. They get their name last: half of them

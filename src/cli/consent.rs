@@ -20,8 +20,12 @@ pub(super) fn untold(context: &Context, principal: Option<&Principal>) -> Option
     (said.ok() != Some(subject(context))).then(|| lines(context, principal))
 }
 
-/// Notes that they were said. If that fails they are said again, which is the better mistake.
+/// Notes that they were said. If that fails they are said again, which is the better mistake. A shell's profile throws
+/// away what is said: then nobody was told, and the next `up` is the first that says it.
 pub(super) fn told(context: &Context) {
+    if is_thrown_away() {
+        return;
+    }
     let path = context.loaded.config.dirs.state.join(FILE);
     let written = fs::OpenOptions::new()
         .write(true)
@@ -33,6 +37,16 @@ pub(super) fn told(context: &Context) {
     if let Err(error) = written {
         tracing::debug!(%error, "that it was said is not noted");
     }
+}
+
+/// Whether standard output is the null device.
+fn is_thrown_away() -> bool {
+    let output = rustix::fs::fstat(io::stdout()).ok();
+    let null = rustix::fs::stat("/dev/null").ok();
+    output.zip(null).is_some_and(|(output, null)| {
+        rustix::fs::FileType::from_raw_mode(output.st_mode) == rustix::fs::FileType::CharacterDevice
+            && output.st_rdev == null.st_rdev
+    })
 }
 
 /// What the lines depend on.

@@ -14,6 +14,7 @@ use crate::{
         control::{Answer, Ask},
     },
     config::Siblings,
+    view::status::Status,
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -58,6 +59,12 @@ fn variables(context: &Context) -> Result<Vec<(&'static str, String)>, Failure> 
     };
     let http = http.unwrap_or_else(|| context.loaded.config.listen.http.to_string());
     Ok(towards(&http))
+}
+
+/// What a shell evaluates to have its programs report to the agent of this status.
+pub(super) fn of(status: &Status, shell: Shell) -> String {
+    let agent = status.agent.as_ref();
+    agent.map_or_else(String::new, |agent| render(&towards(&agent.endpoints.http), shell))
 }
 
 fn towards(http: &str) -> Vec<(&'static str, String)> {

@@ -74,6 +74,9 @@ enum Command {
         /// Fail with an exit code where a hook would rather have none
         #[arg(long)]
         strict: bool,
+        /// Print the environment too, as `env` does, and say everything else on standard error
+        #[arg(long, value_enum, value_name = "SHELL", conflicts_with = "foreground")]
+        env: Option<env::Shell>,
         #[arg(long, hide = true, requires = "foreground")]
         detached: bool,
     },
@@ -235,6 +238,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             foreground,
             replace,
             strict,
+            env: shell,
             detached,
         } => up::run(
             Context::load(env, cli.set),
@@ -245,6 +249,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
                 detached,
                 logging_in: false,
             },
+            shell,
         ),
         Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),
         Command::Status { json } => status::run(&Context::load(env, cli.set)?, json),

@@ -2,10 +2,14 @@
 //!
 //! It never fails a hook: unless `--strict` is given, what goes wrong is said and the exit code is 0.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use super::{
     Context, consent,
+    env::Shell,
     failure::{Failure, Kind},
     login,
     screen::Screen,
@@ -67,8 +71,19 @@ impl Options {
     }
 }
 
-pub(super) fn run(context: Result<Context, Failure>, options: Options) -> Result<(), Failure> {
-    let outcome = context.and_then(|context| start(&context, options));
+/// With a shell, standard output is for that shell alone: one question to the agent then does for both, so that a profile
+/// waits once for an agent that hangs.
+pub(super) fn run(context: Result<Context, Failure>, options: Options, shell: Option<Shell>) -> Result<(), Failure> {
+    let outcome = match shell {
+        None => context.and_then(|context| start(&context, options).map(drop)),
+        Some(shell) => context.and_then(|context| {
+            let mut output = std::fs::File::from(rustix::io::dup(std::io::stdout()).map_err(std::io::Error::from)?);
+            rustix::stdio::dup2_stdout(std::io::stderr()).map_err(std::io::Error::from)?;
+            let status = start(&context, options)?;
+            let text = status.map_or_else(String::new, |status| super::env::of(&status, shell));
+            Ok(output.write_all(text.as_bytes())?)
+        }),
+    };
     match outcome {
         // Promise 9: the workspace comes first. A foreground agent has a supervisor that wants to know.
         Err(failure) if !options.strict && !options.foreground => {
@@ -79,14 +94,14 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options) -> Result
     }
 }
 
-/// One agent with these settings, or why there is none.
-pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> {
+/// One agent with these settings, or why there is none. What it says of itself is none if it ran in the foreground.
+pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status>, Failure> {
     // A detached agent's starter has said them.
     for notice in context.loaded.notices.iter().filter(|_| !options.detached) {
         eprintln!("tagalong: {notice}");
     }
     if options.foreground {
-        return foreground(context, options);
+        return foreground(context, options).map(|()| None);
     }
     let mut replaced = None;
     if let Some(status) = running(context, options.patience())? {
@@ -96,7 +111,7 @@ pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> 
             if !options.logging_in {
                 login::say_if_nobody(context, &status);
             }
-            return Ok(());
+            return Ok(Some(status));
         }
     }
     background(context, options, replaced.is_some())?;
@@ -110,7 +125,7 @@ pub(super) fn start(context: &Context, options: Options) -> Result<(), Failure> 
     if !options.logging_in && replaced.is_none() {
         login::say_if_nobody(context, &status);
     }
-    Ok(())
+    Ok(Some(status))
 }
 
 /// What runs, and at the first start what that means for whoever reads it.

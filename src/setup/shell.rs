@@ -10,14 +10,12 @@ const PROFILE: &str = ".profile";
 
 const POSIX: &str = "\
 if command -v tagalong >/dev/null 2>&1; then
-    tagalong up >/dev/null 2>&1
-    eval \"$(tagalong env 2>/dev/null)\"
+    eval \"$(tagalong up --env sh 2>/dev/null)\"
 fi
 ";
 const FISH: &str = "\
 if command -q tagalong
-    tagalong up >/dev/null 2>&1
-    tagalong env --shell fish 2>/dev/null | source
+    tagalong up --env fish 2>/dev/null | source
 end
 ";
 
@@ -44,6 +42,13 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<P
     })?;
     Ok(Plan {
         edits: vec![edit],
-        next: Vec::new(),
+        next: match action {
+            Action::Add => vec![
+                "New shells start it and say nothing. Run `tagalong up` now: it says what is recorded, under which name, \
+                 and where it is sent."
+                    .to_owned(),
+            ],
+            Action::Remove => Vec::new(),
+        },
     })
 }

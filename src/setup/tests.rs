@@ -84,7 +84,7 @@ fn a_repository_without_a_file_gets_one_and_loses_it_again() {
     there_and_back(Target::Codespaces, ".devcontainer/devcontainer.json", None);
     there_and_back(Target::Shell, ".bashrc", None);
     let fish = there_and_back(Target::Shell, ".config/fish/config.fish", None);
-    assert!(fish.contains("--shell fish"), "{fish}");
+    assert!(fish.contains("up --env fish"), "{fish}");
     there_and_back(Target::Systemd, ".config/systemd/user/tagalong.service", None);
 }
 

@@ -18,8 +18,8 @@ printf '%s\n' "$*" >>"$CALLS"
 case $1 in
     --version) echo "tagalong 9.9.9" ;;
     completions) echo "complete -W up tagalong" ;;
-    env) echo "export OTEL_EXPORTER_OTLP_ENDPOINT='http://127.0.0.1:4318'" ;;
-    up) [ ! -e "$MACHINE/broken" ] && : >"$MACHINE/running" ;;
+    up) [ ! -e "$MACHINE/broken" ] && : >"$MACHINE/running" &&
+        echo "export OTEL_EXPORTER_OTLP_ENDPOINT='http://127.0.0.1:4318'" ;;
 esac
 "#;
 
@@ -215,7 +215,7 @@ fn a_start_from_a_prebuild_starts_the_agent_that_the_prebuild_has_left() {
         place.prebuild();
         let output = place.start();
         assert!(place.is_running());
-        assert_eq!(place.calls(), ["up", "env --shell sh", "completions bash"]);
+        assert_eq!(place.calls(), ["up --env sh", "completions bash"]);
         assert!(
             stdout(&output).contains("then http://127.0.0.1:4318"),
             "the task's shell reports to the agent"
@@ -239,7 +239,7 @@ fn a_restart_starts_what_the_first_start_has_installed() {
         place.stop();
         place.start();
         assert!(place.is_running());
-        assert_eq!(place.calls().iter().filter(|call| *call == "up").count(), 2);
+        assert_eq!(place.calls().iter().filter(|call| *call == "up --env sh").count(), 2);
     }
 }
 

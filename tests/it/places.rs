@@ -3,7 +3,7 @@
 
 use std::{
     path::Path,
-    process::Command,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -508,4 +508,30 @@ async fn what_a_codespace_sends_goes_by_its_name_and_the_person_that_github_name
         assert_eq!(is.get(key).map(String::as_str), Some(value), "{key}: {is:?}");
     }
     assert!(!is.values().any(|value| value.contains("canary")));
+}
+
+#[test]
+fn a_profile_gets_the_environment_alone_and_a_person_is_told_when_somebody_can_see_it() {
+    let home = Home::new();
+    let profile = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        let output = command.stderr(Stdio::null()).output().expect("it runs");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let first = profile(&["up", "--env", "sh"]);
+    assert!(
+        first.starts_with("export OTEL_EXPORTER_OTLP_ENDPOINT='http://127.0.0.1:") && first.lines().count() == 5,
+        "{first}"
+    );
+    assert_eq!(profile(&["up", "--env", "sh"]), first, "of the same agent");
+    assert_eq!(home.text(&["env"]), first);
+    let seen = home.run(&["up", "--env", "fish"]);
+    assert!(String::from_utf8_lossy(&seen.stdout).starts_with("set -gx OTEL_EXPORTER_OTLP_ENDPOINT "));
+    let said = String::from_utf8_lossy(&seen.stderr);
+    assert!(
+        said.contains("already running") && said.contains("recorded: "),
+        "{said}"
+    );
+    assert!(!home.text(&["up"]).contains("recorded: "), "once");
 }
