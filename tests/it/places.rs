@@ -62,6 +62,8 @@ fn in_a_prebuild_whatever_would_start_something_is_silent_succeeds_and_leaves_no
                 &["up", "--foreground"],
                 &["env"],
                 &["env", "--shell", "json"],
+                &["up", "--env", "sh"],
+                &["init", "vscode"],
             ] {
                 let began = Instant::now();
                 let output = home.run(arguments);
@@ -102,6 +104,8 @@ fn switched_off_every_command_is_silent_succeeds_and_leaves_no_file() {
         "completions bash",
         "purge",
         "init shell",
+        "config set export.timeout 5s",
+        "up --env sh",
         "no-such-command",
         "up --no-such-flag",
     ];

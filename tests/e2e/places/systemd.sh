@@ -36,6 +36,7 @@ as() {
 # said COMMAND...: does what `init` says is to be done next.
 said() {
     local line
+    # shellcheck disable=SC2016 # those are no commands
     line=$(as tagalong init systemd "$@" | sed -n 's/^  Now run `\(.*\)`\.$/\1/p')
     [ -n "$line" ] || die "init systemd $* says what to do next"
     as sh -c "$line" >>"$stage/terminal" 2>&1
