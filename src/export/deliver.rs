@@ -3,7 +3,7 @@
 //! What is refused for good is set aside as small as it can be told apart: a record for its content, an item for its
 //! size. Everything is a slice of the one buffer that was joined; nothing is copied to be bisected.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc, time::Duration};
+use std::{collections::VecDeque, io, ops::Range, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,7 +15,7 @@ use super::{
     send::{Judged, NoAnswer, Sender},
 };
 use crate::{
-    otlp::{check, split, status::Response},
+    otlp::{budget::Budget, check, split, status::Response},
     spool::{Outcome, Part, Position, Record, Resolver},
     stamp::Stamp,
 };
@@ -39,6 +39,7 @@ pub(super) struct Delivery {
     pub resolver: Resolver,
     pub records: Vec<Record>,
     pub stamp: Arc<Stamp>,
+    pub budget: Budget,
     pub room: Room,
 }
 
@@ -47,11 +48,14 @@ struct Underway {
     sender: Arc<Sender>,
     place: Place,
     resolver: Resolver,
+    stamp: Arc<Stamp>,
     records: Vec<Placed>,
     tallies: Vec<Tally>,
     units: VecDeque<Unit>,
+    budget: Budget,
+    /// What it has of the window, and of the budget.
     window: Option<OwnedSemaphorePermit>,
-    budget: Option<OwnedSemaphorePermit>,
+    bytes: Option<OwnedSemaphorePermit>,
 }
 
 /// One record's outcome so far.
@@ -81,19 +85,21 @@ impl Delivery {
     /// # Errors
     /// [`NoAnswer`]: what is not resolved stays in the spool.
     pub(super) async fn run(self) -> Result<(), NoAnswer> {
-        let Room { window, mut budget } = self.room;
+        let Room { window, mut bytes } = self.room;
         let (joined, refused) = join(self.records, &self.stamp, STAMP_ROOM);
         // What was taken for a guess goes back.
-        drop(budget.split(budget.num_permits().saturating_sub(joined.bytes.len())));
+        drop(bytes.split(bytes.num_permits().saturating_sub(joined.bytes.len())));
         let mut underway = Underway {
             sender: self.sender,
             place: self.place,
             resolver: self.resolver,
+            stamp: self.stamp,
             tallies: joined.records.iter().map(|_| Tally::default()).collect(),
             units: VecDeque::new(),
             records: Vec::new(),
+            budget: self.budget,
             window,
-            budget: Some(budget),
+            bytes: Some(bytes),
         };
         for (position, outcome) in refused {
             tracing::warn!(
@@ -198,8 +204,9 @@ impl Underway {
             let was_first = unit.broken == 0;
             unit.broken = unit.broken.max(1);
             self.units.push_back(unit);
-            // Alone under suspicion for the second time: wait for others rather than keep the gate busy.
-            if self.units.len() == 1 && !was_first {
+            // All that is left is under suspicion, this for the second time: wait for others rather than keep the gate
+            // and the budget busy.
+            if !was_first && self.units.iter().all(|unit| unit.broken > 0) {
                 return self.park().await;
             }
             return Ok(());
@@ -217,22 +224,52 @@ impl Underway {
         Ok(())
     }
 
-    /// Waits for another request to pass, outside of the window and the budget.
+    /// Waits for another request to pass, outside of the window and the budget. So the bytes of what waits are not held
+    /// but read again. Only a part of a record keeps its own, because the spool does not know it.
     async fn park(&mut self) -> Result<(), NoAnswer> {
+        let size = self.units.iter().map(|unit| unit.bytes.len()).sum();
+        for unit in &mut self.units {
+            unit.bytes = Bytes::copy_from_slice(if unit.part { &unit.bytes } else { &[] });
+        }
         self.window = None;
-        self.budget = None;
+        self.bytes = None;
         let mut passed = self.sender.passed();
         let before = *passed.borrow_and_update();
-        let other = async {
+        let room = async {
             // The sender lives as long as this delivery.
-            let _ = passed.wait_for(|count| *count > before).await;
+            let other = passed.wait_for(|count| *count > before);
+            let _ = tokio::time::timeout(PARKED_FOR, other).await;
+            self.budget.take(size).await
         };
-        tokio::select! {
-            () = self.place.stop.cancelled() => Err(NoAnswer::Left),
-            () = self.sender.shutdown.cancelled() => Err(NoAnswer::Left),
-            () = other => Ok(()),
-            () = tokio::time::sleep(PARKED_FOR) => Ok(()),
+        self.bytes = tokio::select! {
+            () = self.place.stop.cancelled() => return Err(NoAnswer::Left),
+            () = self.sender.shutdown.cancelled() => return Err(NoAnswer::Left),
+            room = room => Some(room),
+        };
+        for mut unit in std::mem::take(&mut self.units) {
+            if !unit.part {
+                let position = self.records[unit.records.start].position;
+                let Some(bytes) = self.again(position).map_err(NoAnswer::Unreadable)? else {
+                    // Let go meanwhile: a log that upstream does not take is kept short.
+                    continue;
+                };
+                unit.bytes = bytes;
+            }
+            self.units.push_back(unit);
         }
+        Ok(())
+    }
+
+    /// A record as it was sent before; `None` if it was answered for.
+    fn again(&self, position: Position) -> io::Result<Option<Bytes>> {
+        let Some(record) = self.resolver.again(position)? else {
+            return Ok(None);
+        };
+        let (joined, refused) = join(vec![record], &self.stamp, STAMP_ROOM);
+        if refused.is_empty() {
+            return Ok(Some(joined.bytes));
+        }
+        Err(io::Error::other("what could be stamped cannot be any more"))
     }
 
     fn halves(&self, unit: &Unit) -> Option<(Unit, Unit)> {
@@ -342,7 +379,7 @@ impl Underway {
             }
             // On a full disk only what others deliver makes room, so they must not wait for this.
             self.window = None;
-            self.budget = None;
+            self.bytes = None;
             if self.place.stop.is_cancelled() || self.sender.shutdown.is_cancelled() {
                 return;
             }

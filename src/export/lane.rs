@@ -54,8 +54,7 @@ pub(super) struct Lane {
 pub(super) struct Room {
     /// None beyond the window, while the gate is closed.
     pub window: Option<OwnedSemaphorePermit>,
-    /// Its bytes.
-    pub budget: OwnedSemaphorePermit,
+    pub bytes: OwnedSemaphorePermit,
 }
 
 /// What is being joined.
@@ -153,6 +152,7 @@ impl Lane {
                     Ok(Ok(())) => {}
                     Ok(Err(NoAnswer::Left)) => leaving = true,
                     Ok(Err(NoAnswer::NotTaken(reason))) => return End::NotTaken(reason),
+                    Ok(Err(NoAnswer::Unreadable(error))) => return End::Unreadable(error),
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },
                 () = self.place.stop.cancelled(), if !stopping => {}
@@ -176,11 +176,11 @@ impl Lane {
     ///
     /// It is asked for before a request is made, because records that wait to be joined take memory too.
     async fn room(&self, in_flight: usize, bytes: usize) -> Room {
-        let budget = self.budget.take(bytes).await;
+        let bytes = self.budget.take(bytes).await;
         // The lanes share the window: nobody waits for something else with a place in it.
         Room {
             window: self.sender.place_in_window(in_flight).await,
-            budget,
+            bytes,
         }
     }
 
@@ -193,6 +193,7 @@ impl Lane {
             resolver: reader.resolver(),
             records: gathered.take(self.sender.config.batch_bytes, self.sender.config.batch_delay),
             stamp,
+            budget: self.budget.clone(),
             room,
         })
     }

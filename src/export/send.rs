@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -58,12 +59,14 @@ pub enum Judged {
 }
 
 /// Why there is no judgement.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum NoAnswer {
     /// Another principal, or the drain found the way blocked: what is not answered for stays in the spool.
     Left,
     /// Upstream does not take this signal.
     NotTaken(String),
+    /// What waited cannot be read again.
+    Unreadable(io::Error),
 }
 
 /// What all lanes share.

@@ -305,6 +305,34 @@ impl Reader {
 }
 
 impl Resolver {
+    /// A record once more, from the disk: for whoever let its bytes go while it waits. `None` if it was answered for.
+    ///
+    /// # Errors
+    /// If it cannot be read as it was written. A new reader finds out what is to become of it.
+    pub fn again(&self, position: Position) -> io::Result<Option<Record>> {
+        let path = {
+            let state = self.log.state();
+            if state.waits_for(position).is_none() {
+                return Ok(None);
+            }
+            segment_path(&state.dir, position.segment)
+        };
+        let bad = || io::Error::new(io::ErrorKind::InvalidData, "a record changed on the disk");
+        let file = self.handle.core.disk.open(&path)?;
+        let id = Id::read(&file, file.len()?)?.ok_or_else(bad)?;
+        let head = Head::decode(&file.read_at(position.offset, HEAD)?, id).ok_or_else(bad)?;
+        let bytes = file.read_at(position.offset + HEAD as u64, head.length as usize)?;
+        if crc32fast::hash(&bytes) != head.check {
+            return Err(bad());
+        }
+        Ok(Some(Record {
+            position,
+            items: head.items,
+            received: time(head.received),
+            bytes: bytes.into(),
+        }))
+    }
+
     /// Books an answer, as [`Reader::resolve`] does. A record that was answered for already keeps its answer.
     ///
     /// # Errors

@@ -66,6 +66,28 @@ async fn a_body_that_a_server_in_go_calls_too_large_is_halved_until_it_fits() {
     assert_eq!((books.delivered, books.set_aside, books.pending), (10, 0, 0));
 }
 
+/// Each waits for another to pass, and neither does; what is behind them fills the lane's whole budget.
+#[tokio::test]
+async fn records_that_break_upstream_let_go_of_what_the_next_request_needs() {
+    let rig = Rig::new();
+    let upstream = Upstream::start(|seen| {
+        if seen.has_span("crash") {
+            status(500, 13)
+        } else {
+            Say::Ok
+        }
+    })
+    .await;
+    for name in ["crash", "crash", &"x".repeat(4 << 20)] {
+        rig.append("traces", 1, spans([name])).await;
+    }
+    let mut running = rig.run(config(&upstream.url(), Protocol::HttpProtobuf));
+    let traces = tagalong::otlp::Signal::Traces;
+    running.until(|status| status.lanes[&traces].delivered == 1).await;
+    running.drain().await;
+    assert_eq!(rig.books("traces").pending, 2);
+}
+
 fn status(http: u16, code: i32) -> Say {
     Say::Status {
         http,

@@ -359,6 +359,37 @@ async fn a_bad_sector_takes_only_its_own_record_and_that_is_counted() {
 }
 
 #[tokio::test]
+async fn what_waits_for_an_answer_is_read_again_as_it_was_or_not_at_all() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    for text in ["answered", "waits", "spoilt"] {
+        put(&spool, &ada(), text).await;
+    }
+    let answered = reader.next().await.expect("a record").position;
+    let waits = reader.next().await.expect("a record");
+    let spoilt = reader.next().await.expect("a record").position;
+    let resolver = reader.resolver();
+    resolver.resolve(answered, delivered(1)).expect("books");
+    let at = spoilt.offset as usize + HEAD;
+    world.disk.tamper(&world.segments()[0], |bytes| bytes[at] ^= 1);
+
+    assert!(resolver.again(answered).expect("known").is_none());
+    let again = resolver.again(waits.position).expect("readable").expect("no answer");
+    assert_eq!((again.bytes, again.items), (waits.bytes, waits.items));
+    let refused = resolver.again(spoilt).expect_err("it changed");
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+
+    // A start has it set aside.
+    drop((reader, resolver));
+    spool.close().await;
+    let spool = world.open("s2");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert_eq!(texts(&mut reader), ["waits"]);
+    assert_eq!((books(&spool).set_aside, books(&spool).pending), (1, 1));
+}
+
+#[tokio::test]
 async fn history_makes_room_for_what_must_be_set_aside() {
     let world = World::new();
     let spool = world.open("s1");

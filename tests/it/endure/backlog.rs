@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tagalong::demo::upstream::Fault;
+
 use super::{most, setting, shown};
 use crate::support::{
     agent::{Home, parties, signal},
@@ -96,4 +98,33 @@ async fn a_backlog_of_a_gibibyte_costs_neither_time_nor_memory() {
     assert!(ready[ready.len() / 2] <= READY, "{ready:?}");
     assert!(highest <= RESIDENT, "{highest} KiB");
     signal(home.pid().expect("an agent runs"), rustix::process::Signal::KILL);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: just endure"]
+async fn an_upstream_that_breaks_on_each_large_request_costs_no_memory_either() {
+    let (issuer, upstream) = parties(Duration::from_secs(3600)).await;
+    let home = Home::new()
+        .sending(&upstream.url(), &issuer.url())
+        .set("TAGALONG_SPOOL_MAX_BYTES", "8GiB");
+    home.up();
+    upstream.set_fault(Fault::Http {
+        status: 500,
+        content_type: "text/plain",
+        // So that many are tried.
+        headers: vec![("retry-after", "1".to_owned())],
+        body: "no".into(),
+    });
+    let load = Load::start(&home.http("v1/traces"), LARGE);
+    let resident = home.resident();
+    let broken = most(super::length() * 2, &resident).await;
+    upstream.set_fault(Fault::None);
+    let sent = load.stop().await;
+    sent.arrive(&upstream).await;
+    let highest = home.kibibytes("VmHWM");
+    println!(
+        "endure: 500 to requests of 4 MiB: RSS at most {broken} KiB, {highest} KiB ever; {}",
+        upstream.look(|record| shown(record, &sent)),
+    );
+    assert!(highest <= RESIDENT, "{highest} KiB");
 }
