@@ -3,14 +3,16 @@
 . "$PLACES_SOURCE/tests/e2e/places/stage.sh"
 
 bridge=172.17.0.1
-ip link add docker0 type bridge 2>/dev/null && ip address add "$bridge/16" dev docker0 && ip link set docker0 up || {
+if ! ip link add docker0 type bridge 2>/dev/null; then
     echo 'no bridge can be made here'
     exit 77
-}
+fi
+ip address add "$bridge/16" dev docker0
+ip link set docker0 up
 unshare --net sleep 1000 &
 service=$!
-eventually 'the service has a network of its own' \
-    [ "$(readlink "/proc/$service/ns/net")" != "$(readlink /proc/self/ns/net)" ]
+apart() { [ "$(readlink "/proc/$service/ns/net")" != "$(readlink /proc/self/ns/net)" ]; }
+eventually 'the service has a network of its own' apart
 ip link add there type veth peer name eth0 netns "$service" || {
     echo 'no link into another network can be made here'
     exit 77
