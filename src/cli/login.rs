@@ -270,12 +270,10 @@ pub(super) fn logout(context: &Context) -> Result<(), Failure> {
 fn end_alone(context: &Context) -> Result<(bool, bool), Failure> {
     let config = &context.loaded.config;
     let Some(session) = agent::login_session(config, &context.workspace) else {
+        let source = config.identity.credential.as_str();
         return Err(Failure::new(
             Kind::Usage,
-            format!(
-                "the credential comes from {}, not from a login",
-                config.identity.credential.as_str()
-            ),
+            format!("nobody logs in here: identity.credential is \"{source}\""),
         ));
     };
     let ca_file = config.export.as_ref().and_then(|export| export.ca_file.as_deref());

@@ -59,13 +59,20 @@ pub(super) fn run(context: &Context, format: Format) -> Result<(), Failure> {
             )
             .hint("set identity.credential to where tokens come from"));
         }
-        return Err(
-            Failure::new(Kind::NoCredential, "there is no usable credential right now")
-                .hint("`tagalong doctor` says which link is broken"),
-        );
+        let trouble = match context.ask(&Ask::Status, PATIENCE) {
+            Ok(Answer::Status(status)) => status.credential.trouble,
+            _ => None,
+        };
+        return Err(nothing("there is no usable credential right now", trouble));
     };
     say!("{}", render(token.expose(), expires_in, format, SystemTime::now()));
     Ok(())
+}
+
+/// There is nothing to show, and why, where that is known.
+fn nothing(what: &str, trouble: Option<String>) -> Failure {
+    let why = trouble.unwrap_or_else(|| "no credential was obtained".to_owned());
+    Failure::new(Kind::NoCredential, format!("{what}: {why}")).hint("`tagalong doctor` says which link is broken")
 }
 
 /// Without a source there is nothing to mint, with an agent or without.
@@ -130,11 +137,11 @@ pub(super) fn whoami(context: &Context) -> Result<(), Failure> {
         Err(failure) if failure.kind == Kind::NotRunning && has_source(context) => minted(context)?,
         Err(failure) => return Err(failure),
     };
-    let Some(principal) = principal else {
-        return Err(
-            Failure::new(Kind::NoCredential, "nobody yet: no credential was obtained")
-                .hint("`tagalong doctor` says which link is broken"),
-        );
+    let principal = match principal {
+        // What is accepted goes on waiting under the last one's name, but nobody speaks for them any more.
+        Some(_) if credential.state == State::NeedsUser => return Err(nothing("nobody", credential.trouble)),
+        Some(principal) => principal,
+        None => return Err(nothing("nobody yet", credential.trouble)),
     };
     super::print(format_args!("{}", person(&principal, &credential, &workspace)));
     Ok(())

@@ -163,7 +163,15 @@ async fn where_no_keyring_survives_the_agent_keeps_the_login_and_says_so() {
     assert!(out.contains("revoked"), "{out}");
     assert_eq!((provider.seen().revoked, provider.alive()), (1, 0));
     wait_for_state(&home, "needs-user");
-    assert_eq!(home.run(&["token"]).status.code(), Some(4));
+    for command in ["token", "whoami"] {
+        let output = home.run(&[command]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            output.status.code() == Some(4) && text.contains("somebody logged out"),
+            "{text}"
+        );
+        assert!(output.stdout.is_empty(), "nobody is shown who is not there any more");
+    }
     assert_eq!(home.text(&["status"]).matches("tagalong login").count(), 1);
     // A second login needs no second agent.
     let pid = home.pid();

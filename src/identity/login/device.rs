@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn slow_down_is_for_ever_and_no_end() {
+    async fn bug_slow_down_taken_for_the_end_is_for_ever_and_no_end() {
         let (result, asked) = play(
             vec![
                 refused(Refusal::AuthorizationPending),

@@ -229,7 +229,7 @@ proptest! {
 }
 
 #[test]
-fn an_issuer_that_is_down_for_ten_minutes_is_asked_a_bounded_number_of_times() {
+fn bug_backoff_thrown_away_an_issuer_that_is_down_for_ten_minutes_is_asked_a_bounded_number_of_times() {
     for (lifetime, most) in [(10, 135), (60, 40), (300, 45), (3600, 12), (86_400, 3)] {
         let lifetime = Duration::from_secs(lifetime);
         let mut world = World::new(0.0);
