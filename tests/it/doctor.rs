@@ -143,6 +143,22 @@ fn no_endpoint_is_set() {
     assert!(!first_trouble(&home, &[]).starts_with("endpoint"));
 }
 
+/// What is written into a home directory there is gone at the next start.
+#[test]
+fn no_endpoint_is_set_where_only_the_platform_keeps_settings() {
+    let state = tempfile::tempdir().expect("a directory");
+    let home = Home::new()
+        .set("GITPOD_WORKSPACE_ID", "acme-app-1")
+        .set("TAGALONG_HOME", state.path().display().to_string());
+    says(
+        &first_trouble(&home, &[]),
+        &[
+            "endpoint note",
+            "→ `eval \"$(gp env -e TAGALONG_EXPORT_ENDPOINT=URL)\"`, with",
+        ],
+    );
+}
+
 #[test]
 fn what_a_setting_cannot_be_is_not_written() {
     let home = Home::new().set("TAGALONG_EXPORT_TIMEOUT", "5s");

@@ -81,9 +81,14 @@ pub(super) fn endpoint(status: &Status, own: &[SocketAddr], config: &Config) -> 
         // The agent may run without one while these settings name one: then a start is what is missing.
         let hint = match export {
             Some(export) => format!("`tagalong up` takes over export.endpoint, now {}", export.endpoint),
-            None => "`tagalong config set export.endpoint URL`, with your team's gateway or vendor for URL; then \
-                     `tagalong up`"
-                .to_owned(),
+            None => {
+                // There no home directory outlives a stop, but the platform keeps variables (`gp env`).
+                let command = match status.workspace.platform.as_str() {
+                    "gitpod" => "eval \"$(gp env -e TAGALONG_EXPORT_ENDPOINT=URL)\"",
+                    _ => "tagalong config set export.endpoint URL",
+                };
+                format!("`{command}`, with your team's gateway or vendor for URL; then `tagalong up`")
+            }
         };
         let found = "no export.endpoint is set: telemetry is kept on this machine and sent nowhere";
         return Link::note(Name::Endpoint, found, hint);
