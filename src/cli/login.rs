@@ -276,6 +276,7 @@ fn end_alone(context: &Context) -> Result<(bool, bool), Failure> {
             format!("nobody logs in here: identity.credential is \"{source}\""),
         ));
     };
+    leave_no_core_file();
     let ca_file = config.export.as_ref().and_then(|export| export.ca_file.as_deref());
     let ended = super::runtime()?.block_on(session.end(ca_file));
     let revoked = ended.map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;

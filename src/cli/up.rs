@@ -21,6 +21,7 @@ use crate::{
         detach,
         handover::{self, Handed},
     },
+    identity::secret::leave_no_core_file,
     view::{
         build,
         status::{Endpoints, Status},
@@ -216,6 +217,8 @@ fn foreground(context: &Context, Options { replace, detached, .. }: Options) -> 
     if detached {
         detach::leave_session();
     }
+    // A login may come with the sockets.
+    leave_no_core_file();
     let handed = if replace {
         take_over(context, detached)
     } else {

@@ -529,6 +529,36 @@ async fn promise_7_no_output_holds_a_token_of_a_login() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_7_a_logout_without_an_agent_leaves_no_core_file_of_the_login_that_it_ends() {
+    let (provider, home) = (provider().await, machine());
+    log_in(&home, &provider);
+    let lock = home
+        .files_with("")
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|end| end == "lock"));
+    let held = fs::File::open(lock.expect("the lock of a refresh")).expect("it is there");
+    held.lock().expect("nobody refreshes");
+    let mut logout = Running::start(home.command(&["logout"]));
+    let limits = format!("/proc/{}/limits", logout.child.id());
+    loop {
+        let limits = fs::read_to_string(&limits).expect("it waits for the lock");
+        let core = limits
+            .lines()
+            .find(|line| line.starts_with("Max core file size"))
+            .expect("it has a login");
+        let words: Vec<&str> = core.split_whitespace().collect();
+        if matches!(words[4..6], ["1", "1"] | ["0", "0"]) {
+            break;
+        }
+        assert!(logout.child.try_wait().expect("ours").is_none(), "it ended without");
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    let (text, code) = logout.end();
+    assert_eq!((code, provider.seen().revoked), (Some(0), 1), "{text}");
+}
+
 /// A confidential client's login: by code, refreshes, revocation, each with the secret where the issuer wants it.
 async fn confidential(method: &'static str) {
     let provider = provider().await;
