@@ -124,8 +124,17 @@ impl Provider {
         }
     }
 
-    fn person(self) -> &'static str {
+    /// `is_login`: a person logged in, so another login changes nothing.
+    fn person(self, is_login: bool) -> &'static str {
         match self {
+            Provider::Keycloak if is_login => {
+                "in Keycloak, add the client scope basic to this client, which has the claim sub, if upstream is to believe \
+                 the name"
+            }
+            _ if is_login => {
+                "let the issuer name the person in the access tokens of this client, or give ID tokens beside opaque ones \
+                 (openid in identity.scopes), if upstream is to believe the name"
+            }
             Provider::Ona => {
                 "have the organisation's OIDC tokens carry the claims of version 3, among them creator_id, if upstream is \
                  to believe the name"
@@ -172,7 +181,9 @@ pub(super) fn claims(status: &Status, asked: Asked<'_>, token: Option<&Claims>) 
     }
     let provider = Provider::of(credential);
     let note = |found: String, hint: String| Some(Link::note(Name::Claims, found, hint));
-    let person = || note(who.clone(), provider.person().to_owned()).filter(|_| principal.trust != Trust::Verified);
+    let is_login = matches!(credential.source.as_str(), "device" | "browser");
+    let person =
+        || note(who.clone(), provider.person(is_login).to_owned()).filter(|_| principal.trust != Trust::Verified);
     let audience = || {
         let wanted = credential.wanted_audience.as_ref()?;
         if token.is_some_and(|token| token.audiences().is_empty()) {

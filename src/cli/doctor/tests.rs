@@ -418,13 +418,13 @@ fn a_token_without_a_person_is_named_with_the_issuers_own_setting() {
     });
     insta::assert_snapshot!(told, @"
     note  claims              ada@example.com (the platform's word)
-                              → it is a client's own token: let a person log in (`tagalong login`), if upstream is to believe the name
+                              → in Keycloak, add the client scope basic to this client, which has the claim sub, if upstream is to believe the name
     note  claims              ada@example.com (the platform's word)
-                              → it is a client's own token: let a person log in (`tagalong login`), if upstream is to believe the name
+                              → let the issuer name the person in the access tokens of this client, or give ID tokens beside opaque ones (openid in identity.scopes), if upstream is to believe the name
     note  claims              ada@example.com (the platform's word)
-                              → it is a client's own token: let a person log in (`tagalong login`), if upstream is to believe the name
+                              → let the issuer name the person in the access tokens of this client, or give ID tokens beside opaque ones (openid in identity.scopes), if upstream is to believe the name
     note  claims              ada@example.com (the platform's word)
-                              → it is a client's own token: let a person log in (`tagalong login`), if upstream is to believe the name
+                              → let the issuer name the person in the access tokens of this client, or give ID tokens beside opaque ones (openid in identity.scopes), if upstream is to believe the name
     note  claims              ada@example.com (the platform's word)
                               → have the organisation's OIDC tokens carry the claims of version 3, among them creator_id, if upstream is to believe the name
     note  claims              ada@example.com (the platform's word)
@@ -436,6 +436,11 @@ fn a_token_without_a_person_is_named_with_the_issuers_own_setting() {
     note  claims              ada@example.com (the platform's word)
                               → the token names nobody: have one minted that does, if upstream is to believe the name
     ");
+    // Of an application: there a login is what is missing.
+    let told = of("https://sso.example/realms/dev", "exec", |status, _| {
+        status.principal.as_mut().expect("somebody").trust = Trust::Platform;
+    });
+    assert!(told.contains("a client's own token: let a person log in"), "{told}");
 }
 
 #[test]
