@@ -46,7 +46,7 @@ if ! command -v sshd >/dev/null && command -v apt-get dpkg-deb >/dev/null && [ !
 fi
 
 failed=0
-for place in gitpod ona devcontainer coder clone ssh bare; do
+for place in gitpod ona devcontainer coder shells systemd siblings clone ssh bare; do
     log=$PLACES_RELEASE/$place.log begun=$SECONDS code=0
     env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
         PLACES_SOURCE="$PLACES_SOURCE" PLACES_RELEASE="$PLACES_RELEASE" \

@@ -97,8 +97,11 @@ tunnel -N -R "/run/tagalong.sock:$stage/share.sock"
 wait "$ssh" 2>/dev/null
 expect 'sshd does not make a second one in its place by itself' [ $? = 255 ]
 echo 'StreamLocalBindUnlink yes' >>"$root/etc/sshd_config"
+began() { grep -c '^Server listening on 127' "$stage/terminal"; }
+before=$(began)
 kill -HUP "$init"
-listens() { (: </dev/tcp/127.0.0.1/2222); }
+# Until then the one before it may still take a connection, and drop it.
+listens() { [ "$(began)" -gt "$before" ]; }
 eventually 'sshd listens again' listens
 tunnel -N -R "/run/tagalong.sock:$stage/share.sock"
 eventually 'the credential comes back by itself' is fresh
