@@ -20,10 +20,6 @@ e2e:
 endure:
     cargo test --release --test it endure -- --ignored --nocapture --test-threads 2
 
-# What is public without saying what its name does not, or looks public and is not: a report, no gate.
-undocumented:
-    cargo rustc --lib -- -W missing_docs -W unreachable_pub
-
 bench:
     cargo bench
 

@@ -11,6 +11,8 @@
 //! The modules, in the order in which they are best read.
 
 #![forbid(unsafe_code)]
+// Not of tests and benches, where nothing can be reached.
+#![warn(unreachable_pub)]
 
 pub mod agent;
 pub mod cli;

@@ -43,14 +43,14 @@ const MISSING_FOR: Duration = Duration::from_secs(60);
 
 /// The closed set of ways out.
 #[derive(Debug)]
-pub enum Transport {
+pub(super) enum Transport {
     Http(Http),
     Grpc(Grpc),
 }
 
 /// What is left of an answer once path and credential are dealt with.
 #[derive(Debug)]
-pub enum Judged {
+pub(super) enum Judged {
     Taken(Response),
     Data(String),
     Size(String),
@@ -60,7 +60,7 @@ pub enum Judged {
 
 /// Why there is no judgement.
 #[derive(Debug)]
-pub enum NoAnswer {
+pub(super) enum NoAnswer {
     /// Another principal, or the drain found the way blocked: what is not answered for stays in the spool.
     Left,
     /// Upstream does not take this signal.
@@ -71,7 +71,7 @@ pub enum NoAnswer {
 
 /// What all lanes share.
 #[derive(Debug)]
-pub struct Sender {
+pub(super) struct Sender {
     pub config: Arc<Config>,
     pub gate: Gate,
     pub identity: identity::Receiver,
@@ -96,7 +96,7 @@ struct Presence {
 }
 
 impl Sender {
-    pub fn new(
+    pub(super) fn new(
         config: Arc<Config>,
         target: Target,
         transport: Transport,
@@ -123,7 +123,7 @@ impl Sender {
     ///
     /// While the gate is closed, a lane may have two beyond the window: else requests of one signal that fail could fill
     /// the window, and nothing else could show that the path is fine. These get `None`.
-    pub async fn place_in_window(&self, in_flight: usize) -> Option<OwnedSemaphorePermit> {
+    pub(super) async fn place_in_window(&self, in_flight: usize) -> Option<OwnedSemaphorePermit> {
         let mut changes = self.gate.changes();
         loop {
             if let Ok(permit) = self.window.clone().try_acquire_owned() {
@@ -140,12 +140,12 @@ impl Sender {
     }
 
     /// How many requests upstream took; waiting on it waits for others to pass.
-    pub fn passed(&self) -> watch::Receiver<u64> {
+    pub(super) fn passed(&self) -> watch::Receiver<u64> {
         self.passed.subscribe()
     }
 
     /// Sends until upstream judges the data. `passed_at` is how many requests had passed at this one's last 500.
-    pub async fn judge(&self, place: &Place, bytes: &Bytes, passed_at: Option<u64>) -> Result<Judged, NoAnswer> {
+    pub(super) async fn judge(&self, place: &Place, bytes: &Bytes, passed_at: Option<u64>) -> Result<Judged, NoAnswer> {
         loop {
             let turn = self.turn(place).await?;
             let lease = self.lease(place).await?;
@@ -205,7 +205,7 @@ impl Sender {
     }
 
     /// What became of items, for `status`.
-    pub fn count(&self, signal: Signal, change: impl FnOnce(&mut status::Lane)) {
+    pub(super) fn count(&self, signal: Signal, change: impl FnOnce(&mut status::Lane)) {
         self.status
             .send_modify(|status| change(status.lanes.entry(signal).or_default()));
     }

@@ -12,11 +12,11 @@ use super::{
 use crate::workspace::Trust;
 
 /// The lifetime of a token that says nothing of its end, from a source that mints: long lives are the exception there.
-pub const ASSUMED_LIFETIME: Duration = Duration::from_secs(15 * 60);
+pub(super) const ASSUMED_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 /// What a token is held against.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub(super) struct Terms {
     /// The only issuer whose tokens are taken, if set.
     pub issuer: Option<String>,
     pub attributes: Attributes,
@@ -29,13 +29,16 @@ pub struct Terms {
 /// A credential in waiting.
 #[derive(Clone, Debug)]
 pub struct Admitted {
+    /// None only for `identity.credential = "none"`.
     pub token: Option<Secret>,
+    /// Whom it speaks for.
     pub principal: Principal,
+    /// None where nothing says when it ends.
     pub expiry: Option<Expiry>,
 }
 
 /// `asked` and `now` are readings from before and after the attempt: the token was minted between them.
-pub fn admit(minted: Minted, terms: &Terms, asked: Now, now: Now) -> Result<Admitted, MintError> {
+pub(super) fn admit(minted: Minted, terms: &Terms, asked: Now, now: Now) -> Result<Admitted, MintError> {
     let claims = minted.token.as_ref().and_then(|token| Claims::decode(token.expose()));
     if let (Some(wanted), Some(claims)) = (&terms.issuer, &claims)
         && claims.text("iss").as_deref() != Some(wanted)

@@ -30,6 +30,7 @@ pub enum Attributes {
     Full,
     /// `user.hash` alone.
     Pseudonym,
+    /// Nothing that names a person.
     None,
 }
 

@@ -40,7 +40,9 @@ impl Now {
 /// Where [`Now`] comes from: the machine, or a test.
 #[derive(Clone, Debug)]
 pub enum Clock {
+    /// The machine's two clocks.
     System,
+    /// A test's.
     Driven(Driven),
 }
 
@@ -54,6 +56,7 @@ pub struct Driven {
 }
 
 impl Driven {
+    /// Stands at `wall` now, and booted at the same moment.
     pub fn starting_at(wall: SystemTime) -> Driven {
         Driven {
             start: tokio::time::Instant::now(),
@@ -89,6 +92,7 @@ impl Driven {
 }
 
 impl Clock {
+    /// The time by both clocks.
     pub fn now(&self) -> Now {
         match self {
             Clock::System => Now {
@@ -160,6 +164,7 @@ pub struct Expiry {
     pub boot_obtained: Duration,
     /// What was left of it then.
     pub lifetime: Duration,
+    /// How far the issuer's clock is ahead of ours.
     pub skew: Skew,
 }
 

@@ -22,12 +22,15 @@ const RESOURCE: &str = ".well-known/oauth-protected-resource";
 pub struct Metadata {
     /// As the issuer writes it, which is as it was asked for.
     pub issuer: String,
+    /// RFC 6749 section 3.2.
     pub token_endpoint: Url,
+    /// RFC 6749 section 3.1.
     pub authorization_endpoint: Option<Url>,
     /// RFC 8628 section 4.
     pub device_authorization_endpoint: Option<Url>,
     /// RFC 7009; many issuers have none.
     pub revocation_endpoint: Option<Url>,
+    /// RFC 7517 section 5.
     pub jwks_uri: Option<Url>,
     /// Empty where it is not said.
     pub scopes_supported: Vec<String>,

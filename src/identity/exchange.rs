@@ -42,13 +42,17 @@ const KEPT: [&str; 5] = [
 /// One exchange, complete.
 #[derive(Clone, Debug)]
 pub struct Exchange {
+    /// Which of them.
     pub grant: Grant,
+    /// Where it is made.
     pub endpoint: TokenEndpoint,
     /// What the workspace's token is asked for.
     pub subject_audience: String,
     /// What the new token is asked for; not sent where it is none.
     pub audience: Option<String>,
+    /// What the new token is to be good for; not sent where there are none.
     pub scopes: Vec<String>,
+    /// Who asks, where the endpoint knows its clients.
     pub client_id: Option<String>,
     /// Read anew for each exchange.
     pub client_secret_file: Option<PathBuf>,
@@ -71,6 +75,7 @@ pub enum Grant {
 /// A service account of Google's to borrow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceAccount {
+    /// As Google names it.
     pub email: String,
     /// Whom its ID token is for; asked for where there are no scopes.
     pub audience: Option<String>,
@@ -81,6 +86,7 @@ pub struct ServiceAccount {
 /// Where to post to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenEndpoint {
+    /// There.
     At(Url),
     /// The issuer's own metadata says.
     Of(String),

@@ -22,6 +22,7 @@ use super::{
 /// What a token endpoint gave.
 #[derive(Debug)]
 pub struct Tokens {
+    /// RFC 6749 section 5.1.
     pub access: Secret,
     /// OpenID Connect Core section 3.1.3.3; absent in most answers to a refresh.
     pub id: Option<Secret>,
@@ -64,17 +65,27 @@ impl Tokens {
 /// The words that decide anything: RFC 6749 section 5.2, RFC 8628 section 3.5, RFC 8693 section 2.2.2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// What was shown (a refresh token, a code, a subject's token) is not good, or not any more.
     InvalidGrant,
+    /// The client is not known, or did not prove itself.
     InvalidClient,
+    /// The client may not use this grant.
     UnauthorizedClient,
+    /// The issuer does not have this grant.
     UnsupportedGrantType,
+    /// A scope is not known, or more than may be granted.
     InvalidScope,
+    /// A parameter is missing or wrong.
     InvalidRequest,
     /// The audience is not known, or not allowed.
     InvalidTarget,
+    /// The person has not answered yet.
     AuthorizationPending,
+    /// The same, and from now on five seconds more between questions.
     SlowDown,
+    /// The person said no.
     AccessDenied,
+    /// The device code ended before the person answered.
     ExpiredToken,
 }
 

@@ -31,7 +31,9 @@ pub enum Wanted {
     /// The keyring where there is one, else memory.
     #[default]
     Auto,
+    /// The keyring or nothing.
     Keyring,
+    /// Memory alone, though there is a keyring.
     Memory,
     /// The consent to a file.
     File,
@@ -40,14 +42,18 @@ pub enum Wanted {
 /// Where a login rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
+    /// In the desktop's keyring.
     Keyring,
+    /// In the agent's memory: gone when it ends.
     Memory,
+    /// In a file of the runtime directory, 0600.
     File,
 }
 
 /// Which of an issuer's tokens is shown to upstream. It is decided at the login and kept, or a refresh could change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
+    /// The access token.
     Access,
     /// The access token is opaque, and the ID token is none.
     Id,
@@ -56,7 +62,9 @@ pub enum Shown {
 /// What rests.
 #[derive(Clone, Debug)]
 pub struct Login {
+    /// The refresh token: good for one use where the issuer rotates it.
     pub refresh: Secret,
+    /// Which token is minted from it.
     pub shown: Shown,
     /// The machine that logged in: see [`host`]. One that says nothing is an earlier version's.
     pub host: Birthplace,
@@ -76,6 +84,7 @@ pub enum KeepError {
     /// It does not answer.
     #[error("the keyring does not answer within 3 s: it may be waiting for somebody to unlock it")]
     Mute,
+    /// The file, and what the system said.
     #[error("the login cannot be kept in {0}: {1}")]
     File(PathBuf, String),
 }

@@ -19,7 +19,7 @@ use super::{
 
 /// What happened.
 #[derive(Debug)]
-pub enum Event {
+pub(super) enum Event {
     /// Time passed.
     Tick,
     /// An attempt ended.
@@ -36,7 +36,7 @@ pub enum Event {
 
 /// All that is known of the credential and of the attempts to renew it. Times of attempts are boot times.
 #[derive(Debug)]
-pub struct Machine {
+pub(super) struct Machine {
     manner: Manner,
     state: State,
     principal: Option<Arc<Principal>>,
@@ -73,7 +73,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(manner: Manner) -> Machine {
+    pub(super) fn new(manner: Manner) -> Machine {
         Machine {
             manner,
             state: State::Boot,
@@ -104,7 +104,7 @@ impl Machine {
     }
 
     /// One step. True if an attempt has to be started now. `unit` is jitter in [0, 1).
-    pub fn step(&mut self, event: Event, now: Now, unit: f64) -> bool {
+    pub(super) fn step(&mut self, event: Event, now: Now, unit: f64) -> bool {
         if self.state == State::Stopped {
             return false;
         }
@@ -136,12 +136,12 @@ impl Machine {
         self.start_if_due(now)
     }
 
-    pub fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         self.state
     }
 
     /// How long nothing needs to be looked at.
-    pub fn wait(&self, now: Now) -> Duration {
+    pub(super) fn wait(&self, now: Now) -> Duration {
         let mut wait = rotate::TICK;
         if let Some(due) = self.due(now) {
             wait = wait.min(due);
@@ -160,14 +160,14 @@ impl Machine {
 
     /// How long an attempt that starts now may take. Only a credential that is sent under could be waited away by it:
     /// to hurry the replacement of a refused one would throw away what an issuer minted on a busy machine.
-    pub fn attempt(&self, now: Now) -> Duration {
+    pub(super) fn attempt(&self, now: Now) -> Duration {
         let is_in_use = self.is_usable(now) && !matches!(self.state, State::Rejected | State::Denied);
         let usable = is_in_use.then(|| self.remaining(now)).flatten();
         rotate::attempt(usable)
     }
 
     /// The value to publish.
-    pub fn current(&self, source: &'static str, clock: &Clock) -> Current {
+    pub(super) fn current(&self, source: &'static str, clock: &Clock) -> Current {
         Current {
             state: self.state,
             principal: self.principal.clone(),

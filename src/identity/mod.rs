@@ -37,11 +37,13 @@ use secret::Secret;
 /// Who the credential speaks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
+    /// Who says so: the issuer's URL, or what stands for one where the platform or the system says it.
     pub issuer: String,
     /// The stable person id within the issuer.
     pub subject: String,
     /// `user.*`, as they are stamped.
     pub attributes: Vec<(String, String)>,
+    /// How much of it is verified.
     pub trust: Trust,
 }
 
@@ -83,15 +85,25 @@ impl Credential {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
+    /// Nothing was asked for yet.
     Boot,
+    /// The first credential is being asked for.
     Acquiring,
+    /// There is one, and it is not yet time for the next.
     Fresh,
+    /// There is one, and the next is being asked for.
     Refreshing,
+    /// There is one, and the last attempt to have the next failed.
     Degraded,
+    /// There is none, and the last attempt failed: it is tried again.
     Starved,
+    /// Upstream refused it with 401, and the next is being asked for.
     Rejected,
+    /// Upstream refuses every one: now and then a single request finds out whether it still does.
     Denied,
+    /// Only a person helps, by logging in.
     NeedsUser,
+    /// No agent runs.
     Stopped,
 }
 
@@ -105,8 +117,11 @@ impl State {
 /// What is published: state, principal and credential change together.
 #[derive(Clone, Debug)]
 pub struct Current {
+    /// The machine's.
     pub state: State,
+    /// None while nobody is known.
     pub principal: Option<Arc<Principal>>,
+    /// None while there is none that could be sent with.
     pub credential: Option<Arc<Credential>>,
     /// Why the last attempt failed, without anything secret in it.
     pub trouble: Option<String>,
@@ -130,7 +145,9 @@ pub struct Current {
 /// What a sender holds while it sends: always of one published value.
 #[derive(Clone, Debug)]
 pub struct Lease {
+    /// Whose data may be sent with it.
     pub principal: Arc<Principal>,
+    /// What it is sent with.
     pub credential: Arc<Credential>,
 }
 
@@ -233,7 +250,10 @@ impl Current {
 /// What upstream said of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// It took the data, or judged it.
     Accepted,
+    /// 401, or `UNAUTHENTICATED`.
     Unauthenticated,
+    /// 403, or `PERMISSION_DENIED`.
     Forbidden,
 }

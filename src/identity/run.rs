@@ -19,11 +19,13 @@ use super::{
 /// Everything that identity is made of.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where credentials come from.
     pub source: Source,
     /// What becomes of the source's token before it is sent.
     pub exchange: Option<Exchange>,
     /// Whom minted tokens are for: the origin of upstream, so that a token sent elsewhere is worth nothing there.
     pub audience: String,
+    /// What of the person is stamped.
     pub attributes: Attributes,
     /// The key of `user.hash`. Without one each start has a key, and so pseudonyms, of its own.
     pub pseudonym_key: Option<Secret>,
@@ -33,6 +35,7 @@ pub struct Config {
     pub issuer: Option<String>,
     /// Roots for the issuer, besides the system's.
     pub ca_file: Option<PathBuf>,
+    /// What time it is.
     pub clock: Clock,
 }
 

@@ -20,6 +20,7 @@ pub fn leave_no_core_file() {
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
+    /// Takes the text over: it is zeroed on drop.
     pub fn new(value: String) -> Secret {
         Secret(Zeroizing::new(value))
     }

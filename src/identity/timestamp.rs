@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// 1970, and for a day that no calendar has.
 ///
 /// A leap second counts as the second after it.
-pub fn rfc3339(text: &str) -> Option<SystemTime> {
+pub(super) fn rfc3339(text: &str) -> Option<SystemTime> {
     let bytes = text.trim().as_bytes();
     let (head, rest) = bytes.split_at_checked(19)?;
     let shape = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];

@@ -32,6 +32,7 @@ pub fn client(ca_file: Option<&Path>) -> Result<reqwest::Client, ClientError> {
 
 /// What came back, whatever the status.
 pub struct Answer {
+    /// 100 to 599.
     pub status: u16,
     /// The answer's `Date`.
     pub date: Option<SystemTime>,
@@ -43,6 +44,7 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -75,6 +77,7 @@ impl std::fmt::Debug for Answer {
 pub struct Object(serde_json::Map<String, serde_json::Value>);
 
 impl Object {
+    /// A member by its name.
     pub fn get(&self, name: &str) -> Option<&serde_json::Value> {
         self.0.get(name)
     }

@@ -23,12 +23,12 @@ use proptest::prelude::*;
 use prost::Message;
 
 /// The bytes of a message.
-pub fn encode(message: &impl Message) -> bytes::Bytes {
+pub(super) fn encode(message: &impl Message) -> bytes::Bytes {
     message.encode_to_vec().into()
 }
 
 /// A span with valid ids and one attribute.
-pub fn span(name: &str) -> Span {
+pub(super) fn span(name: &str) -> Span {
     Span {
         trace_id: vec![7; 16],
         span_id: vec![9; 8],
@@ -38,7 +38,7 @@ pub fn span(name: &str) -> Span {
     }
 }
 
-pub fn attribute(key: &str, text: &str) -> KeyValue {
+pub(super) fn attribute(key: &str, text: &str) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
         value: Some(AnyValue {
@@ -49,7 +49,7 @@ pub fn attribute(key: &str, text: &str) -> KeyValue {
 }
 
 /// One resource with one scope of these spans.
-pub fn traces_of(spans: Vec<Span>) -> ExportTraceServiceRequest {
+pub(super) fn traces_of(spans: Vec<Span>) -> ExportTraceServiceRequest {
     ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
             resource: Some(Resource {
@@ -67,7 +67,7 @@ pub fn traces_of(spans: Vec<Span>) -> ExportTraceServiceRequest {
 }
 
 /// One resource with one scope of these log records.
-pub fn logs_of(log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
+pub(super) fn logs_of(log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
     ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {
             scope_logs: vec![ScopeLogs {
@@ -408,7 +408,7 @@ fn any_metric() -> BoxedStrategy<Metric> {
 }
 
 /// Requests of spans with valid ids.
-pub fn traces() -> BoxedStrategy<ExportTraceServiceRequest> {
+pub(super) fn traces() -> BoxedStrategy<ExportTraceServiceRequest> {
     let scope_spans = (scope(), vec(any_span(), 0..3), text());
     let scope_spans = scope_spans.prop_map(|(scope, spans, schema_url)| ScopeSpans {
         scope,
@@ -427,7 +427,7 @@ pub fn traces() -> BoxedStrategy<ExportTraceServiceRequest> {
 }
 
 /// Requests of log records with valid ids or none.
-pub fn logs() -> BoxedStrategy<ExportLogsServiceRequest> {
+pub(super) fn logs() -> BoxedStrategy<ExportLogsServiceRequest> {
     let scope_logs = (scope(), vec(any_log_record(), 0..3), text());
     let scope_logs = scope_logs.prop_map(|(scope, log_records, schema_url)| ScopeLogs {
         scope,
@@ -446,7 +446,7 @@ pub fn logs() -> BoxedStrategy<ExportLogsServiceRequest> {
 }
 
 /// Requests of metrics of every kind.
-pub fn metrics() -> BoxedStrategy<ExportMetricsServiceRequest> {
+pub(super) fn metrics() -> BoxedStrategy<ExportMetricsServiceRequest> {
     let scope_metrics = (scope(), vec(any_metric(), 0..3), text());
     let scope_metrics = scope_metrics.prop_map(|(scope, metrics, schema_url)| ScopeMetrics {
         scope,
@@ -465,7 +465,7 @@ pub fn metrics() -> BoxedStrategy<ExportMetricsServiceRequest> {
 }
 
 /// How many data points a decoded request holds.
-pub fn data_points(request: &ExportMetricsServiceRequest) -> u64 {
+pub(super) fn data_points(request: &ExportMetricsServiceRequest) -> u64 {
     let scopes = request
         .resource_metrics
         .iter()

@@ -17,6 +17,7 @@ use std::{
 pub enum Cloud {
     /// Compute Engine.
     Google,
+    /// A virtual machine of Azure's.
     Azure,
 }
 

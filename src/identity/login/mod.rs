@@ -28,17 +28,22 @@ const REVOCATION: Duration = Duration::from_secs(2);
 /// Who logs in where, for what: everything that makes two logins different.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct App {
+    /// The issuer's URL, as it writes it.
     pub issuer: String,
+    /// RFC 6749 section 2.2.
     pub client_id: String,
     /// Where the client's secret is, if it is no public client (RFC 6749 section 2.1).
     pub client_secret_file: Option<PathBuf>,
+    /// What is asked for, in the order in which it is.
     pub scopes: Vec<String>,
+    /// Whom the tokens are to be for.
     pub audience: String,
 }
 
 /// Why a login did not come about. The texts are for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
+    /// The issuer refused, or could not be asked.
     #[error(transparent)]
     Grant(#[from] GrantError),
     /// The client cannot prove that it is itself.
@@ -53,6 +58,7 @@ pub enum LoginError {
     /// What came back is not the answer to what was asked.
     #[error("{0}")]
     Foreign(String),
+    /// For the browser to come back to; with what the system said.
     #[error("no port of this machine can be listened on: {0}")]
     Port(String),
 }

@@ -28,7 +28,9 @@ pub struct Question {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
+    /// The credential of the moment.
     Token {
+        /// As upstream is to see it.
         token: Zeroizing<String>,
         /// What is left of it, in seconds.
         expires_in: Option<f64>,

@@ -48,7 +48,7 @@ pub(super) fn read_at(content: &[u8], pointer: &str, whence: &str) -> Result<Min
 }
 
 /// The token that stands under `name` in a server's answer; its `Date` comes along.
-pub fn member(answer: &web::Answer, name: &str, whom: &str) -> Result<Minted, MintError> {
+pub(crate) fn member(answer: &web::Answer, name: &str, whom: &str) -> Result<Minted, MintError> {
     let whence = format!("what {whom} answered");
     let Some(object) = answer.object() else {
         return Err(MintError::Transient(format!("{whence} is not a JSON object")));

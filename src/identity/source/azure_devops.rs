@@ -24,6 +24,7 @@ pub struct AzureDevops {
 }
 
 impl AzureDevops {
+    /// What the job's variables say; whether they are there is found out by asking.
     pub fn new(service_connection: Option<&str>, env: &Env) -> AzureDevops {
         AzureDevops {
             url: env.get("SYSTEM_OIDCREQUESTURI").map(str::to_owned),

@@ -17,7 +17,7 @@ use crate::workspace::Env;
 const MAX_OUTPUT: usize = super::MAX_TOKEN_BYTES;
 
 #[derive(Debug, thiserror::Error)]
-pub enum CommandError {
+pub(super) enum CommandError {
     #[error("cannot be started: {0}")]
     Start(std::io::Error),
     #[error("did not finish within {0:?}")]
@@ -32,7 +32,7 @@ pub enum CommandError {
 
 /// The first executable of that name in an absolute directory of the PATH: a relative one is whatever repository we
 /// stand in.
-pub fn find(path: &str, name: &str) -> Option<PathBuf> {
+pub(super) fn find(path: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(path)
         .filter(|directory| directory.is_absolute())
         .map(|directory| directory.join(name))
@@ -41,7 +41,7 @@ pub fn find(path: &str, name: &str) -> Option<PathBuf> {
 
 /// What a platform's own command needs of the environment: how to find things, how to get out, and the platform's
 /// variables by their prefixes.
-pub fn environment(env: &Env, prefixes: &[&str]) -> Vec<(String, String)> {
+pub(super) fn environment(env: &Env, prefixes: &[&str]) -> Vec<(String, String)> {
     const NAMES: [&str; 10] = [
         "HOME",
         "PATH",
@@ -74,7 +74,7 @@ impl Drop for Group {
 }
 
 /// What the program prints, if it exits with 0 in time.
-pub async fn output(
+pub(super) async fn output(
     program: &Path,
     arguments: &[impl AsRef<std::ffi::OsStr>],
     environment: &[(String, String)],

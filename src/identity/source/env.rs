@@ -11,6 +11,7 @@ pub struct EnvToken {
 }
 
 impl EnvToken {
+    /// Reads the variable now: what a process is started with does not change.
     pub fn new(variable: &str, env: &Env) -> EnvToken {
         EnvToken {
             variable: variable.to_owned(),

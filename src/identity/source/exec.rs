@@ -43,6 +43,10 @@ pub enum ProgramError {
 }
 
 impl Program {
+    /// The program by its absolute path, and its arguments.
+    ///
+    /// # Errors
+    /// There is no program, or its path is not absolute.
     pub fn new(argv: Vec<String>) -> Result<Program, ProgramError> {
         let mut argv = argv.into_iter();
         let program = PathBuf::from(argv.next().ok_or(ProgramError::Empty)?);

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::{MAX_TOKEN_BYTES, MintError, Minted, token};
 
 /// One look. A missing or empty file is a moment in somebody's rotation, so it is looked for again.
-pub async fn read(path: &Path) -> Result<Minted, MintError> {
+pub(crate) async fn read(path: &Path) -> Result<Minted, MintError> {
     let whence = format!("the token file {}", path.display());
     let describe = |error: std::io::Error| MintError::Transient(format!("{whence} cannot be read: {error}"));
     // Without O_NONBLOCK a FIFO in its place would hold a thread until somebody writes to it.

@@ -21,6 +21,7 @@ pub struct Github {
 }
 
 impl Github {
+    /// What the job's variables say; whether they are there is found out by asking.
     pub fn new(env: &Env) -> Github {
         Github {
             url: env.get("ACTIONS_ID_TOKEN_REQUEST_URL").map(str::to_owned),

@@ -18,6 +18,7 @@ pub struct Gitlab {
 }
 
 impl Gitlab {
+    /// The variable that is `wanted`, or the one that holds an ID token of this job.
     pub fn new(wanted: Option<&str>, env: &Env) -> Gitlab {
         let is_job_token =
             |value: &str| Claims::decode(value).is_some_and(|claims| claims.text("project_path").is_some());

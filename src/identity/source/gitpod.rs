@@ -40,6 +40,7 @@ pub struct Gitpod {
 }
 
 impl Gitpod {
+    /// What this workspace's environment says of it.
     pub fn new(env: &Env) -> Gitpod {
         let url = env.get("GITPOD_HOST").unwrap_or("https://gitpod.io");
         let host = url::Url::parse(url)

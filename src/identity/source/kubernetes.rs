@@ -21,6 +21,7 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
+    /// The projected file at `path`, or where a pod has its own account's by default.
     pub fn new(path: Option<&Path>) -> Kubernetes {
         Kubernetes {
             path: path.map_or_else(|| PathBuf::from(PROJECTED), Path::to_owned),

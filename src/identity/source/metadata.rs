@@ -65,6 +65,7 @@ impl Gcp {
 }
 
 impl Azure {
+    /// The identity with this client id, or the machine's own.
     pub fn new(client_id: Option<&str>) -> Azure {
         Azure {
             origin: ADDRESS.to_owned(),

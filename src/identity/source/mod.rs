@@ -168,7 +168,9 @@ impl MintError {
 /// What minting needs besides the source.
 #[derive(Clone, Debug)]
 pub struct Asking<'a> {
+    /// Whom the token is to be for.
     pub audience: &'a str,
+    /// Roots for whoever is asked, besides the system's.
     pub ca_file: Option<&'a Path>,
     /// The whole attempt must end within this.
     pub timeout: Duration,
@@ -219,6 +221,7 @@ impl Source {
         }
     }
 
+    /// How it wants to be asked.
     pub fn manner(&self) -> Manner {
         match self {
             Source::Gitpod(_) | Source::Ona(_) | Source::Github(_) | Source::AzureDevops(_) | Source::Login(_) => {
@@ -311,11 +314,12 @@ pub(super) fn bearer(token: &Secret) -> Result<http::HeaderValue, MintError> {
 #[cfg(test)]
 type Answer = dyn Fn(u64) -> (Duration, Result<Minted, MintError>) + Send + Sync;
 
+/// Answers by that function, and counts how often it was asked.
 #[cfg(test)]
 #[derive(Clone)]
 pub struct Scripted {
-    pub answer: std::sync::Arc<Answer>,
-    pub asked: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    pub(super) answer: std::sync::Arc<Answer>,
+    pub(super) asked: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
 #[cfg(test)]

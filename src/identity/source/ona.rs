@@ -30,6 +30,7 @@ pub struct Ona {
 }
 
 impl Ona {
+    /// What this environment's variables say of it.
     pub fn new(env: &Env) -> Ona {
         let find = |name| command::find(env.get("PATH")?, name);
         // The environment's token follows a variable within the vendor's domains only: a repository can set variables.

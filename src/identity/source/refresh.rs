@@ -54,7 +54,9 @@ pub const LOG_IN: &str = "run `tagalong login`";
 /// How a person logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
+    /// With a code, on any device (RFC 8628).
     Device,
+    /// In a browser on this machine (RFC 8252).
     Browser,
 }
 
@@ -103,10 +105,12 @@ impl Session {
         }))
     }
 
+    /// How a person logs in.
     pub fn flow(&self) -> Flow {
         self.0.flow
     }
 
+    /// Who logs in where, for what.
     pub fn app(&self) -> &App {
         &self.0.app
     }

@@ -18,7 +18,9 @@ const BACKLOG: u32 = 1024;
 /// A listener that could not have the port it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
+    /// What it was asked for.
     pub wanted: SocketAddr,
+    /// Where it listens.
     pub got: SocketAddr,
     /// The process that holds the wanted port, where the system tells.
     pub held_by: Option<String>,
@@ -28,7 +30,9 @@ pub struct Moved {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct BindError {
+    /// The wanted one.
     pub address: SocketAddr,
+    /// What the system said.
     pub source: io::Error,
 }
 

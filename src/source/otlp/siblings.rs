@@ -19,6 +19,7 @@ const NAME: HeaderName = HeaderName::from_static(HEADER);
 pub struct Siblings {
     /// An address that they can reach; another port is taken if this one is held.
     pub address: SocketAddr,
+    /// What they have to show.
     pub key: Key,
 }
 

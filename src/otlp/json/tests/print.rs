@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::{Value, json};
 
-pub fn traces(request: &ExportTraceServiceRequest) -> Value {
+pub(super) fn traces(request: &ExportTraceServiceRequest) -> Value {
     let resource = list(&request.resource_spans, |resource| {
         let scope = list(
             &resource.scope_spans,
@@ -27,7 +27,7 @@ pub fn traces(request: &ExportTraceServiceRequest) -> Value {
     json!({ "resourceSpans": resource })
 }
 
-pub fn logs(request: &ExportLogsServiceRequest) -> Value {
+pub(super) fn logs(request: &ExportLogsServiceRequest) -> Value {
     let resource = list(&request.resource_logs, |resource| {
         let scope = list(&resource.scope_logs, |of| {
             json!({
@@ -42,7 +42,7 @@ pub fn logs(request: &ExportLogsServiceRequest) -> Value {
     json!({ "resourceLogs": resource })
 }
 
-pub fn metrics(request: &ExportMetricsServiceRequest) -> Value {
+pub(super) fn metrics(request: &ExportMetricsServiceRequest) -> Value {
     let resource = list(&request.resource_metrics, |resource| {
         let scope = list(&resource.scope_metrics, |of| {
             json!({
