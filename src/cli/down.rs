@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     Context,
     failure::{Failure, Kind},
+    login,
     status::bytes_text,
 };
 use crate::agent::control::{Answer, Ask};
@@ -12,7 +13,7 @@ use crate::agent::control::{Answer, Ask};
 pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
     let timeout = super::parse_duration(timeout)?;
     let deadline = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-    let status = super::status::fetch(context).ok();
+    let mut status = super::status::fetch(context).ok();
     let sends = status.as_ref().is_some_and(|status| status.export.endpoint.is_some());
     let answer = match context.ask(&Ask::Stop { deadline }, timeout + Duration::from_secs(3)) {
         Err(failure) if failure.kind == Kind::NotRunning => {
@@ -40,6 +41,9 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
                 format!("stopped; {bytes} bytes are left in the spool"),
             )
             .hint("the next `tagalong up` in this workspace sends them");
+            if let Some(status) = &mut status {
+                login::ask_once(context, status);
+            }
             let trouble = status.and_then(|status| status.credential.trouble.or(status.export.trouble));
             Err(match trouble {
                 Some(trouble) => left.hint(format!("what kept them here: {trouble}")),

@@ -260,7 +260,13 @@ async fn status_asks_for_a_login_once_in_a_session_and_says_each_time_that_there
             let doctor = home.run(&["doctor"]);
             assert!(String::from_utf8_lossy(&doctor.stdout).contains("run `tagalong login`"));
         }
-        home.run(&["down", "--timeout", "0s"]);
+        // What it tells of itself is left, and why.
+        let down = home.run(&["down", "--timeout", "0s"]);
+        let said = String::from_utf8_lossy(&down.stderr);
+        assert!(
+            said.ends_with("what kept them here: nobody is logged in here\n"),
+            "{said}"
+        );
     }
     // And another program than a person reads the same each time.
     let first = machine()

@@ -1,5 +1,5 @@
-//! What `up` and `status` have to say of a login: that there is none, and once in a session what to do about it. They ask
-//! nobody for anything.
+//! What `up`, `status` and `down` have to say of a login: that there is none, and once in a session what to do about it.
+//! They ask nobody for anything.
 
 use std::{
     fs,
