@@ -60,6 +60,9 @@ pub(super) fn past_mark(text: &str, edit: impl FnOnce(&str) -> Result<String, Re
 }
 
 fn add(text: &str, id: Id) -> Result<String, Refusal> {
+    if let Some(filled) = jsonc::fill(text, &whole(id)) {
+        return Ok(filled);
+    }
     jsonc::parse(text)?;
     let mut text = text.to_owned();
     for (port, value) in ports() {
@@ -90,6 +93,10 @@ fn add_hook(text: &str) -> Result<String, Refusal> {
 }
 
 fn remove(text: &str) -> Result<String, Refusal> {
+    let mut ids = [Id::Known, Id::Pass].into_iter();
+    if let Some(before) = ids.find_map(|id| jsonc::unfilled(text, &whole(id))) {
+        return Ok(before);
+    }
     jsonc::parse(text)?;
     let mut text = match jsonc::value_at(text, HOOK)? {
         Some((range, value)) if value.starts_with(&opening()) && value.ends_with('}') => {

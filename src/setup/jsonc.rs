@@ -81,6 +81,23 @@ pub(super) fn remove(text: &str, group: Option<&str>, key: &str, value: &Json) -
     Ok(cut(text, holder, key, value).unwrap_or_else(|| text.to_owned()))
 }
 
+/// `whole` in a file with nothing in it, as editors make them; none if there is something.
+///
+/// It ends without a newline, which tells it from a file that was not there before.
+pub(super) fn fill(text: &str, whole: &str) -> Option<String> {
+    is_blank(text).then(|| [text, whole.trim_end()].concat())
+}
+
+/// What was in the file before [`fill`], if nothing else is in it.
+pub(super) fn unfilled(text: &str, whole: &str) -> Option<String> {
+    let before = text.strip_suffix(whole.trim_end()).unwrap_or(text);
+    is_blank(before).then(|| before.to_owned())
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim().is_empty()
+}
+
 /// The text of a top-level property's value, and where it stands.
 pub(super) fn value_at<'t>(text: &'t str, name: &str) -> Result<Option<(std::ops::Range<usize>, &'t str)>, Refusal> {
     let tree = tree(text)?;

@@ -566,6 +566,21 @@ fn an_editor_that_connects_to_this_machine_leaves_our_ports_alone() {
 }
 
 #[test]
+fn a_file_with_nothing_in_it_is_filled_and_emptied_again() {
+    for nothing in ["", "\n", " \r\n\t", "\u{feff}"] {
+        let settings = ".vscode-server/data/Machine/settings.json";
+        for (target, name) in [
+            (Target::Vscode, settings),
+            (Target::Devcontainer, ".devcontainer.json"),
+            (Target::Codespaces, ".devcontainer.json"),
+        ] {
+            let between = there_and_back(target, name, Some(nothing));
+            assert!(between.contains("\"4317\": "), "{between}");
+        }
+    }
+}
+
+#[test]
 fn a_coder_template_gets_a_file_of_its_own_that_names_its_agent() {
     let main = "data \"coder_workspace\" \"me\" {}\ndata \"coder_workspace_owner\" \"me\" {}\n\
                 resource \"coder_agent\" \"dev\" {\n  os = \"linux\"\n}\n";

@@ -53,6 +53,9 @@ fn edit(path: PathBuf, action: Action) -> Result<Edit, Error> {
 }
 
 fn add(text: &str) -> Result<String, Refusal> {
+    if let Some(filled) = jsonc::fill(text, &whole()) {
+        return Ok(filled);
+    }
     let mut text = text.to_owned();
     for (port, value) in container::ports() {
         text = jsonc::add(&text, Some(GROUP), port, &value)?;
@@ -61,6 +64,9 @@ fn add(text: &str) -> Result<String, Refusal> {
 }
 
 fn remove(text: &str) -> Result<String, Refusal> {
+    if let Some(before) = jsonc::unfilled(text, &whole()) {
+        return Ok(before);
+    }
     let mut text = text.to_owned();
     for (port, value) in container::ports().into_iter().rev() {
         text = jsonc::remove(&text, Some(GROUP), port, &value)?;
