@@ -519,7 +519,7 @@ fn programs_are_pointed_past_the_agent() {
     let home = home.set("OTEL_EXPORTER_OTLP_ENDPOINT", "https://vendor.example/v1?key=canary");
     let line = first_trouble(&home, &[]);
     assert!(!line.contains("canary"), "{line}");
-    insta::assert_snapshot!(line, @r#"programs failed: OTEL_EXPORTER_OTLP_ENDPOINT leads to vendor.example: what is started here goes past the agent → run `eval "$(tagalong env)"` here, or put it into the shell's profile"#);
+    insta::assert_snapshot!(line, @r#"programs failed: OTEL_EXPORTER_OTLP_ENDPOINT leads to vendor.example: what is started here goes past the agent → run `eval "$(tagalong env)"` here, and `tagalong init shell` for new shells"#);
 }
 
 #[test]

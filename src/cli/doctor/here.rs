@@ -81,14 +81,10 @@ pub(super) fn endpoint(status: &Status, own: &[SocketAddr], config: &Config) -> 
         // The agent may run without one while these settings name one: then a start is what is missing.
         let hint = match export {
             Some(export) => format!("`tagalong up` takes over export.endpoint, now {}", export.endpoint),
-            None => {
-                // There no home directory outlives a stop, but the platform keeps variables (`gp env`).
-                let command = match status.workspace.platform.as_str() {
-                    "gitpod" => "eval \"$(gp env -e TAGALONG_EXPORT_ENDPOINT=URL)\"",
-                    _ => "tagalong config set export.endpoint URL",
-                };
-                format!("`{command}`, with your team's gateway or vendor for URL; then `tagalong up`")
-            }
+            None => format!(
+                "{}, with your team's gateway or vendor for URL; then `tagalong up`",
+                to_set(status, "export.endpoint", "URL")
+            ),
         };
         let found = "no export.endpoint is set: telemetry is kept on this machine and sent nowhere";
         return Link::note(Name::Endpoint, found, hint);
@@ -108,6 +104,18 @@ pub(super) fn endpoint(status: &Status, own: &[SocketAddr], config: &Config) -> 
         );
     }
     Link::ok(Name::Endpoint, endpoint.clone())
+}
+
+/// The command that sets `key` so that it lasts.
+pub(super) fn to_set(status: &Status, key: &str, value: &str) -> String {
+    match status.workspace.platform.as_str() {
+        // There no home directory outlives a stop, but the platform keeps variables (`gp env`).
+        "gitpod" => {
+            let variable = key.to_ascii_uppercase().replace('.', "_");
+            format!("`eval \"$(gp env -e TAGALONG_{variable}={value})\"`")
+        }
+        _ => format!("`tagalong config set {key} {value}`"),
+    }
 }
 
 /// What the disk below the spool says.

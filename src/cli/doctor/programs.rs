@@ -21,7 +21,7 @@ const ENDPOINTS: [&str; 4] = [
 ];
 /// Where SDKs send to when nothing is set.
 const DEFAULT_PORTS: [u16; 2] = [4317, 4318];
-const EVALUATE: &str = "run `eval \"$(tagalong env)\"` here, or put it into the shell's profile";
+const EVALUATE: &str = "run `eval \"$(tagalong env)\"` here, and `tagalong init shell` for new shells";
 
 pub(super) fn programs(env: &Env, status: &Status, own: &[SocketAddr], export: Option<&Export>) -> Link {
     let set: Vec<(&str, &str)> = ENDPOINTS

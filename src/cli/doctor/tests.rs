@@ -553,9 +553,9 @@ fn each_refusal_has_its_remedy() {
             line(&upstream::accepts(&status, None))
         })
         .collect();
-    insta::assert_snapshot!(lines.concat(), @"
+    insta::assert_snapshot!(lines.concat(), @r#"
     FAIL  upstream accepts    HTTP 401: no bearer
-                              → upstream asks for a credential: set identity.credential; telemetry waits in the spool
+                              → upstream asks for a credential: `eval "$(gp env -e TAGALONG_IDENTITY_CREDENTIAL=WHICH)"`, with device (your own login) or auto (what is offered here) for WHICH; then `tagalong up`; telemetry waits in the spool
     FAIL  upstream accepts    HTTP 404: a web page
                               → check the path of export.endpoint (v1/traces is added to it) and export.protocol; telemetry waits in the spool
     FAIL  upstream accepts    HTTP 302
@@ -566,5 +566,14 @@ fn each_refusal_has_its_remedy() {
                               → upstream is busy and is tried again by itself; telemetry waits in the spool
     FAIL  upstream accepts    HTTP 500: oops
                               → it is sent when upstream takes it; telemetry waits in the spool
-    ");
+    "#);
+    let mut status = at_work();
+    status.workspace.platform = "local".to_owned();
+    status.credential.source = "none".to_owned();
+    status.export.trouble = Some("gRPC UNAUTHENTICATED: no bearer".to_owned());
+    let hint = line(&upstream::accepts(&status, None));
+    assert!(
+        hint.contains("`tagalong config set identity.credential WHICH`, with device"),
+        "{hint}"
+    );
 }

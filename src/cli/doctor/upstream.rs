@@ -7,7 +7,7 @@ use std::{
 
 use url::Url;
 
-use super::{Link, Name};
+use super::{Link, Name, here::to_set};
 use crate::{
     config::{Export, Protocol, is_loopback},
     identity::{State, client},
@@ -229,11 +229,7 @@ pub(super) fn accepts(status: &Status, probe: Option<&Probe>) -> Link {
     }
     if let Some(trouble) = &export.trouble {
         let trouble = &plainly(trouble);
-        return Link::failed(
-            Name::Accepts,
-            trouble.clone(),
-            refusal_remedy(trouble, &status.credential.source),
-        );
+        return Link::failed(Name::Accepts, trouble.clone(), refusal_remedy(trouble, status));
     }
     if !export.not_taken.is_empty() {
         return Link::note(
@@ -253,11 +249,15 @@ pub(super) fn accepts(status: &Status, probe: Option<&Probe>) -> Link {
 }
 
 /// What to do about an upstream that answers and does not take. The texts are those of `export`.
-fn refusal_remedy(trouble: &str, source: &str) -> String {
+fn refusal_remedy(trouble: &str, status: &Status) -> String {
     let says = |words: &[&str]| words.iter().any(|word| trouble.contains(word));
     let waits = "telemetry waits in the spool";
-    if says(&["HTTP 401", "UNAUTHENTICATED"]) && source == "none" {
-        return format!("upstream asks for a credential: set identity.credential; {waits}");
+    if says(&["HTTP 401", "UNAUTHENTICATED"]) && status.credential.source == "none" {
+        return format!(
+            "upstream asks for a credential: {}, with device (your own login) or auto (what is offered here) \
+             for WHICH; then `tagalong up`; {waits}",
+            to_set(status, "identity.credential", "WHICH")
+        );
     }
     if says(&["HTTP 403", "PERMISSION_DENIED"]) {
         return format!("ask upstream's operator for the right to send; {waits}");
