@@ -97,7 +97,7 @@ impl Drop for Verdict {
 /// Runs until the spool is closed.
 pub(super) fn run(core: &Core, jobs: &mpsc::Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
-        let mut appends: Vec<Append> = Vec::new();
+        let mut appends = Vec::new();
         let mut others = Vec::new();
         for job in std::iter::once(first).chain(jobs.try_iter()) {
             match job {
@@ -105,10 +105,10 @@ pub(super) fn run(core: &Core, jobs: &mpsc::Receiver<Job>) {
                 other => others.push(other),
             }
         }
-        commit_all(core, appends);
-        for job in others {
+        // What waits for the disk goes first, and all of it at once.
+        for job in std::iter::once(Job::Append(appends)).chain(others) {
             match job {
-                Job::Append(more) => commit_all(core, more),
+                Job::Append(all) => commit_all(core, all),
                 Job::Seal(left) => seal_left(core, left),
                 Job::Trim => drop(keep::trim(core, core.config.keep_bytes)),
                 Job::MakeRoom => drop(make_room(core)),
