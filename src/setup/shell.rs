@@ -2,11 +2,15 @@
 //!
 //! Nothing is said in a prompt, whatever goes wrong: a shell is not the place to hear of it.
 
-use super::{Action, Error, Plan, Refusal, block, edit_blocks};
-use std::path::Path;
+use super::{Action, Edit, Error, Plan, Refusal, block, edit_blocks, read};
+use std::path::{Path, PathBuf};
 
 /// What all shells of the Bourne family read.
 const PROFILE: &str = ".profile";
+const BASHRC: &str = ".bashrc";
+/// A login bash reads the first of these that is there, and nothing else of the home directory (bash(1), INVOCATION).
+/// Only the last one can be made anew without keeping it from another.
+const BASH_LOGIN: [&str; 3] = [".bash_profile", ".bash_login", PROFILE];
 
 const POSIX: &str = "\
 if command -v tagalong >/dev/null 2>&1; then
@@ -22,7 +26,7 @@ end
 /// The profile, below the home directory, of the shell that `$SHELL` names.
 pub fn profile(shell: &str) -> &'static Path {
     Path::new(match shell.rsplit('/').next() {
-        Some("bash") => ".bashrc",
+        Some("bash") => BASHRC,
         Some("zsh") => ".zshrc",
         Some("fish") => ".config/fish/config.fish",
         _ => PROFILE,
@@ -32,16 +36,18 @@ pub fn profile(shell: &str) -> &'static Path {
 /// `root` is the home directory. A file's name says which language it is in.
 pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
     let path = root.join(file.unwrap_or(Path::new(PROFILE)));
-    let is_fish = path.extension().is_some_and(|extension| extension == "fish");
-    let body = if is_fish { FISH } else { POSIX };
-    let edit = edit_blocks(path, action, body, |text| {
-        if text.trim_end_matches(['\r', '\n']).ends_with('\\') {
-            return Err(Refusal::Form("it has a last line that goes on"));
+    let mut edits = vec![edit(path.clone(), action)?];
+    if path == root.join(BASHRC) {
+        let login = match action {
+            Action::Add => login_file(root)?.into_iter().collect(),
+            Action::Remove => BASH_LOGIN.map(|name| root.join(name)).to_vec(),
+        };
+        for path in login {
+            edits.push(edit(path, action)?);
         }
-        Ok(block::insert(text, text.split_inclusive('\n').count(), 0, body))
-    })?;
+    }
     Ok(Plan {
-        edits: vec![edit],
+        edits,
         next: match action {
             Action::Add => vec![
                 "New shells start it and say nothing. Run `tagalong up` now: it says what is recorded, under which name, \
@@ -51,4 +57,26 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<P
             Action::Remove => Vec::new(),
         },
     })
+}
+
+fn edit(path: PathBuf, action: Action) -> Result<Edit, Error> {
+    let is_fish = path.extension().is_some_and(|extension| extension == "fish");
+    let body = if is_fish { FISH } else { POSIX };
+    edit_blocks(path, action, body, |text| {
+        if text.trim_end_matches(['\r', '\n']).ends_with('\\') {
+            return Err(Refusal::Form("it has a last line that goes on"));
+        }
+        Ok(block::insert(text, text.split_inclusive('\n').count(), 0, body))
+    })
+}
+
+/// What a login bash reads, unless that leads on to `.bashrc`, as distributions have it.
+fn login_file(root: &Path) -> Result<Option<PathBuf>, Error> {
+    let mut all = BASH_LOGIN.iter().map(|name| root.join(name));
+    let path = all.find(|path| path.exists()).unwrap_or_else(|| root.join(PROFILE));
+    let text = read(&path)?.unwrap_or_default();
+    let leads_on = text
+        .lines()
+        .any(|line| !line.trim_start().starts_with('#') && line.contains(BASHRC));
+    Ok((!leads_on).then_some(path))
 }

@@ -581,6 +581,35 @@ fn a_file_with_nothing_in_it_is_filled_and_emptied_again() {
 }
 
 #[test]
+fn a_login_bash_is_reached_by_the_file_that_it_reads_and_no_file_is_hidden_from_it() {
+    let skeleton = "# ~/.profile\nif [ -f \"$HOME/.bashrc\" ]; then\n    . \"$HOME/.bashrc\"\nfi\n";
+    // What is there, and which file besides .bashrc is written.
+    let homes: [(&[(&str, &str)], Option<&str>); 5] = [
+        (&[], Some(".profile")),
+        (&[(".profile", skeleton)], None),
+        (&[(".profile", "# no .bashrc here\nA=1")], Some(".profile")),
+        (&[(".profile", skeleton), (".bash_login", "A=1\n")], Some(".bash_login")),
+        (&[(".bash_profile", ". ~/.bashrc\n"), (".bash_login", "A=1\n")], None),
+    ];
+    for (files, written) in homes {
+        let dir = repository(files);
+        let run = |action| plan(Target::Shell, action, dir.path(), Some(Path::new(".bashrc"))).unwrap();
+        let added = run(Action::Add);
+        let names: Vec<_> = added.edits.iter().filter_map(|edit| edit.path.file_name()).collect();
+        let expected: Vec<&str> = [".bashrc"].into_iter().chain(written).collect();
+        assert_eq!(names, expected);
+        apply(&added);
+        assert_eq!((changes(&added), changes(&run(Action::Add))), (expected.len(), 0));
+        apply(&run(Action::Remove));
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, files.len());
+        for (name, text) in files {
+            assert_eq!(std::fs::read_to_string(dir.path().join(name)).unwrap(), *text);
+        }
+    }
+}
+
+#[test]
 fn a_coder_template_gets_a_file_of_its_own_that_names_its_agent() {
     let main = "data \"coder_workspace\" \"me\" {}\ndata \"coder_workspace_owner\" \"me\" {}\n\
                 resource \"coder_agent\" \"dev\" {\n  os = \"linux\"\n}\n";

@@ -25,15 +25,18 @@ told() {
     took=$((($(date +%s%N) - begun) / 1000000))
 }
 
-# Both ways in which a shell may be the first that somebody sees; bash and zsh keep their lines for interactive ones.
+# Both ways in which a shell may be the first that somebody sees; zsh keeps its lines for interactive ones.
 ways=()
-for way in 'bash -ic' 'zsh -ic' 'zsh -lic' 'fish -ic' 'fish -lc' 'dash -lc' 'sh -lc' 'busybox sh -lc'; do
+for way in 'bash -ic' 'bash -lc' 'zsh -ic' 'zsh -lic' 'fish -ic' 'fish -lc' 'dash -lc' 'sh -lc' 'busybox sh -lc'; do
     read -r shell argument more <<<"$way"
     if [ -n "$more" ] || ! command -v "$shell" >/dev/null; then
         continue
     fi
     as env SHELL="/bin/$shell" tagalong init shell >/dev/null || die "init shell for $shell"
     ways+=("$shell $argument")
+    # Before another one's profile is there, which this shell may read too.
+    told "$shell" "$argument"
+    expect "init shell is all that $way needs" [ "$said" = http://127.0.0.1:4318 ]
 done
 
 for state in works hangs fails 'is missing'; do
