@@ -583,8 +583,9 @@ fn a_file_with_nothing_in_it_is_filled_and_emptied_again() {
 #[test]
 fn a_login_bash_is_reached_by_the_file_that_it_reads_and_no_file_is_hidden_from_it() {
     let skeleton = "# ~/.profile\nif [ -f \"$HOME/.bashrc\" ]; then\n    . \"$HOME/.bashrc\"\nfi\n";
+    type Files<'a> = &'a [(&'a str, &'a str)];
     // What is there, and which file besides .bashrc is written.
-    let homes: [(&[(&str, &str)], Option<&str>); 5] = [
+    let homes: [(Files<'_>, Option<&str>); 5] = [
         (&[], Some(".profile")),
         (&[(".profile", skeleton)], None),
         (&[(".profile", "# no .bashrc here\nA=1")], Some(".profile")),
