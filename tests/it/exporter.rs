@@ -66,18 +66,20 @@ async fn a_body_that_a_server_in_go_calls_too_large_is_halved_until_it_fits() {
     assert_eq!((books.delivered, books.set_aside, books.pending), (10, 0, 0));
 }
 
+/// It breaks on each request with a certain span.
+async fn fragile() -> Upstream {
+    Upstream::start(|seen| match seen.has_span("crash") {
+        true => status(500, 13),
+        false => Say::Ok,
+    })
+    .await
+}
+
 /// Each waits for another to pass, and neither does; what is behind them fills the lane's whole budget.
 #[tokio::test]
 async fn records_that_break_upstream_let_go_of_what_the_next_request_needs() {
     let rig = Rig::new();
-    let upstream = Upstream::start(|seen| {
-        if seen.has_span("crash") {
-            status(500, 13)
-        } else {
-            Say::Ok
-        }
-    })
-    .await;
+    let upstream = fragile().await;
     for name in ["crash", "crash", &"x".repeat(4 << 20)] {
         rig.append("traces", 1, spans([name])).await;
     }
@@ -380,14 +382,7 @@ mod stories {
 
     pub async fn a_record_that_alone_breaks_upstream_is_set_aside(protocol: Protocol) {
         let rig = Rig::new();
-        let upstream = Upstream::start(|seen| {
-            if seen.has_span("crash") {
-                status(500, 13)
-            } else {
-                Say::Ok
-            }
-        })
-        .await;
+        let upstream = fragile().await;
         rig.append_spans((0..100).map(|n| {
             if n == 40 {
                 "crash".to_owned()
