@@ -520,6 +520,12 @@ fn programs_are_pointed_past_the_agent() {
     let line = first_trouble(&home, &[]);
     assert!(!line.contains("canary"), "{line}");
     insta::assert_snapshot!(line, @r#"programs failed: OTEL_EXPORTER_OTLP_ENDPOINT leads to vendor.example: what is started here goes past the agent → run `eval "$(tagalong env)"` here, and `tagalong init shell` for new shells"#);
+    // What `env` sets would not count beside it.
+    let here = home.http("");
+    let home = home
+        .set("OTEL_EXPORTER_OTLP_ENDPOINT", here)
+        .set("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://vendor.example/v1/logs");
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"programs failed: OTEL_EXPORTER_OTLP_LOGS_ENDPOINT leads to vendor.example: what is started here goes past the agent → run `unset OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` here, and take it out of where it is set");
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(super) fn programs(env: &Env, status: &Status, own: &[SocketAddr], export: O
         .collect();
     for (name, text) in &set {
         let Ok(url) = url::Url::parse(text.trim()) else {
-            return Link::failed(Name::Programs, format!("{name} is no URL"), EVALUATE);
+            return Link::failed(Name::Programs, format!("{name} is no URL"), mend(name));
         };
         if leads_to(&url, own) {
             continue;
@@ -41,7 +41,7 @@ pub(super) fn programs(env: &Env, status: &Status, own: &[SocketAddr], export: O
         if *name == ENDPOINT && export.is_some_and(|export| export.from_otel) {
             return Link::note(Name::Programs, found, EVALUATE);
         }
-        return Link::failed(Name::Programs, found, EVALUATE);
+        return Link::failed(Name::Programs, found, mend(name));
     }
     if let Some(found) = switched_off(env) {
         return Link::note(Name::Programs, found, "unset it where programs are to be traced");
@@ -64,6 +64,14 @@ pub(super) fn programs(env: &Env, status: &Status, own: &[SocketAddr], export: O
         "no OTEL_EXPORTER_OTLP_ENDPOINT is set, and SDKs look at the usual ports only",
         EVALUATE,
     )
+}
+
+/// `tagalong env` sets the endpoint for all signals, and one of a signal's own would still go before it.
+fn mend(name: &str) -> String {
+    if name == ENDPOINT {
+        return EVALUATE.to_owned();
+    }
+    format!("run `unset {name}` here, and take it out of where it is set")
 }
 
 /// What keeps an SDK from sending wherever it is pointed to.
