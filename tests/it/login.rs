@@ -218,14 +218,19 @@ async fn a_login_in_memory_is_carried_over_to_nothing_that_it_was_not_made_for()
     assert_eq!(provider.seen().refresh_requests, before);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn up_says_once_in_a_session_that_nobody_is_logged_in() {
-    let provider = provider().await;
-    let home = machine()
+/// A machine that is set up for logins, before the first.
+fn nobody_at(provider: &Provider) -> Home {
+    machine()
         .set("TAGALONG_EXPORT_ENDPOINT", provider.url())
         .set("TAGALONG_IDENTITY_CREDENTIAL", "device")
         .set("TAGALONG_IDENTITY_ISSUER", provider.url())
-        .set("TAGALONG_IDENTITY_CLIENT_ID", CLIENT);
+        .set("TAGALONG_IDENTITY_CLIENT_ID", CLIENT)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn up_says_once_in_a_session_that_nobody_is_logged_in() {
+    let provider = provider().await;
+    let home = nobody_at(&provider);
     let said = |home: &Home| home.text(&["up"]).matches("tagalong login").count();
     for _ in 0..2 {
         // A busy machine's agent may need longer than a hook waits: then the next `up` says it.
@@ -241,11 +246,7 @@ async fn up_says_once_in_a_session_that_nobody_is_logged_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn status_asks_for_a_login_once_in_a_session_and_says_each_time_that_there_is_none() {
     let provider = provider().await;
-    let home = machine()
-        .set("TAGALONG_EXPORT_ENDPOINT", provider.url())
-        .set("TAGALONG_IDENTITY_CREDENTIAL", "device")
-        .set("TAGALONG_IDENTITY_ISSUER", provider.url())
-        .set("TAGALONG_IDENTITY_CLIENT_ID", CLIENT);
+    let home = nobody_at(&provider);
     let asks = |command: &str| home.text(&[command]).matches("tagalong login").count();
     for _ in 0..2 {
         let mut asked = asks("up");
