@@ -16,8 +16,7 @@ pub(super) const FILE: &str = "told";
 
 /// The lines, if they have not been said here yet. Who is known yet makes no difference to whether they were.
 pub(super) fn untold(context: &Context, principal: Option<&Principal>) -> Option<[String; 3]> {
-    let said = fs::read_to_string(context.loaded.config.dirs.state.join(FILE));
-    (said.ok() != Some(subject(context))).then(|| lines(context, principal))
+    (!is_noted(context, FILE, &subject(context))).then(|| lines(context, principal))
 }
 
 /// Notes that they were said. If that fails they are said again, which is the better mistake. A shell's profile throws
@@ -26,14 +25,23 @@ pub(super) fn told(context: &Context) {
     if is_thrown_away() {
         return;
     }
-    let path = context.loaded.config.dirs.state.join(FILE);
+    note(context, FILE, &subject(context));
+}
+
+/// Whether `text` is what was noted last in `file`, below the state directory.
+pub(super) fn is_noted(context: &Context, file: &str, text: &str) -> bool {
+    fs::read_to_string(context.loaded.config.dirs.state.join(file)).is_ok_and(|said| said == text)
+}
+
+/// Notes `text` there. That this fails is no trouble of whoever is being told.
+pub(super) fn note(context: &Context, file: &str, text: &str) {
     let written = fs::OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(path)
-        .and_then(|mut file| io::Write::write_all(&mut file, subject(context).as_bytes()));
+        .open(context.loaded.config.dirs.state.join(file))
+        .and_then(|mut file| io::Write::write_all(&mut file, text.as_bytes()));
     if let Err(error) = written {
         tracing::debug!(%error, "that it was said is not noted");
     }

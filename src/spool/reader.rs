@@ -199,12 +199,7 @@ impl Reader {
         if !state.take(position, self.offset, head.items, head.received) {
             return Step::Again;
         }
-        Step::Record(Record {
-            position,
-            items: head.items,
-            received: time(head.received),
-            bytes,
-        })
+        Step::Record(record(position, head, bytes))
     }
 
     fn position(&self) -> Position {
@@ -269,12 +264,7 @@ impl Reader {
         if !wanted || !good {
             return Ok(Step::Again);
         }
-        Ok(Step::Record(Record {
-            position,
-            items: head.items,
-            received: time(head.received),
-            bytes,
-        }))
+        Ok(Step::Record(record(position, head, bytes)))
     }
 
     /// Sets aside bytes that are no record, up to the next record or the end of the segment. The items are what the
@@ -304,6 +294,16 @@ impl Reader {
     }
 }
 
+/// What stands at a position.
+fn record(position: Position, head: &Head, bytes: Bytes) -> Record {
+    Record {
+        position,
+        items: head.items,
+        received: time(head.received),
+        bytes,
+    }
+}
+
 impl Resolver {
     /// A record once more, from the disk: for whoever let its bytes go while it waits. `None` if it was answered for.
     ///
@@ -325,12 +325,7 @@ impl Resolver {
         if crc32fast::hash(&bytes) != head.check {
             return Err(bad());
         }
-        Ok(Some(Record {
-            position,
-            items: head.items,
-            received: time(head.received),
-            bytes: bytes.into(),
-        }))
+        Ok(Some(record(position, &head, bytes.into())))
     }
 
     /// Books an answer, as [`Reader::resolve`] does. A record that was answered for already keeps its answer.

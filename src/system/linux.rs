@@ -21,7 +21,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg, socket_with,
 };
 
-use super::{Layer, MOST_SOCKETS, NoKeyring, Read};
+use super::{Layer, MOST_SOCKETS, NoKeyring, Read, node_name, word};
 
 /// Time since boot that goes on in suspend and never jumps: `CLOCK_BOOTTIME` (clock_gettime(2)).
 ///
@@ -40,10 +40,7 @@ pub fn boot_time() -> Duration {
 ///
 /// A port answers what `hostname` prints.
 pub fn host_name(read: Read<'_>) -> Option<String> {
-    first_line("/proc/sys/kernel/hostname", read).or_else(|| {
-        let name = rustix::system::uname().nodename().to_string_lossy().trim().to_owned();
-        (!name.is_empty()).then_some(name)
-    })
+    first_line("/proc/sys/kernel/hostname", read).or_else(node_name)
 }
 
 /// What is another one after each boot, and the same for all who ask during it: the kernel's random `boot_id` (proc(5)).
@@ -127,9 +124,7 @@ fn mount_of<'a>(mounts: &'a str, path: &Path) -> Option<&'a str> {
 }
 
 fn first_line(path: &str, read: Read<'_>) -> Option<String> {
-    let text = read(path)?;
-    let line = text.lines().next()?.trim();
-    (!line.is_empty()).then(|| line.to_owned())
+    word(&read(path)?)
 }
 
 // === whose socket it is ===
@@ -238,20 +233,20 @@ fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     let ip = match ip.len() {
-        8 => IpAddr::V4(Ipv4Addr::from(word(ip)?)),
+        8 => IpAddr::V4(Ipv4Addr::from(octets(ip)?)),
         32 => {
-            let mut octets = [0; 16];
-            for (index, octets) in octets.chunks_exact_mut(4).enumerate() {
-                octets.copy_from_slice(&word(ip.get(index * 8..index * 8 + 8)?)?);
+            let mut all = [0; 16];
+            for (index, four) in all.chunks_exact_mut(4).enumerate() {
+                four.copy_from_slice(&octets(ip.get(index * 8..index * 8 + 8)?)?);
             }
-            IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()
+            IpAddr::V6(Ipv6Addr::from(all)).to_canonical()
         }
         _ => return None,
     };
     Some(SocketAddr::new(ip, port))
 }
 
-fn word(hex: &str) -> Option<[u8; 4]> {
+fn octets(hex: &str) -> Option<[u8; 4]> {
     u32::from_str_radix(hex, 16).ok().map(u32::to_ne_bytes)
 }
 

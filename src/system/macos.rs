@@ -19,7 +19,7 @@ use rustix::{
     net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg, socket},
 };
 
-use super::{Layer, MOST_SOCKETS, NoKeyring, Read};
+use super::{Layer, MOST_SOCKETS, NoKeyring, Read, node_name};
 
 /// Without suspends: only the wall clock notices one.
 pub fn boot_time() -> Duration {
@@ -29,8 +29,7 @@ pub fn boot_time() -> Duration {
 
 /// uname(3).
 pub fn host_name(_: Read<'_>) -> Option<String> {
-    let name = rustix::system::uname().nodename().to_string_lossy().trim().to_owned();
-    (!name.is_empty()).then_some(name)
+    node_name()
 }
 
 /// Left open.

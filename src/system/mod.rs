@@ -19,6 +19,17 @@ pub use macos::*;
 /// The text of a small file, by its absolute path; none if it cannot be had. Detection reads below a root of its own.
 pub type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// The first line of a text, without blanks around it; none if nothing is left.
+pub fn word(text: &str) -> Option<String> {
+    let word = text.lines().next()?.trim();
+    (!word.is_empty()).then(|| word.to_owned())
+}
+
+/// What uname(2) calls this machine or container, which every Unix has.
+fn node_name() -> Option<String> {
+    word(&rustix::system::uname().nodename().to_string_lossy())
+}
+
 /// Where files rest, as far as the system tells containers from machines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layer {

@@ -47,9 +47,7 @@ impl Files {
 
     /// The first line of a file, without blanks around it; none if nothing is left.
     pub(super) fn word(&self, path: impl AsRef<Path>) -> Option<String> {
-        let text = self.read(path)?;
-        let word = text.lines().next()?.trim();
-        (!word.is_empty()).then(|| word.to_owned())
+        system::word(&self.read(path)?)
     }
 
     /// This machine's or container's name, as its kernel has it.

@@ -1,14 +1,12 @@
 //! What `up`, `status` and `down` have to say of a login: that there is none, and once in a session what to do about it.
 //! They ask nobody for anything.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::{super::screen::Screen, Context, configured};
+use super::{
+    super::{consent, screen::Screen},
+    Context, configured,
+};
 use crate::{
     agent::control::{Answer, Ask},
     identity::{State, source::refresh::LOG_IN},
@@ -58,21 +56,11 @@ pub(in crate::cli) fn ask_once(context: &Context, status: &mut Status) {
 
 /// Whether somebody was told in this session. From now on somebody was.
 fn was_told(context: &Context, session: &str) -> bool {
-    let path = context.loaded.config.dirs.state.join(TOLD);
-    if fs::read_to_string(&path).is_ok_and(|told| told == session) {
-        return true;
+    let was_told = consent::is_noted(context, TOLD, session);
+    if !was_told {
+        consent::note(context, TOLD, session);
     }
-    let noted = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(session.as_bytes()));
-    if let Err(error) = noted {
-        tracing::debug!(%error, "that it was said is not noted");
-    }
-    false
+    was_told
 }
 
 /// The status once the agent has looked for its login; none if that takes longer than a hook may.
