@@ -192,7 +192,10 @@ impl Agent {
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
         let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen.clone());
         let (listeners, will) = handed.map_or_else(Default::default, |handed| (handed.listeners, handed.will));
-        let receiver = ports::bind(&config, intake.clone(), Budget::new(Budget::DEFAULT_BYTES), listeners)?;
+        let receiver = {
+            let _where_it_will_run = spool.runtime().enter();
+            ports::bind(&config, intake.clone(), Budget::new(Budget::DEFAULT_BYTES), listeners)?
+        };
         let identity = parts::identity(&env, &config, &workspace)?;
         let login = identity.source.login().cloned();
         let (identity, identity_seen) = Identity::build(identity);
@@ -292,7 +295,7 @@ impl Agent {
         let (ask_stop, mut asked) = mpsc::channel(1);
         let telemetry = Arc::new(telemetry);
 
-        let receiver = tokio::spawn(receiver.run(receiving.clone()));
+        let receiver = spool.runtime().spawn(receiver.run(receiving.clone()));
         let identity = tokio::spawn(identity.run(background.clone()));
         let keeper = tokio::spawn(keep_owner(
             facts.identity.clone(),

@@ -4,10 +4,9 @@ use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// One thread forwards more than a workspace ever sends, and hands nothing over to another on the way. The disk has
-/// a thread of its own (`spool`), and so has whatever takes long (compression, files, names).
+/// One thread forwards more than a workspace ever sends. What comes in is taken on the spool's own, and what takes long
+/// (compression, files, names) on others.
 pub(super) fn runtime() -> io::Result<Runtime> {
-    // Each new connection is looked up in the kernel's table there: a storm of them must not become one of threads.
     Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)

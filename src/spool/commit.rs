@@ -1,7 +1,10 @@
-//! The committer: one thread that writes. Whoever waits while it syncs is served by its next sync together.
+//! The committer: the one task that writes. What is ready in one turn of its thread is synced together.
 //!
 //! It alone makes, extends, seals, renames and unlinks segments, so none of these can overlap with another. It never
 //! ends because the disk refuses: it says so to those who wait, and tries again with the next record.
+//!
+//! It blocks its thread while the disk is busy. Whoever appends from that thread has nothing else to do meanwhile, and
+//! is told without waking a thread, which on a fast disk costs as much as the sync; nothing else belongs there.
 
 use super::{
     AppendError, Owner,
@@ -13,32 +16,39 @@ use super::{
 };
 use bytes::Bytes;
 use std::{
+    collections::VecDeque,
     io::{self, IoSlice},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::Arc,
     time::SystemTime,
 };
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task,
+};
 
 /// What the committer is asked to do.
 #[derive(Debug)]
 pub(super) enum Job {
-    Append(Vec<Append>),
+    Append(Append),
     /// Ends segments that an earlier start left open.
     Seal(Vec<(Arc<Log>, u64)>),
     /// Deletes what may go.
     Trim,
     /// Deletes all history, for something that must be kept.
     MakeRoom,
-    Adopt(Owner, mpsc::Sender<io::Result<()>>),
+    Adopt(Owner, Reply<()>),
     Expire {
         present: Option<Owner>,
         now: SystemTime,
-        reply: mpsc::Sender<io::Result<u64>>,
+        reply: Reply<u64>,
     },
-    /// Seals everything and ends the thread.
+    /// Seals everything and ends the committer.
     Close,
 }
+
+/// For whoever blocks until the job is done.
+pub(super) type Reply<T> = std::sync::mpsc::Sender<io::Result<T>>;
 
 /// A record that waits to be written.
 #[derive(Debug)]
@@ -46,87 +56,59 @@ pub(super) struct Append {
     pub log: Arc<Log>,
     pub head: Head,
     pub bytes: Bytes,
-    pub done: oneshot::Sender<Verdict>,
-}
-
-/// What became of the records of one sync. Whoever gets it tells the others that waited for that sync.
-///
-/// To wake a task costs this thread a system call each time, and a task of the same runtime next to nothing.
-#[derive(Debug)]
-pub(super) struct Verdict {
-    result: Result<(), AppendError>,
-    others: Vec<oneshot::Sender<Verdict>>,
-}
-
-impl Verdict {
-    fn tell(result: Result<(), AppendError>, mut waiting: Vec<oneshot::Sender<Verdict>>) {
-        let mut verdict = Verdict {
-            result,
-            others: Vec::new(),
-        };
-        while let Some(first) = waiting.pop() {
-            verdict.others = waiting;
-            match first.send(verdict) {
-                Ok(()) => return,
-                // Whoever does not wait any more hands the others back.
-                Err(mut back) => {
-                    waiting = std::mem::take(&mut back.others);
-                    verdict = back;
-                }
-            }
-        }
-    }
-
-    /// What became of one's own record.
-    pub(super) fn result(&self) -> Result<(), AppendError> {
-        self.result.clone()
-    }
-}
-
-impl Drop for Verdict {
-    fn drop(&mut self) {
-        for other in self.others.drain(..) {
-            let _ = other.send(Verdict {
-                result: self.result.clone(),
-                others: Vec::new(),
-            });
-        }
-    }
+    pub done: oneshot::Sender<Result<(), AppendError>>,
 }
 
 /// Runs until the spool is closed.
-pub(super) fn run(core: &Core, jobs: &mpsc::Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let mut appends = Vec::new();
-        let mut others = Vec::new();
-        for job in std::iter::once(first).chain(jobs.try_iter()) {
-            match job {
-                Job::Append(more) => appends.extend(more),
-                other => others.push(other),
+pub(super) async fn run(core: &Core, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let mut put_off = VecDeque::new();
+    loop {
+        let next = match put_off.pop_front() {
+            Some(job) => Some(job),
+            None => jobs.recv().await,
+        };
+        match next {
+            Some(Job::Append(first)) => {
+                let all = gather(first, &mut jobs, &mut put_off).await;
+                commit_all(core, all);
             }
-        }
-        // What waits for the disk goes first, and all of it at once.
-        for job in std::iter::once(Job::Append(appends)).chain(others) {
-            match job {
-                Job::Append(all) => commit_all(core, all),
-                Job::Seal(left) => seal_left(core, left),
-                Job::Trim => drop(keep::trim(core, core.config.keep_bytes)),
-                Job::MakeRoom => drop(make_room(core)),
-                Job::Adopt(owner, reply) => drop(reply.send(super::adopt::adopt(core, &owner))),
-                Job::Expire { present, now, reply } => drop(reply.send(keep::expire(core, present.as_ref(), now))),
-                Job::Close => return close(core, jobs),
-            }
+            Some(Job::Seal(left)) => seal_left(core, left),
+            Some(Job::Trim) => drop(keep::trim(core, core.config.keep_bytes)),
+            Some(Job::MakeRoom) => drop(make_room(core)),
+            Some(Job::Adopt(owner, reply)) => drop(reply.send(super::adopt::adopt(core, &owner))),
+            Some(Job::Expire { present, now, reply }) => drop(reply.send(keep::expire(core, present.as_ref(), now))),
+            Some(Job::Close) | None => break,
         }
     }
-    close(core, jobs);
+    jobs.close();
+    while let Some(job) = put_off.pop_front().or_else(|| jobs.try_recv().ok()) {
+        if let Job::Append(append) = job {
+            refuse(core, append);
+        }
+    }
+    close(core);
 }
 
-fn close(core: &Core, jobs: &mpsc::Receiver<Job>) {
-    for job in jobs.try_iter() {
-        if let Job::Append(appends) = job {
-            refuse(core, appends);
+/// All who share a sync with the first: as long as more of them come in the thread's next turn, which reads what senders
+/// wrote meanwhile. Each waits for its own answer before it sends more, so they come to an end.
+async fn gather(first: Append, jobs: &mut mpsc::UnboundedReceiver<Job>, put_off: &mut VecDeque<Job>) -> Vec<Append> {
+    let mut all = vec![first];
+    loop {
+        let before = all.len();
+        task::yield_now().await;
+        while let Ok(job) = jobs.try_recv() {
+            match job {
+                Job::Append(append) => all.push(append),
+                other => put_off.push_back(other),
+            }
+        }
+        if all.len() == before {
+            return all;
         }
     }
+}
+
+fn close(core: &Core) {
     for log in core.all() {
         if let Err(error) = seal(&log) {
             tracing::warn!(%error, log.lane, "a segment stays unsealed");
@@ -145,18 +127,19 @@ fn close(core: &Core, jobs: &mpsc::Receiver<Job>) {
 }
 
 /// The spool is closed.
-pub(super) fn refuse(core: &Core, appends: Vec<Append>) {
-    answer(core, appends, Err(AppendError::Closed));
+pub(super) fn refuse(core: &Core, append: Append) {
+    answer(core, vec![append], Err(AppendError::Closed));
 }
 
 /// Tells all of them, and gives the room of what is refused back.
 fn answer(core: &Core, appends: Vec<Append>, result: Result<(), AppendError>) {
-    if result.is_err() {
-        for append in &appends {
+    for append in appends {
+        if result.is_err() {
             core.release(&append.log.lane, append.head.size());
         }
+        // Whoever does not wait any more is not told.
+        let _ = append.done.send(result.clone());
     }
-    Verdict::tell(result, appends.into_iter().map(|append| append.done).collect());
 }
 
 /// Commits appends log by log.

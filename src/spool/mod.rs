@@ -45,14 +45,19 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
     },
     thread,
     time::{Duration, SystemTime},
 };
-use tokio::sync::oneshot;
+use tokio::{
+    runtime,
+    sync::{mpsc, oneshot},
+};
 
 pub use self::reader::{Reader, Resolver};
+
+/// Of those who run beside the committer: a storm of connections must not become one of threads.
+const BLOCKING_THREADS: usize = 8;
 
 /// What a spool is opened with.
 #[derive(Clone, Debug)]
@@ -194,25 +199,9 @@ pub struct Spool {
 #[derive(Debug)]
 struct Handle {
     core: Arc<Core>,
-    /// What the next hand-over takes to the committer.
-    waiting: Mutex<Vec<commit::Append>>,
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::UnboundedSender<Job>,
+    runtime: runtime::Handle,
     committer: Mutex<Option<thread::JoinHandle<()>>>,
-}
-
-/// Hands what waits over to the committer when it is dropped: also if whoever appended does not wait any more.
-struct HandOver<'a>(&'a Handle);
-
-impl Drop for HandOver<'_> {
-    fn drop(&mut self) {
-        let waiting = std::mem::take(&mut *log::lock(&self.0.waiting));
-        if waiting.is_empty() {
-            return;
-        }
-        if let Err(mpsc::SendError(Job::Append(refused))) = self.0.jobs.send(Job::Append(waiting)) {
-            commit::refuse(&self.0.core, refused);
-        }
-    }
 }
 
 impl Spool {
@@ -247,15 +236,23 @@ impl Spool {
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
         });
-        let (jobs, queue) = mpsc::channel();
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS)
+            .build()?;
+        let entrance = runtime.handle().clone();
         let committer = thread::Builder::new().name("spool".to_owned()).spawn({
             let core = core.clone();
-            move || commit::run(&core, &queue)
+            move || {
+                runtime.block_on(commit::run(&core, queue));
+                runtime.shutdown_background();
+            }
         })?;
         let handle = Handle {
             core,
-            waiting: Mutex::default(),
             jobs,
+            runtime: entrance,
             committer: Mutex::new(Some(committer)),
         };
         let _ = handle.jobs.send(Job::Seal(found.unsealed));
@@ -263,6 +260,13 @@ impl Spool {
         Ok(Spool {
             handle: Arc::new(handle),
         })
+    }
+
+    /// The runtime of the thread that writes, for those who append all day: what is spawned there is told of a sync
+    /// without a thread being woken. All of it stands still while the disk is busy, and nothing of it may block on the
+    /// spool ([`Spool::adopt`], [`Spool::expire`]). It ends with [`Spool::close`].
+    pub fn runtime(&self) -> &runtime::Handle {
+        &self.handle.runtime
     }
 
     /// This start's pending spool.
@@ -297,14 +301,10 @@ impl Spool {
         }
         let (done, answer) = oneshot::channel();
         let append = commit::Append { log, head, bytes, done };
-        log::lock(&self.handle.waiting).push(append);
-        let hand_over = HandOver(&self.handle);
-        // Whoever has something for the disk by now shares the next sync.
-        tokio::task::yield_now().await;
-        drop(hand_over);
-        answer
-            .await
-            .map_or(Err(AppendError::Closed), |verdict| verdict.result())
+        if let Err(mpsc::error::SendError(Job::Append(append))) = self.handle.jobs.send(Job::Append(append)) {
+            commit::refuse(core, append);
+        }
+        answer.await.unwrap_or(Err(AppendError::Closed))
     }
 
     /// Gives to `owner` what is pending: this start's, and earlier starts' of the same place. One rename a log.
@@ -344,9 +344,9 @@ impl Spool {
         })
     }
 
-    fn ask<T>(&self, job: impl FnOnce(mpsc::Sender<io::Result<T>>) -> Job) -> io::Result<T> {
+    fn ask<T>(&self, job: impl FnOnce(commit::Reply<T>) -> Job) -> io::Result<T> {
         let closed = || io::Error::other("the spool is closed");
-        let (reply, answer) = mpsc::channel();
+        let (reply, answer) = std::sync::mpsc::channel();
         self.handle.jobs.send(job(reply)).map_err(|_| closed())?;
         answer.recv().map_err(|_| closed())?
     }
@@ -444,6 +444,8 @@ impl Handle {
         // Whoever comes second waits here for the first.
         let mut committer = log::lock(&self.committer);
         if let Some(committer) = committer.take()
+            // The last handle may be a task's that goes with the thread's runtime.
+            && committer.thread().id() != thread::current().id()
             && committer.join().is_err()
         {
             tracing::error!("the spool's committer panicked");
