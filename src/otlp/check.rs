@@ -245,6 +245,7 @@ fn walk_span(message: &'static Message, span: &[u8]) -> Result<bool, Box<Problem
             (1, Value::Bytes(id)) => trace_id = id,
             (2, Value::Bytes(id)) => span_id = id,
             (4, Value::Bytes(id)) => parent = id,
+            (9, Value::Bytes(attribute)) if is_plain_attribute(attribute) => {}
             (_, value) => validate_in(message, field.number, value, 3)?,
         }
     }
@@ -337,22 +338,39 @@ fn validate(field: &Field, value: Value<'_>, depth: u32) -> Result<(), Box<Probl
     }
 }
 
-/// Whether a `KeyValue` is written as nearly all are: a key, then a value with a string, short and in ASCII.
-/// Of a span most fields are in its attributes, and this settles four of them at once. `false` says nothing.
+/// Whether a `KeyValue` is written as nearly all are: a short key in ASCII, then a value with a short string in ASCII or
+/// with a number. Of a span most fields are in its attributes, and this settles four of them at once. `false` says nothing.
 #[inline(always)]
 fn is_plain_attribute(bytes: &[u8]) -> bool {
     const KEY: u8 = 0x0a;
     const VALUE: u8 = 0x12;
     const STRING_VALUE: u8 = 0x0a;
+    const BOOL_VALUE: u8 = 0x10;
+    const INT_VALUE: u8 = 0x18;
+    const DOUBLE_VALUE: u8 = 0x21;
     let [KEY, key_length, rest @ ..] = bytes else {
         return false;
     };
-    let Some([VALUE, value_length, STRING_VALUE, string_length, string @ ..]) = rest.get(usize::from(*key_length)..)
-    else {
+    let Some((key, [VALUE, value_length, kind, content @ ..])) = rest.split_at_checked(usize::from(*key_length)) else {
         return false;
     };
     // A length of two bytes has its high bit set, and so is not ASCII.
-    usize::from(*value_length) == string.len() + 2 && usize::from(*string_length) == string.len() && is_ascii(bytes)
+    let fits = usize::from(*value_length) == content.len() + 1;
+    match (*kind, content) {
+        (STRING_VALUE, [length, string @ ..]) => fits && usize::from(*length) == string.len() && is_ascii(bytes),
+        (BOOL_VALUE | INT_VALUE, varint) => fits && is_varint(varint) && key_length.is_ascii() && is_ascii(key),
+        (DOUBLE_VALUE, double) => fits && double.len() == 8 && key_length.is_ascii() && is_ascii(key),
+        _ => false,
+    }
+}
+
+/// Whether these bytes are one varint of at most 63 bits.
+#[inline(always)]
+fn is_varint(bytes: &[u8]) -> bool {
+    let Some((last, others)) = bytes.split_last() else {
+        return false;
+    };
+    last.is_ascii() && others.len() < 9 && !others.iter().any(u8::is_ascii)
 }
 
 fn validate_packed(kind: Kind, mut packed: &[u8]) -> Result<(), Box<Problem>> {
