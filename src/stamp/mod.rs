@@ -87,6 +87,7 @@ impl Stamp {
             }
         }
         resource.clear();
+        resource.reserve(group.len() - rest + self.added_len());
         found.write(self, resource);
 
         let length = wire::len_delimited_len(RESOURCE, resource.len()) + rest;
