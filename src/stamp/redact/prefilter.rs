@@ -57,6 +57,8 @@ const SHORTEST: usize = 4;
 pub(super) struct Prefilter {
     /// One of the user's rules has nothing to look for, so everything may hit.
     always: bool,
+    /// When each of the built-in literals counts, in the searcher's order.
+    counts: Vec<Where>,
     built_in: Searcher,
     /// Of the user's rules, apart so that they never push the built-in ones out of the packed searcher.
     users: Option<Searcher>,
@@ -76,9 +78,11 @@ impl Prefilter {
         let wanted = wanted.chain(keys.iter().map(|key| part(key)));
         // `None` as soon as one rule has nothing to look for.
         let users: Option<Vec<Vec<u8>>> = wanted.collect::<Option<Vec<_>>>().map(|rules| rules.concat());
+        let (literals, counts): (Vec<_>, Vec<_>) = dealt().unzip();
         Prefilter {
             always: users.is_none(),
-            built_in: Searcher::new(&LITERALS.map(|(literal, _)| literal)),
+            counts,
+            built_in: Searcher::new(&literals),
             users: users
                 .filter(|users| !users.is_empty())
                 .map(|users| Searcher::new(&users)),
@@ -103,13 +107,26 @@ impl Prefilter {
     fn hits_literal(&self, bytes: &[u8]) -> bool {
         let mut at = 0;
         while let Some((index, start, end)) = self.built_in.find(bytes, at) {
-            if LITERALS[index].1.counts(bytes, start, end) {
+            if self.counts[index].counts(bytes, start, end) {
                 return true;
             }
             at = start + 1;
         }
         false
     }
+}
+
+/// The built-in literals in the order in which the packed searcher likes them best.
+///
+/// It deals them out to sixteen buckets in turn, and first looks only whether each half of a byte occurs somewhere in a
+/// bucket. So that ordinary text seldom passes, a bucket gets those that are alike in the high halves of their first four
+/// bytes: the kind of character. Unsorted, a third of the search went to what turned out to be nothing.
+fn dealt() -> impl Iterator<Item = (&'static str, Where)> {
+    const BUCKETS: usize = 16;
+    const EACH: usize = LITERALS.len() / BUCKETS;
+    let mut alike = LITERALS;
+    alike.sort_by_key(|(literal, _)| literal.bytes().take(SHORTEST).map(|byte| byte >> 4).collect::<Vec<_>>());
+    (0..LITERALS.len()).map(move |index| alike[index % BUCKETS * EACH + index / BUCKETS])
 }
 
 /// What every match of a user's pattern starts with, one of these; `None` if that is not known or too short.
@@ -194,10 +211,16 @@ mod tests {
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn the_literals_fit_the_packed_searcher() {
-        assert!(matches!(
-            Searcher::new(&LITERALS.map(|(literal, _)| literal)),
-            Searcher::Packed(_)
-        ));
+        assert!(matches!(Prefilter::new(&[], &[]).built_in, Searcher::Packed(_)));
+    }
+
+    #[test]
+    fn every_literal_is_dealt_out() {
+        let mut dealt: Vec<_> = dealt().map(|(literal, _)| literal).collect();
+        let mut listed = LITERALS.map(|(literal, _)| literal);
+        dealt.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(dealt, listed);
     }
 
     #[test]
