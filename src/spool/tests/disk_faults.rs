@@ -1,4 +1,6 @@
-//! Promises 1, 2 and 3 on a disk that is full, fails, or loses its power.
+//! Promises 1, 2 and 3 on a disk that is full, fails, hangs, or loses its power.
+
+use std::pin::pin;
 
 use super::{super::segment::HEAD, fault::Faults, *};
 
@@ -319,6 +321,52 @@ async fn a_reader_that_keeps_up_reads_no_disk_and_one_that_does_not_loses_nothin
     }
     assert_eq!(texts(&mut reader), many);
     assert!(world.disk.bytes_read() > 0);
+}
+
+#[tokio::test]
+async fn what_is_ready_together_shares_a_sync() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "so that there is a segment").await;
+    let before = world.disk.syncs();
+    let senders = spool.runtime().spawn({
+        let spool = spool.clone();
+        async move {
+            let mut senders = tokio::task::JoinSet::new();
+            for n in 0..10 {
+                let spool = spool.clone();
+                senders.spawn(async move { put(&spool, &ada(), &format!("sender {n}")).await });
+            }
+            senders.join_all().await
+        }
+    });
+    senders.await.expect("all ten are accepted");
+    assert_eq!(world.disk.syncs() - before, 1);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_up_those_who_wait_for_it_and_nobody_else() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    put(&spool, &ada(), "before").await;
+    world.disk.set(Faults {
+        hang: true,
+        ..Faults::default()
+    });
+    let ada = ada();
+    let mut during = pin!(put(&spool, &ada, "during"));
+    tokio::select! {
+        biased;
+        () = &mut during => panic!("nothing is accepted before it is synced"),
+        () = tokio::task::yield_now() => world.disk.wait_until_a_sync_hangs(),
+    }
+    let record = reader.next().await.expect("what was accepted can be sent");
+    reader.resolve(record.position, delivered(1)).expect("books");
+    assert_eq!((books(&spool).delivered, books(&spool).pending), (1, 0));
+    world.disk.set(Faults::default());
+    during.await;
+    assert_eq!(texts(&mut reader), ["during"]);
 }
 
 #[tokio::test]

@@ -1,17 +1,19 @@
 //! A disk in memory that keeps two images: what is live, and what a power cut would leave. It can be full, fail its
-//! syncs, and counts what is read.
+//! syncs or hang in them, and counts what is read and synced.
 
 use super::super::disk::{Blob, Disk, File};
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{Arc, Condvar, Mutex, MutexGuard, Weak},
 };
 
 #[derive(Debug, Default)]
 pub(crate) struct Faulty {
     image: Mutex<Image>,
+    /// Something about hanging changed.
+    moved: Condvar,
     this: Weak<Faulty>,
 }
 
@@ -26,6 +28,9 @@ struct Image {
     epoch: u64,
     faults: Faults,
     read: u64,
+    synced: u64,
+    /// Syncs of files that hang right now.
+    hanging: u64,
 }
 
 /// What fails from now on.
@@ -37,6 +42,8 @@ pub(crate) struct Faults {
     pub room: Option<usize>,
     /// Syncs of files fail.
     pub sync: bool,
+    /// Syncs of files do not return.
+    pub hang: bool,
     /// Writes stop half-way.
     pub write: bool,
     /// Reads of this byte of any file fail.
@@ -89,6 +96,18 @@ impl Faulty {
 
     pub(crate) fn set(&self, faults: Faults) {
         self.image().faults = faults;
+        self.moved.notify_all();
+    }
+
+    /// Blocks until a sync hangs.
+    pub(crate) fn wait_until_a_sync_hangs(&self) {
+        let hangs = self.moved.wait_while(self.image(), |image| image.hanging == 0);
+        drop(hangs.expect("no test panics here"));
+    }
+
+    /// How many syncs of files returned.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.image().synced
     }
 
     /// The process is gone, the machine is not: nothing is lost, but nobody has a file open.
@@ -364,6 +383,14 @@ impl Blob for Opened {
 
     fn sync(&self) -> io::Result<()> {
         let mut image = self.image()?;
+        if image.faults.hang {
+            image.hanging += 1;
+            self.disk.moved.notify_all();
+            let waited = self.disk.moved.wait_while(image, |image| image.faults.hang);
+            image = waited.expect("no test panics here");
+            image.hanging -= 1;
+        }
+        image.synced += 1;
         if image.faults.sync {
             return Err(io::Error::from_raw_os_error(5));
         }
