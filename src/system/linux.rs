@@ -23,6 +23,8 @@ use rustix::net::{
 
 use super::{Layer, MOST_SOCKETS, NoKeyring, Read, node_name, word};
 
+mod diag;
+
 /// Time since boot that goes on in suspend and never jumps: `CLOCK_BOOTTIME` (clock_gettime(2)).
 ///
 /// A port answers with a clock that counts suspends; one that does not leaves them to the wall clock.
@@ -157,8 +159,9 @@ struct Socket {
 ///
 /// A port answers the effective user of the socket's maker; none if there is no such socket.
 pub fn owner_of(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
-    let tables = TABLES.iter().filter_map(|table| fs::read_to_string(table).ok());
-    tables.into_iter().find_map(|table| owner_in(&table, theirs, ours))
+    let (theirs, ours) = (canonical(theirs), canonical(ours));
+    let mut tables = TABLES.iter().filter_map(|table| fs::read_to_string(table).ok());
+    diag::owner_of(theirs, ours).or_else(|| tables.find_map(|table| owner_in(&table, theirs, ours)))
 }
 
 /// Names the process that listens on `address`, as far as we may look: `java (process 4711)`. Looks through the
@@ -201,7 +204,6 @@ fn holds(socket: &Socket, address: SocketAddr) -> bool {
 
 /// A socket without an inode was closed by its process, and the kernel shows root as its user whoever that was: it counts for nothing.
 fn owner_in(table: &str, theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
-    let (theirs, ours) = (canonical(theirs), canonical(ours));
     sockets(table)
         .find(|socket| socket.inode != 0 && socket.local == theirs && socket.remote == ours)
         .map(|socket| socket.uid)

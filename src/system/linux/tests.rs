@@ -69,15 +69,28 @@ fn a_socket_that_its_process_has_left_is_not_taken_for_roots() {
 }
 
 #[test]
-fn a_real_connection_is_our_own() {
-    for address in ["127.0.0.1:0", "[::1]:0"] {
-        let Ok(listener) = TcpListener::bind(address) else {
+fn a_real_connection_is_our_own_by_the_kernels_word_and_by_its_table() {
+    // The last as Java does it: v4 through a v6 socket.
+    for (here, there) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "::1"),
+        ("127.0.0.1", "::ffff:127.0.0.1"),
+    ] {
+        let (here, there): (IpAddr, IpAddr) = (here.parse().expect("an address"), there.parse().expect("an address"));
+        let Ok(listener) = TcpListener::bind((here, 0)) else {
             continue; // A machine without IPv6.
         };
         let ours = listener.local_addr().expect("an address");
-        let client = TcpStream::connect(ours).expect("a connection");
-        let owner = owner_of(client.local_addr().expect("an address"), ours);
-        assert_eq!(owner, Some(rustix::process::geteuid().as_raw()));
+        let client = TcpStream::connect((there, ours.port())).expect("a connection");
+        let theirs = client.local_addr().expect("an address");
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(owner_of(theirs, ours), Some(own), "{theirs}");
+        let (theirs, ours) = (canonical(theirs), canonical(ours));
+        let tables = TABLES.map(|table| fs::read_to_string(table).unwrap_or_default());
+        assert_eq!(tables.iter().find_map(|table| owner_in(table, theirs, ours)), Some(own));
+        // A sandbox may forbid to ask.
+        assert!(diag::owner_of(theirs, ours).is_none_or(|uid| uid == own), "{theirs}");
+        assert_eq!(diag::owner_of(at("127.0.0.1:1"), ours), None);
     }
 }
 
