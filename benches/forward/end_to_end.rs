@@ -51,8 +51,8 @@ enum Way {
 #[derive(Clone, Copy, Debug)]
 struct Cpu {
     all: f64,
-    /// Of the thread that writes and syncs; a part of `all`.
-    spool: f64,
+    /// Of the thread that takes requests and writes them; a part of `all`.
+    taking: f64,
 }
 
 /// Prints one line for each process and load, and what they say about the parts.
@@ -67,9 +67,9 @@ pub fn run(steps: Option<Steps>) {
         millis(load::percentile(&bare, 0.50)),
         millis(load::percentile(&bare, 0.99))
     );
-    println!("   µs/span   of it spool    spans/s   p50 ms   p99 ms  start ms  idle MiB  peak MiB");
+    println!("   µs/span  of it taking    spans/s   p50 ms   p99 ms  start ms  idle MiB  peak MiB");
     let agent = |name: &str, way, load| measure_agent(name, way, load, home.path(), &runtime);
-    let nowhere = agent("agent, nothing sent", Way::Nowhere, SATURATING);
+    agent("agent, nothing sent", Way::Nowhere, SATURATING);
     let plain = agent("agent", Way::Plain, SATURATING);
     agent("agent, gzip", Way::Gzip, SATURATING);
     agent("agent, TLS", Way::Tls, SATURATING);
@@ -77,8 +77,8 @@ pub fn run(steps: Option<Steps>) {
     if let (Some(plain), Some(yardstick)) = (plain, yardstick) {
         println!("{:>10.2}x  yardstick to agent", yardstick.all / plain.all);
     }
-    if let (Some(steps), Some(nowhere), Some(plain)) = (steps, nowhere, plain) {
-        print_split(steps, nowhere, plain);
+    if let (Some(steps), Some(plain)) = (steps, plain) {
+        print_split(steps, plain);
     }
     println!("\nat {} requests a second", STEADY.rate.unwrap_or(0));
     let bare = bare_syncs(home.path(), STEADY.rate);
@@ -90,12 +90,17 @@ pub fn run(steps: Option<Steps>) {
     agent("agent", Way::Plain, LARGE);
 }
 
-/// The agent's thread does all but the disk; what sending takes is what it takes more than in an agent that does not.
-fn print_split(steps: Steps, nowhere: Cpu, plain: Cpu) {
-    let Steps { check, redact, stamp } = steps;
-    let receive = nowhere.all - nowhere.spool - check - redact - stamp;
-    let send = (plain.all - plain.spool) - (nowhere.all - nowhere.spool);
-    let spool = plain.spool;
+/// One thread takes and writes, and its steps were measured one by one; what is left of it is receiving and answering.
+/// Another one sends.
+fn print_split(steps: Steps, plain: Cpu) {
+    let Steps {
+        check,
+        redact,
+        stamp,
+        spool,
+    } = steps;
+    let receive = plain.taking - check - redact - stamp - spool;
+    let send = plain.all - plain.taking;
     println!(
         "{:>10} ns a span: receive {receive:.0}, check {check:.0}, redact {redact:.0}, stamp {stamp:.0}, spool {spool:.0}, send {send:.0}",
         "in"
@@ -148,12 +153,12 @@ fn measure(
     let per_span = |cpu: Duration| cpu.as_nanos() as f64 / seen.spans as f64;
     let cpu = Cpu {
         all: per_span(process.cpu()),
-        spool: per_span(process.cpu_of("spool")),
+        taking: per_span(process.cpu_of("spool")),
     };
     println!(
         "{:>10.3} {:>13.3} {:>10.0} {:>8.2} {:>8.2} {:>9.1} {:>9.1} {:>9.1}  {name}",
         cpu.all / 1e3,
-        cpu.spool / 1e3,
+        cpu.taking / 1e3,
         seen.spans as f64 / seen.elapsed.as_secs_f64(),
         millis(seen.percentile(0.50)),
         millis(seen.percentile(0.99)),

@@ -1,15 +1,19 @@
-//! The single steps, on one thread, in nanoseconds of CPU time per span.
+//! The single steps, in nanoseconds of CPU time per span.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message;
 use rustix::time::{ClockId, clock_gettime};
 use tagalong::otlp::{Batch, Signal, check};
+use tagalong::spool::{self, Owner, Spool};
 use tagalong::stamp::Stamp;
 use tagalong::stamp::redact::{self, Redactor};
+use tokio::task::JoinSet;
 
+use crate::load::CONNECTIONS;
 use crate::sample::{self, SPANS, STAMPED};
 
 /// Requests that are gone through, more than a processor's nearer caches hold.
@@ -25,6 +29,8 @@ pub struct Steps {
     pub check: f64,
     pub redact: f64,
     pub stamp: f64,
+    /// Checksum, write and sync.
+    pub spool: f64,
 }
 
 /// Prints one row for each step.
@@ -43,7 +49,7 @@ pub fn run() -> Steps {
     let (intake, export) = stamps();
     let mut out = Vec::new();
 
-    println!("one thread, ns of CPU time per span");
+    println!("ns of CPU time per span");
     let checked = row("check", &requests, |bytes| {
         black_box(check::check(batch(bytes)).expect("the sample is well-formed"));
     });
@@ -86,11 +92,56 @@ pub fn run() -> Steps {
         let (_, count) = black_box(built_in.redact(batch(bytes)));
         assert_eq!(count, 1, "one secret was put in");
     });
+    let spooled = spool(&requests);
+    print(
+        spooled,
+        "spool, written and synced for as many senders as there are connections",
+    );
     println!();
     Steps {
         check: checked,
         redact: redacted,
         stamp: stamped,
+        spool: spooled,
+    }
+}
+
+/// Each sender appends all requests, the next when the last is synced.
+fn spool(requests: &[Bytes]) -> f64 {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let spool = Spool::open(spool::Config {
+        dir: dir.path().join("spool"),
+        max_bytes: 1 << 30,
+        keep_bytes: 64 << 20,
+        max_age: Duration::from_secs(3600),
+        session: "bench".to_owned(),
+        place: "here".to_owned(),
+    })
+    .expect("the temporary directory is writable");
+    // Nobody reads it, so its oldest make room.
+    spool.set_ring(Signal::Traces.as_str(), true);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let mut fastest = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        let before = nanos(ClockId::ProcessCPUTime);
+        let mut senders = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            senders.spawn_on(append_all(spool.clone(), requests.to_vec()), spool.runtime());
+        }
+        runtime.block_on(senders.join_all());
+        let spans = CONNECTIONS as usize * requests.len() * SPANS;
+        fastest = fastest.min((nanos(ClockId::ProcessCPUTime) - before) / spans as f64);
+    }
+    fastest
+}
+
+async fn append_all(spool: Spool, requests: Vec<Bytes>) {
+    let owner = Owner("bench".to_owned());
+    for bytes in requests {
+        let appended = spool.append(&owner, Signal::Traces.as_str(), SPANS as u64, bytes).await;
+        appended.expect("the disk takes the bytes");
     }
 }
 
@@ -144,12 +195,12 @@ fn with_a_secret(bytes: &Bytes) -> Bytes {
 fn row(name: &str, requests: &[Bytes], mut step: impl FnMut(&Bytes)) -> f64 {
     let mut fastest = f64::INFINITY;
     for _ in 0..ROUNDS {
-        let before = cpu_nanos();
+        let before = nanos(ClockId::ThreadCPUTime);
         for _ in 0..PASSES {
             requests.iter().for_each(&mut step);
         }
         let spans = requests.len() * SPANS * PASSES;
-        fastest = fastest.min((cpu_nanos() - before) / spans as f64);
+        fastest = fastest.min((nanos(ClockId::ThreadCPUTime) - before) / spans as f64);
     }
     print(fastest, name);
     fastest
@@ -159,7 +210,7 @@ fn print(nanos: f64, name: &str) {
     println!("{nanos:>10.2}   {name}");
 }
 
-fn cpu_nanos() -> f64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+fn nanos(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
 }
