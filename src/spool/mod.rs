@@ -237,22 +237,22 @@ impl Spool {
             lock: Mutex::new(lock),
         });
         let (jobs, queue) = mpsc::unbounded_channel();
-        let runtime = runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(BLOCKING_THREADS)
-            .build()?;
-        let entrance = runtime.handle().clone();
+        let (told, runtime) = std::sync::mpsc::channel();
         let committer = thread::Builder::new().name("spool".to_owned()).spawn({
             let core = core.clone();
-            move || {
-                runtime.block_on(commit::run(&core, queue));
-                runtime.shutdown_background();
+            move || match thread_runtime() {
+                Ok(runtime) => {
+                    let _ = told.send(Ok(runtime.handle().clone()));
+                    runtime.block_on(commit::run(&core, queue));
+                    runtime.shutdown_background();
+                }
+                Err(error) => drop(told.send(Err(error))),
             }
         })?;
         let handle = Handle {
             core,
             jobs,
-            runtime: entrance,
+            runtime: runtime.recv().map_err(io::Error::other)??,
             committer: Mutex::new(Some(committer)),
         };
         let _ = handle.jobs.send(Job::Seal(found.unsealed));
@@ -435,6 +435,14 @@ impl Spool {
         // It only fails if the runtime is going down; then dropping the handle closes.
         let _ = tokio::task::spawn_blocking(move || handle.close()).await;
     }
+}
+
+/// Made on its own thread: to drop one within another runtime, as a failed start would, panics.
+fn thread_runtime() -> io::Result<runtime::Runtime> {
+    runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()
 }
 
 impl Handle {
