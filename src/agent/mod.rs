@@ -429,7 +429,7 @@ async fn keep_owner(
         if let Some(principal) = identity.current().principal {
             let new = Owner(principal.fingerprint());
             if present.as_ref() != Some(&new) {
-                match spool.adopt(&new) {
+                match spool.adopt(&new).await {
                     Ok(()) => {
                         tracing::info!(
                             issuer = principal.issuer,
@@ -447,7 +447,7 @@ async fn keep_owner(
         tokio::select! {
             () = identity.changed() => {}
             _ = expire.tick() => {
-                if let Err(error) = spool.expire(present.as_ref(), SystemTime::now()) {
+                if let Err(error) = spool.expire(present.as_ref(), SystemTime::now()).await {
                     tracing::warn!(%error, "absent principals' spools could not be looked through");
                 }
             }

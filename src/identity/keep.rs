@@ -172,7 +172,7 @@ impl Keep {
             return Ok(Place::Memory);
         }
         let stored = if self.wanted == Wanted::File {
-            // A disk may take seconds, and everything else in this process is on one thread.
+            // A disk may take seconds, and identity, sending and control are on one thread.
             let (keep, login) = (self.clone(), login.clone());
             let written = tokio::task::spawn_blocking(move || keep.write_file(&login)).await;
             written

@@ -37,18 +37,15 @@ pub(super) enum Job {
     Trim,
     /// Deletes all history, for something that must be kept.
     MakeRoom,
-    Adopt(Owner, Reply<()>),
+    Adopt(Owner, oneshot::Sender<io::Result<()>>),
     Expire {
         present: Option<Owner>,
         now: SystemTime,
-        reply: Reply<u64>,
+        reply: oneshot::Sender<io::Result<u64>>,
     },
     /// Seals everything and ends the committer.
     Close,
 }
-
-/// For whoever blocks until the job is done.
-pub(super) type Reply<T> = std::sync::mpsc::Sender<io::Result<T>>;
 
 /// A record that waits to be written.
 #[derive(Debug)]

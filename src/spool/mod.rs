@@ -263,8 +263,7 @@ impl Spool {
     }
 
     /// The runtime of the thread that writes, for those who append all day: what is spawned there is told of a sync
-    /// without a thread being woken. All of it stands still while the disk is busy, and nothing of it may block on the
-    /// spool ([`Spool::adopt`], [`Spool::expire`]). It ends with [`Spool::close`].
+    /// without a thread being woken. All of it stands still while the disk is busy. It ends with [`Spool::close`].
     pub fn runtime(&self) -> &runtime::Handle {
         &self.handle.runtime
     }
@@ -310,9 +309,9 @@ impl Spool {
     /// Gives to `owner` what is pending: this start's, and earlier starts' of the same place. One rename a log.
     ///
     /// From then on, what is appended to this start's pending spool goes to `owner` too. This start's is given once:
-    /// a later owner gets none of it. Blocks while the disk is busy.
-    pub fn adopt(&self, owner: &Owner) -> io::Result<()> {
-        self.ask(|reply| Job::Adopt(owner.clone(), reply))
+    /// a later owner gets none of it.
+    pub async fn adopt(&self, owner: &Owner) -> io::Result<()> {
+        self.ask(|reply| Job::Adopt(owner.clone(), reply)).await
     }
 
     /// Reads from the cursor on. One reader at a time for each log.
@@ -335,20 +334,21 @@ impl Spool {
 
     /// Deletes what absent owners left longer than `max_age` ago, and returns how many items that were.
     ///
-    /// This start's pending spool is never absent. Blocks while the disk is busy.
-    pub fn expire(&self, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
+    /// This start's pending spool is never absent.
+    pub async fn expire(&self, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
         self.ask(|reply| Job::Expire {
             present: present.cloned(),
             now,
             reply,
         })
+        .await
     }
 
-    fn ask<T>(&self, job: impl FnOnce(commit::Reply<T>) -> Job) -> io::Result<T> {
-        let closed = || io::Error::other("the spool is closed");
-        let (reply, answer) = std::sync::mpsc::channel();
-        self.handle.jobs.send(job(reply)).map_err(|_| closed())?;
-        answer.recv().map_err(|_| closed())?
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job) -> io::Result<T> {
+        let (reply, answer) = oneshot::channel();
+        // Of a closed spool the job is dropped, and the reply with it.
+        let _ = self.handle.jobs.send(job(reply));
+        answer.await.map_err(|_| io::Error::other("the spool is closed"))?
     }
 
     /// What is in it; from memory alone.

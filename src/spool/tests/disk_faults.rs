@@ -345,7 +345,7 @@ async fn what_is_ready_together_shares_a_sync() {
 }
 
 #[tokio::test]
-async fn a_disk_that_hangs_holds_up_those_who_wait_for_it_and_nobody_else() {
+async fn a_sync_that_hangs_holds_up_those_who_wait_for_it_and_nobody_else() {
     let world = World::new();
     let spool = world.open("s1");
     let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
@@ -467,6 +467,7 @@ async fn history_makes_room_for_what_must_be_set_aside() {
     reader.resolve(poison.position, outcome).expect_err("no room");
     spool
         .expire(None, UNIX_EPOCH)
+        .await
         .expect("the committer has done what was asked before");
     assert_eq!((before, world.segments().len()), (2, 1));
 }

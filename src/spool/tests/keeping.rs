@@ -75,8 +75,8 @@ async fn fill(spool: &Spool, n: usize) {
 }
 
 /// Returns when the committer has done what it was asked before.
-fn committed(spool: &Spool) {
-    spool.expire(None, UNIX_EPOCH).expect("a healthy disk");
+async fn committed(spool: &Spool) {
+    spool.expire(None, UNIX_EPOCH).await.expect("a healthy disk");
 }
 
 async fn answer_all(spool: &Spool) {
@@ -94,10 +94,10 @@ async fn sent_history_is_kept_up_to_its_limit_and_nothing_unsent_is_deleted() {
         ..place("here", "s1")
     });
     fill(&spool, 4).await;
-    committed(&spool);
+    committed(&spool).await;
     assert_eq!(world.segments().len(), 4);
     answer_all(&spool).await;
-    committed(&spool);
+    committed(&spool).await;
     let left: Vec<_> = world
         .segments()
         .iter()
@@ -122,7 +122,7 @@ async fn with_a_spare_file(world: &World) -> Spool {
     });
     fill(&spool, 2).await;
     answer_all(&spool).await;
-    committed(&spool);
+    committed(&spool).await;
     assert!(world.disk.files().contains(&world.spare()));
     spool
 }
@@ -194,7 +194,7 @@ async fn with_no_history_to_keep_there_is_no_spare_file_either() {
         keep_bytes: 0,
         ..place("here", "s2")
     });
-    committed(&spool);
+    committed(&spool).await;
     assert!(!world.disk.files().contains(&world.spare()));
     assert_eq!(world.segments().len(), 0);
 }
@@ -237,7 +237,7 @@ async fn promise_3_a_ring_is_never_full_and_what_it_lets_go_is_counted_as_expire
     });
     spool.set_ring(TRACES, true);
     fill(&spool, 5).await;
-    committed(&spool);
+    committed(&spool).await;
     assert_eq!(world.segments().len(), 2);
     assert_eq!(
         books(&spool),
@@ -266,8 +266,8 @@ async fn only_what_absent_owners_left_too_long_expires_and_the_count_survives() 
     drop(spool);
     let spool = world.open("s2");
     let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
-    assert_eq!(spool.expire(Some(&ada()), soon).expect("expires"), 0);
-    assert_eq!(spool.expire(Some(&ada()), late).expect("expires"), 1);
+    assert_eq!(spool.expire(Some(&ada()), soon).await.expect("expires"), 0);
+    assert_eq!(spool.expire(Some(&ada()), late).await.expect("expires"), 1);
     let after = Books {
         accepted: 2,
         expired: 1,
@@ -294,12 +294,15 @@ async fn promise_5_this_starts_pending_goes_to_its_first_principal_by_one_rename
     // The exporter may be there first.
     let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
     assert_eq!(texts(&mut reader), Vec::<String>::new());
-    spool.adopt(&ada()).expect("adopts");
+    spool.adopt(&ada()).await.expect("adopts");
     put(&spool, &pending, "in flight").await;
     put(&spool, &ada(), "later").await;
     assert_eq!(texts(&mut reader), ["early", "in flight", "later"]);
     let bob = Owner("bob".to_owned());
-    spool.adopt(&bob).expect("there is nothing for a second principal");
+    spool
+        .adopt(&bob)
+        .await
+        .expect("there is nothing for a second principal");
     assert_eq!(
         texts(&mut spool.reader(&bob, TRACES).expect("a reader")),
         Vec::<String>::new()
@@ -327,7 +330,7 @@ async fn promise_5_adoption_joins_an_owner_that_has_a_backlog() {
     let spool = world.open("s1");
     put(&spool, &ada(), "old").await;
     put(&spool, &spool.pending(), "early").await;
-    spool.adopt(&ada()).expect("adopts");
+    spool.adopt(&ada()).await.expect("adopts");
     put(&spool, &ada(), "later").await;
     assert_eq!(
         texts(&mut spool.reader(&ada(), TRACES).expect("a reader")),
@@ -367,7 +370,7 @@ async fn promise_5_what_an_earlier_start_left_is_adopted_in_the_same_place_only(
         world.disk.kill();
     }
     let spool = world.open_with(place("here", "s3"));
-    spool.adopt(&ada()).expect("adopts");
+    spool.adopt(&ada()).await.expect("adopts");
     assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["mine"]);
     assert_eq!(
         books(&spool),
@@ -400,7 +403,7 @@ async fn a_deleted_segment_is_held_by_nobody_so_that_its_room_is_free() {
     let record = reader.next().await.expect("a record");
     reader.resolve(record.position, delivered(1)).expect("booked");
     // One after the other: whoever is answered knows that what was asked before is done.
-    spool.expire(None, SystemTime::now()).expect("looked through");
+    spool.expire(None, SystemTime::now()).await.expect("looked through");
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors");
     let held = descriptors
         .filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok())

@@ -248,7 +248,7 @@ impl Run {
                 }
             }
             Step::Adopt => {
-                if self.spool().adopt(&ada()).is_ok() {
+                if self.spool().adopt(&ada()).await.is_ok() {
                     let mut pending = std::mem::take(&mut self.model.pending);
                     self.model.owed.append(&mut pending);
                 } else {
@@ -256,7 +256,7 @@ impl Run {
                     self.model.refused.extend(&self.model.pending);
                     let mut pending = std::mem::take(&mut self.model.pending);
                     self.world.disk.set(Faults::default());
-                    self.spool().adopt(&ada()).expect("a healthy disk");
+                    self.spool().adopt(&ada()).await.expect("a healthy disk");
                     self.model.owed.append(&mut pending);
                 }
             }
