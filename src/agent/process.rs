@@ -21,5 +21,7 @@ pub(super) fn init_log(filter: &str) {
         .with_env_filter(filter)
         .with_ansi(false)
         .with_writer(io::stderr)
+        // Its complaint about a log that cannot be written would go to the same place, and panic there.
+        .log_internal_errors(false)
         .try_init();
 }

@@ -196,3 +196,21 @@ fn a_supervisor_is_told_when_it_is_ready_and_when_it_stops() {
     assert_eq!(told(), "STOPPING=1\n");
     assert!(service.wait().expect("it ends").success());
 }
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_ends_nobody() {
+    let home = Home::new();
+    let mut agent = home
+        .command(&["up", "--foreground"])
+        .env("TAGALONG_LOG", "debug")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let own = i32::try_from(agent.id()).expect("a pid");
+    home.until(|status| status["agent"]["pid"] == own);
+    // As with `tagalong up --foreground 2>&1 | head`, or a log on a full disk.
+    drop(agent.stderr.take());
+    assert!(post(&client(), &home.http("v1/traces"), traces(1..6, 10)).await);
+    signal(own, Signal::TERM);
+    assert!(agent.wait().expect("it ends").success());
+}
