@@ -11,7 +11,7 @@ use super::{
     core::Core,
     disk::File,
     keep,
-    log::{Log, Open, Segment, lock, segment_path},
+    log::{Log, Open, Segment, lock, make_cursor, segment_path},
     segment::{self, FOOTER, Head, Id, Tally},
 };
 use bytes::Bytes;
@@ -86,20 +86,27 @@ pub(super) async fn run(core: &Core, mut jobs: mpsc::UnboundedReceiver<Job>) {
     close(core);
 }
 
+/// So many bytes do not wait for company: to sync them takes longer than to wake for it.
+const ENOUGH: u64 = 4 << 20;
+
 /// All who share a sync with the first: as long as more of them come in the thread's next turn, which reads what senders
-/// wrote meanwhile. Each waits for its own answer before it sends more, so they come to an end.
+/// wrote meanwhile. Most wait for their answer before they send more; those who do not come to an end at [`ENOUGH`].
 async fn gather(first: Append, jobs: &mut mpsc::UnboundedReceiver<Job>, put_off: &mut VecDeque<Job>) -> Vec<Append> {
+    let mut bytes = first.head.size();
     let mut all = vec![first];
     loop {
         let before = all.len();
         task::yield_now().await;
         while let Ok(job) = jobs.try_recv() {
             match job {
-                Job::Append(append) => all.push(append),
+                Job::Append(append) => {
+                    bytes += append.head.size();
+                    all.push(append);
+                }
                 other => put_off.push_back(other),
             }
         }
-        if all.len() == before {
+        if all.len() == before || bytes >= ENOUGH || !put_off.is_empty() {
             return all;
         }
     }
@@ -267,13 +274,16 @@ fn dir(log: &Log) -> std::path::PathBuf {
 
 /// Makes the next segment's file, and whatever it needs around it.
 fn create(core: &Core, log: &Log) -> io::Result<Open> {
-    let (owner, dir, is_new) = {
+    let (owner, dir, cursor, is_new) = {
         let state = log.state();
-        (state.owner.clone(), state.dir.clone(), state.cursor_file.is_none())
+        let is_new = state.cursor_file.is_none();
+        (state.owner.clone(), state.dir.clone(), state.cursor, is_new)
     };
     if is_new {
         core.make_dirs(&owner, &dir)?;
-        log.state().allocate_cursor(&*core.disk)?;
+        // Without the lock, as whoever looks at the log must not wait for the disk. Nobody else makes one.
+        let file = make_cursor(&*core.disk, &dir, &cursor)?;
+        log.state().cursor_file = Some(file);
     }
     let number = {
         let mut state = log.state();

@@ -168,6 +168,23 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}.log"))
 }
 
+/// Makes a cursor's file in a log's directory, with room for all that it will ever hold.
+pub(super) fn make_cursor(disk: &dyn Disk, dir: &Path, cursor: &Cursor) -> io::Result<File> {
+    let path = dir.join(CURSOR);
+    let file = match disk.create(&path) {
+        // What an attempt left that failed half-way: no record was answered for under it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
+        made => made?,
+    };
+    match cursor.allocate(&file) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let _ = disk.unlink(&path);
+            Err(error)
+        }
+    }
+}
+
 impl Log {
     /// A log that is not on disk yet.
     pub(super) fn new(owner: Owner, lane: &str, dir: PathBuf) -> Log {
@@ -237,24 +254,6 @@ impl State {
     /// The spare file, if there is one. Whoever takes it uses or deletes it.
     pub(super) fn take_spare(&mut self) -> Option<PathBuf> {
         std::mem::take(&mut self.spare).then(|| self.dir.join(SPARE))
-    }
-
-    /// Makes the cursor's file, with room for all that it will ever hold.
-    pub(super) fn allocate_cursor(&mut self, disk: &dyn Disk) -> io::Result<()> {
-        if self.cursor_file.is_none() {
-            let path = self.dir.join(CURSOR);
-            let file = match disk.create(&path) {
-                // What an attempt left that failed half-way: no record was answered for under it.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
-                made => made?,
-            };
-            if let Err(error) = self.cursor.allocate(&file) {
-                let _ = disk.unlink(&path);
-                return Err(error);
-            }
-            self.cursor_file = Some(file);
-        }
-        Ok(())
     }
 
     /// The first synced bytes at or behind a position; `before` is how many of the segment's items were passed.

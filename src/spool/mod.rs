@@ -11,7 +11,7 @@
 //!
 //! An owner is a principal's fingerprint, or one start's pending spool.
 //!
-//! - A record is accepted when it is synced; one sync serves all who wait (`commit`). Nothing answers before that.
+//! - A record is accepted when it is synced; one sync serves all who are ready for it (`commit`). Nothing answers before.
 //! - After a failed sync the segment is abandoned and its waiters are refused. Refused records may come out all the
 //!   same after a crash; accepted ones always do.
 //! - Every start writes into new segments, and no number is used twice: an old cursor skips nothing.

@@ -8,7 +8,7 @@ use super::{
     core::{Caps, Logs, is_owner},
     cursor::Cursor,
     disk::Disk,
-    log::{CURSOR, Log, SPARE, Segment, State, segment_path},
+    log::{CURSOR, Log, SPARE, Segment, State, make_cursor, segment_path},
     segment::{self, HEADER, Id, SPENT, Tally},
 };
 use std::{io, path::Path, sync::Arc};
@@ -78,8 +78,11 @@ fn recover_log(disk: &dyn Disk, owner: &Owner, dir: &Path) -> io::Result<State> 
     }
     let newest = state.segments.keys().next_back().copied().unwrap_or(0);
     state.next = newest.max(state.cursor.segment) + 1;
-    if let Err(error) = state.allocate_cursor(disk) {
-        tracing::warn!(%error, "a log has no cursor on disk for now");
+    if state.cursor_file.is_none() {
+        match make_cursor(disk, dir, &state.cursor) {
+            Ok(file) => state.cursor_file = Some(file),
+            Err(error) => tracing::warn!(%error, "a log has no cursor on disk for now"),
+        }
     }
     Ok(state)
 }
