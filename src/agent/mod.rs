@@ -295,7 +295,7 @@ impl Agent {
         let (ask_stop, mut asked) = mpsc::channel(1);
         let telemetry = Arc::new(telemetry);
 
-        let receiver = spool.runtime().spawn(receiver.run(receiving.clone()));
+        let mut receiver = spool.runtime().spawn(receiver.run(receiving.clone()));
         let identity = tokio::spawn(identity.run(background.clone()));
         let keeper = tokio::spawn(keep_owner(
             facts.identity.clone(),
@@ -315,10 +315,9 @@ impl Agent {
         telemetry.event("tagalong.start", began.elapsed(), Vec::new(), None);
         tracing::info!(grpc = %facts.grpc, http = %facts.http, session = facts.session, "accepting telemetry");
 
-        let event = tokio::select! {
-            name = signals.next() => Event::Signal(name),
-            Some(stop) = asked.recv() => Event::Asked(stop),
-        };
+        let event = next_event(&mut signals, &mut asked, &mut receiver).await;
+        // What is left of the sockets closes with them: senders would wait where nobody accepts.
+        let event = event.inspect_err(|_| drop(facts.handles.take()))?;
         let mut heir = None;
         let (deadline, grace, answer) = match event {
             Event::Signal(name) => {
@@ -350,8 +349,8 @@ impl Agent {
         stop(
             "the receiver",
             receiver,
-            ends.saturating_duration_since(Instant::now())
-                .max(Duration::from_millis(100)),
+            // Half of what is left: while the disk is busy it cannot end, and the export can go on.
+            (ends.saturating_duration_since(Instant::now()) / 2).max(Duration::from_millis(100)),
         )
         .await;
         intake.close();
@@ -386,6 +385,19 @@ impl Agent {
         }
         tracing::info!(left = left.bytes, absent = left.absent, "stopped");
         Ok(())
+    }
+}
+
+/// Waits for what ends a run. Nothing but a panic ends the receiver before.
+async fn next_event(
+    signals: &mut Signals,
+    asked: &mut mpsc::Receiver<Stop>,
+    receiver: &mut JoinHandle<()>,
+) -> Result<Event, Error> {
+    tokio::select! {
+        name = signals.next() => Ok(Event::Signal(name)),
+        Some(stop) = asked.recv() => Ok(Event::Asked(stop)),
+        _ = receiver => Err(Error::Part("the receiver ended by itself, which is a fault of tagalong".to_owned())),
     }
 }
 

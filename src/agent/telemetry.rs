@@ -170,8 +170,8 @@ impl HttpClient for Loopback {
             signal,
             bytes: request.into_body(),
         };
-        // The SDK drives this future on a thread of its own, outside the runtime that the spool's waiters live in.
-        let taken = self.runtime.spawn(async move { intake.take(batch).await }).await?;
+        // The SDK drives this future on a thread of its own: nothing of it needs a runtime.
+        let taken = intake.take(batch).await;
         if signal == Signal::Metrics {
             self.stillness().counts = self.intake.counts();
         }

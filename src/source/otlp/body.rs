@@ -16,7 +16,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use super::answer::Refusal;
 use crate::otlp::budget::Budget;
 
-/// How long a request waits for budget before its sender is told to come again.
+/// How long a request waits for budget before its sender is told to come again; longer while the disk is busy, as all here.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a sender may pause in the middle of a body. It would hold budget that others wait for.

@@ -147,7 +147,7 @@ struct Caller {
 // === impl Receiver ===
 
 impl Receiver {
-    /// Listens, and takes other ports where the wanted ones are held. Must be called within a runtime.
+    /// Listens, and takes other ports where the wanted ones are held. Must be called within the runtime that it will run in.
     ///
     /// Of `handed`, sockets that listen already, those at the wanted addresses are taken and the others closed.
     pub fn bind(
