@@ -11,7 +11,10 @@ use std::{
         unix::net::{SocketAddr as UnixAddress, UnixStream},
     },
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -140,6 +143,10 @@ pub const KNOWS_OWNERS: bool = true;
 /// stands in the second, as a mapped address.
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
+/// Whether the kernel said nothing about a socket that its table has: it is not asked again, as each question may make it
+/// look for a module.
+static MUTE: AtomicBool = AtomicBool::new(false);
+
 /// The state of a listening socket (`TCP_LISTEN`).
 const LISTEN: u8 = 0x0a;
 
@@ -160,8 +167,15 @@ struct Socket {
 /// A port answers the effective user of the socket's maker; none if there is no such socket.
 pub fn owner_of(theirs: SocketAddr, ours: SocketAddr) -> Option<u32> {
     let (theirs, ours) = (canonical(theirs), canonical(ours));
+    if !MUTE.load(Ordering::Relaxed)
+        && let Some(uid) = diag::owner_of(theirs, ours)
+    {
+        return Some(uid);
+    }
     let mut tables = TABLES.iter().filter_map(|table| fs::read_to_string(table).ok());
-    diag::owner_of(theirs, ours).or_else(|| tables.find_map(|table| owner_in(&table, theirs, ours)))
+    let found = tables.find_map(|table| owner_in(&table, theirs, ours));
+    MUTE.fetch_or(found.is_some(), Ordering::Relaxed);
+    found
 }
 
 /// Names the process that listens on `address`, as far as we may look: `java (process 4711)`. Looks through the
