@@ -22,7 +22,7 @@ use crate::{
     export::Export,
     identity::{self, Identity},
     intake::Intake,
-    otlp::{Signal, budget::Budget},
+    otlp::Signal,
     source::otlp::Receiver,
     spool::{self, Owner, Spool},
     stamp::redact::Redactor,
@@ -192,10 +192,7 @@ impl Agent {
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
         let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen.clone());
         let (listeners, will) = handed.map_or_else(Default::default, |handed| (handed.listeners, handed.will));
-        let receiver = {
-            let _where_it_will_run = spool.runtime().enter();
-            ports::bind(&config, intake.clone(), Budget::new(Budget::DEFAULT_BYTES), listeners)?
-        };
+        let receiver = ports::bind(&config, spool.runtime(), intake.clone(), listeners)?;
         let identity = parts::identity(&env, &config, &workspace)?;
         let login = identity.source.login().cloned();
         let (identity, identity_seen) = Identity::build(identity);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 use super::{Error, bridge};
 use crate::{
@@ -32,16 +33,18 @@ struct Ports {
     siblings: Option<SocketAddr>,
 }
 
-/// Binds the receiver: to the ports of the last start if the settings still want the same and they are free.
+/// Binds the receiver, which is to run in `runtime`: to the ports of the last start if the settings still want the same
+/// and they are free.
 ///
 /// Sockets that an agent before this one handed over are listened on where their addresses are wanted, and closed where
 /// they are not.
 pub(super) fn bind(
     config: &Config,
+    runtime: &Handle,
     intake: Intake,
-    budget: Budget,
     handed: Vec<TcpListener>,
 ) -> Result<Receiver, Error> {
+    let _entered = runtime.enter();
     let Listen {
         grpc,
         http,
@@ -69,7 +72,7 @@ pub(super) fn bind(
             retry_after: RETRY_AFTER,
         },
         intake,
-        budget,
+        Budget::new(Budget::DEFAULT_BYTES),
         handed,
     )
     .map_err(|error| Error::Part(error.to_string()))?;
