@@ -50,7 +50,6 @@ pub struct Telemetry {
 #[derive(Clone, Debug)]
 struct Loopback {
     intake: Intake,
-    runtime: Handle,
     stillness: Arc<Mutex<Stillness>>,
 }
 
@@ -84,10 +83,8 @@ impl Telemetry {
     ) -> Result<Telemetry, opentelemetry_otlp::ExporterBuildError> {
         let client = Loopback {
             intake,
-            runtime: Handle::current(),
             stillness: Arc::default(),
         };
-        let runtime = client.runtime.clone();
         let resource = Resource::builder()
             .with_service_name("tagalong")
             .with_attributes([
@@ -125,7 +122,7 @@ impl Telemetry {
         Ok(Telemetry {
             meters,
             tracers,
-            runtime,
+            runtime: Handle::current(),
         })
     }
 
@@ -161,8 +158,7 @@ impl HttpClient for Loopback {
             .into_iter()
             .find(|signal| request.uri().path().ends_with(signal.http_path()))
             .ok_or("an exporter asked for a path that is no signal's")?;
-        let intake = self.intake.clone();
-        let is_idle = signal == Signal::Metrics && self.stillness().is_nothing_new(intake.counts());
+        let is_idle = signal == Signal::Metrics && self.stillness().is_nothing_new(self.intake.counts());
         if is_idle {
             return Ok(http::Response::new(Bytes::new()));
         }
@@ -171,7 +167,7 @@ impl HttpClient for Loopback {
             bytes: request.into_body(),
         };
         // The SDK drives this future on a thread of its own: nothing of it needs a runtime.
-        let taken = intake.take(batch).await;
+        let taken = self.intake.take(batch).await;
         if signal == Signal::Metrics {
             self.stillness().counts = self.intake.counts();
         }

@@ -163,6 +163,7 @@ mod tests {
             assert_eq!(owner_in(&bytes, THEIRS, OURS), None, "{bytes:?}");
         }
     }
+
     proptest! {
         #[test]
         fn no_answer_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2 * ANSWER)) {
