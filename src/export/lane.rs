@@ -35,6 +35,8 @@ const BYTES: u32 = 4 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub signal: Signal,
+    pub principal: Arc<Principal>,
+    /// The principal's.
     pub owner: Owner,
     /// Cancelled when another principal takes over.
     pub stop: CancellationToken,
@@ -163,10 +165,8 @@ impl Lane {
                         None => { leaving = true; continue }
                     };
                 }
-                record = reader.next(), if !stopping && !draining && !gathered.is_full(config.batch_bytes) => match record {
-                    Ok(record) => gathered.push(record, config.batch_bytes, config.batch_delay),
-                    Err(error) => return End::Unreadable(error),
-                },
+                // The first record starts the clock; after it nothing is to do until there are enough, or time is up.
+                () = reader.wait(gathered.missing(config.batch_bytes)), if !stopping && !draining && !gathered.is_full(config.batch_bytes) => {}
                 () = sleep_until(gathered.due), if !stopping && !due && gathered.due.is_some() => {}
             }
         }
@@ -206,7 +206,7 @@ impl Lane {
         {
             return Some(stamp.clone());
         }
-        if principal.fingerprint() != self.place.owner.0 {
+        if !principal.is_same_person(&self.place.principal) {
             return None;
         }
         let stamp = Arc::new(Stamp::new(vec!["user."], principal.attributes.clone(), Vec::new()));
@@ -227,6 +227,14 @@ impl Gathered {
 
     fn is_full(&self, batch_bytes: usize) -> bool {
         self.over.is_some() || self.bytes >= batch_bytes
+    }
+
+    /// How many bytes more make a whole request; of the first record, any.
+    fn missing(&self, batch_bytes: usize) -> u64 {
+        if self.is_empty() {
+            return 0;
+        }
+        batch_bytes.saturating_sub(self.bytes) as u64
     }
 
     fn is_due(&self, batch_bytes: usize) -> bool {

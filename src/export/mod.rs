@@ -216,14 +216,15 @@ impl Export {
             let Some(principal) = principal(&mut identity, &shutdown).await else {
                 return;
             };
-            let fingerprint = principal.fingerprint();
-            tracing::debug!(owner = %fingerprint, "sending for a principal");
+            let owner = Owner(principal.fingerprint());
+            tracing::debug!(owner = %owner.0, "sending for a principal");
             let stop = CancellationToken::new();
             let mut lanes = JoinSet::new();
             for signal in Signal::ALL {
                 let place = Place {
                     signal,
-                    owner: Owner(fingerprint.clone()),
+                    principal: principal.clone(),
+                    owner: owner.clone(),
                     stop: stop.clone(),
                 };
                 lanes.spawn(Lane::new(sender.clone(), spool.clone(), place).run());
@@ -231,7 +232,7 @@ impl Export {
             tokio::select! {
                 // On the drain, when all is sent.
                 () = joined(&mut lanes) => return,
-                () = another(&mut identity, &fingerprint) => {}
+                () = another(&mut identity, &principal) => {}
             }
             stop.cancel();
             joined(&mut lanes).await;
@@ -253,15 +254,12 @@ async fn principal(identity: &mut identity::Receiver, shutdown: &CancellationTok
 }
 
 /// Waits until another principal is published.
-async fn another(identity: &mut identity::Receiver, fingerprint: &str) {
-    loop {
-        if identity
-            .current()
-            .principal
-            .is_some_and(|principal| principal.fingerprint() != fingerprint)
-        {
-            return;
-        }
+async fn another(identity: &mut identity::Receiver, than: &Principal) {
+    while identity
+        .current()
+        .principal
+        .is_none_or(|principal| principal.is_same_person(than))
+    {
         identity.changed().await;
     }
 }

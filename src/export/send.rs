@@ -232,7 +232,7 @@ impl Sender {
             lease = self.usable_lease() => lease,
             () = patience => return Err(NoAnswer::Left),
         };
-        if lease.principal.fingerprint() != place.owner.0 {
+        if !lease.principal.is_same_person(&place.principal) {
             return Err(NoAnswer::Left);
         }
         Ok(lease)

@@ -102,6 +102,9 @@ struct Taken {
 pub(super) struct Recent {
     /// Whether there is a reader at all.
     pub wanted: bool,
+    /// The reader waits until it has so many bytes more than when it began to wait.
+    enough: u64,
+    more: u64,
     records: VecDeque<(Position, Head, Bytes)>,
     bytes: u64,
 }
@@ -112,10 +115,16 @@ impl Recent {
             return;
         }
         self.bytes += head.size();
+        self.more += head.size();
         self.records.push_back((position, head, bytes));
         while self.bytes > RECENT_BYTES {
             self.pop();
         }
+    }
+
+    /// From now on the reader waits for so many bytes; but never for what would not be in memory any more.
+    pub(super) fn wait_for(&mut self, bytes: u64) {
+        (self.enough, self.more) = (bytes.min(RECENT_BYTES / 2), 0);
     }
 
     fn pop(&mut self) {
@@ -210,9 +219,9 @@ impl Log {
         self.news.notify_one();
     }
 
-    /// The same for new records, which a reader that keeps up gets without reading the disk.
+    /// The same for new records, which a reader that keeps up gets without reading the disk: once there are enough.
     pub(super) fn publish_records(&self, number: u64, segment: Segment, records: impl Iterator<Item = (Head, Bytes)>) {
-        {
+        let enough = {
             let mut state = self.state();
             let mut offset = state.segments.get(&number).map_or(HEADER, |before| before.tally.end());
             for (head, bytes) in records {
@@ -227,8 +236,11 @@ impl Log {
                 offset += head.size();
             }
             state.segments.insert(number, segment);
+            state.recent.more >= state.recent.enough
+        };
+        if enough {
+            self.news.notify_one();
         }
-        self.news.notify_one();
     }
 }
 

@@ -81,10 +81,20 @@ impl Reader {
     /// Dropping the future loses nothing. After an error the same place is read again.
     pub async fn next(&mut self) -> io::Result<Record> {
         loop {
+            if let Some(record) = self.try_next()? {
+                return Ok(record);
+            }
+            self.wait(0).await;
+        }
+    }
+
+    /// Like [`Reader::next`], but `None` where that would wait.
+    pub fn try_next(&mut self) -> io::Result<Option<Record>> {
+        loop {
             match self.step() {
-                Ok(Step::Record(record)) => return Ok(record),
+                Ok(Step::Record(record)) => return Ok(Some(record)),
                 Ok(Step::Again) => {}
-                Ok(Step::Wait) => self.resolver.log.news.notified().await,
+                Ok(Step::Wait) => return Ok(None),
                 Err(error) => {
                     self.chunk = Bytes::new();
                     self.file = None;
@@ -94,15 +104,17 @@ impl Reader {
         }
     }
 
-    /// Like [`Reader::next`], but `None` where that would wait.
-    pub fn try_next(&mut self) -> io::Result<Option<Record>> {
-        loop {
-            match self.step()? {
-                Step::Record(record) => return Ok(Some(record)),
-                Step::Again => {}
-                Step::Wait => return Ok(None),
+    /// Where there is nothing to read, waits until about so many bytes are there. It may return for no reason.
+    pub async fn wait(&self, bytes: u64) {
+        let log = &self.resolver.log;
+        {
+            let mut state = log.state();
+            if let Find::Bytes { .. } = state.find(self.number, self.offset, self.before) {
+                return;
             }
+            state.recent.wait_for(bytes);
         }
+        log.news.notified().await;
     }
 
     /// Books an answer. The cursor moves to the lowest record that is not answered for.

@@ -25,6 +25,9 @@ const KEY: u32 = 1;
 /// Below this many attributes comparing keys is faster than hashing them; above it a hostile sender could make it slow.
 const FEW: usize = 32;
 
+/// A usual resource, stamped, has no more attributes.
+const USUAL: usize = 16;
+
 /// What the sender wrote.
 #[derive(Debug, Default)]
 pub(super) struct Resource<'a> {
@@ -69,6 +72,9 @@ impl<'a> Resource<'a> {
             Some(place) => self.attributes[place] = sent,
             None => {
                 let place = self.attributes.len();
+                if place == 0 {
+                    self.attributes.reserve(USUAL);
+                }
                 self.attributes.push(sent);
                 if place == FEW {
                     let places = self.attributes.iter().enumerate();

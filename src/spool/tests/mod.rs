@@ -130,6 +130,34 @@ async fn what_is_appended_is_read_in_order_and_answered_once() {
 }
 
 #[tokio::test]
+async fn a_reader_that_waits_for_more_is_left_alone_until_it_is_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("opens");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    put(&spool, &ada(), "the first").await;
+    reader.wait(1000).await;
+    assert_eq!(texts(&mut reader), ["the first"], "what is there is not waited for");
+    // The news of it, which was read without having been waited for.
+    reader.wait(1000).await;
+    {
+        let mut more = std::pin::pin!(reader.wait(1000));
+        let mut told = async || {
+            tokio::select! {
+                biased;
+                () = &mut more => true,
+                () = std::future::ready(()) => false,
+            }
+        };
+        assert!(!told().await);
+        put(&spool, &ada(), "too little").await;
+        assert!(!told().await, "a few bytes are no reason to wake");
+        put(&spool, &ada(), &"x".repeat(1000)).await;
+        assert!(told().await);
+    }
+    assert_eq!(texts(&mut reader).len(), 2);
+}
+
+#[tokio::test]
 async fn one_process_at_a_time_has_the_spool_and_a_closed_one_refuses() {
     let dir = tempfile::tempdir().expect("a directory");
     let spool = Spool::open(config(dir.path())).expect("opens");
