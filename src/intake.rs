@@ -12,7 +12,6 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::{
@@ -20,12 +19,10 @@ use crate::{
         Batch, Signal,
         check::{self, Checked, Malformed},
     },
+    pieces::{Pieces, PiecesMut},
     spool::{AppendError, Owner, Spool},
     stamp::{Stamp, redact::Redactor},
 };
-
-/// Room for the stamp of a batch with a few resources, so that writing it does not move the buffer.
-const STAMP_ROOM: usize = 4096;
 
 /// What became of a batch that was taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +112,7 @@ struct Tally {
 
 /// A batch that is fit for the disk.
 struct Prepared {
-    bytes: Bytes,
+    bytes: Pieces,
     items: u64,
     rejected: u64,
     reason: &'static str,
@@ -207,7 +204,7 @@ impl fmt::Debug for Intake {
 // === impl Door ===
 
 impl Door {
-    /// Everything that needs no disk. The sender's bytes are let go here, so that a waiting append holds one copy and not two.
+    /// Everything that needs no disk. What is long of the sender's bytes is not copied; short ones are, and let go here.
     fn prepare(&self, batch: Batch) -> Result<Prepared, Refused> {
         let Checked {
             batch,
@@ -215,17 +212,16 @@ impl Door {
             rejected,
             reason,
         } = check::check(batch).map_err(|error| self.malformed(error))?;
-        let mut bytes = Vec::new();
+        let mut bytes = PiecesMut::default();
         if items > 0 {
             let (batch, redacted) = self.redactor.redact(batch);
             add(&self.tally.redacted, redacted);
-            bytes.reserve_exact(batch.bytes.len() + STAMP_ROOM);
             (self.stamps)()
-                .write(&batch.bytes, &mut bytes)
+                .write(&batch.bytes.into(), &mut bytes)
                 .map_err(|error| self.malformed(error))?;
         }
         Ok(Prepared {
-            bytes: Bytes::from(bytes),
+            bytes: bytes.freeze(),
             items,
             rejected,
             reason,

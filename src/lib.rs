@@ -22,6 +22,7 @@ pub mod export;
 pub mod identity;
 pub mod intake;
 pub mod otlp;
+pub mod pieces;
 pub mod setup;
 pub mod source;
 pub mod spool;

@@ -1,4 +1,4 @@
-//! Checks, counts and halves arbitrary bytes as requests of all three signals.
+//! Checks, stamps, counts and halves arbitrary bytes as requests of all three signals.
 //! Beyond not panicking: what was kept is kept again unchanged, and a bisection loses no item.
 #![no_main]
 
@@ -8,6 +8,8 @@ use tagalong::otlp::check::{check, count};
 use tagalong::otlp::split::halve;
 use tagalong::otlp::status::{Response, Status};
 use tagalong::otlp::{Batch, Signal};
+use tagalong::pieces::PiecesMut;
+use tagalong::stamp::Stamp;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = Status::from_protobuf(bytes);
@@ -22,6 +24,11 @@ fuzz_target!(|bytes: &[u8]| {
             continue;
         };
         let kept = first.batch.bytes;
+        let mut stamped = PiecesMut::default();
+        Stamp::default()
+            .write(&kept.clone().into(), &mut stamped)
+            .expect("what was checked can be stamped");
+        assert_eq!(count(signal, &stamped.freeze().to_bytes()), first.items);
         let again = check(Batch {
             signal,
             bytes: kept.clone(),

@@ -1,11 +1,10 @@
 //! One joined request, until each of its records is answered for: sent whole, then by halves where upstream refuses.
 //!
 //! What is refused for good is set aside as small as it can be told apart: a record for its content, an item for its
-//! size. Everything is a slice of the one buffer that was joined; nothing is copied to be bisected.
+//! size. Records are slices of what was joined; nothing is copied to tell them apart.
 
 use std::{collections::VecDeque, io, ops::Range, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::{
     otlp::{budget::Budget, check, split, status::Response},
+    pieces::Pieces,
     spool::{Outcome, Part, Position, Record, Resolver},
     stamp::Stamp,
 };
@@ -69,7 +69,7 @@ struct Tally {
 /// What is sent as one request.
 struct Unit {
     records: Range<usize>,
-    bytes: Bytes,
+    bytes: Pieces,
     items: u64,
     /// Less than one record.
     part: bool,
@@ -86,7 +86,7 @@ impl Delivery {
     /// [`NoAnswer`]: what is not resolved stays in the spool.
     pub(super) async fn run(self) -> Result<(), NoAnswer> {
         let Room { window, mut bytes } = self.room;
-        let (joined, refused) = join(self.records, &self.stamp, STAMP_ROOM);
+        let (joined, refused) = join(self.records, &self.stamp);
         // What was taken for a guess goes back.
         drop(bytes.split(bytes.num_permits().saturating_sub(joined.bytes.len())));
         let mut underway = Underway {
@@ -164,11 +164,13 @@ impl Underway {
     }
 
     /// 413: halves, down to the single item.
-    async fn shrink(&mut self, unit: Unit, reason: String) {
+    async fn shrink(&mut self, mut unit: Unit, reason: String) {
         if unit.records.len() > 1 {
             return self.bisect_or(unit, reason).await;
         }
-        let Some((left, right)) = split::halve(self.place.signal, &unit.bytes) else {
+        let bytes = unit.bytes.to_bytes();
+        unit.bytes = bytes.clone().into();
+        let Some((left, right)) = split::halve(self.place.signal, &bytes) else {
             return self.set_aside(unit, reason).await;
         };
         // The right half's count is what is left, so that the books balance whatever is counted.
@@ -178,7 +180,7 @@ impl Underway {
             self.open(&unit.records);
             self.units.push_front(Unit {
                 records: unit.records.clone(),
-                bytes,
+                bytes: bytes.into(),
                 items,
                 part: true,
                 passed_at: unit.passed_at,
@@ -229,7 +231,11 @@ impl Underway {
     async fn park(&mut self) -> Result<(), NoAnswer> {
         let size = self.units.iter().map(|unit| unit.bytes.len()).sum();
         for unit in &mut self.units {
-            unit.bytes = Bytes::copy_from_slice(if unit.part { &unit.bytes } else { &[] });
+            unit.bytes = if unit.part {
+                unit.bytes.copy().into()
+            } else {
+                Pieces::default()
+            };
         }
         self.window = None;
         self.bytes = None;
@@ -261,11 +267,11 @@ impl Underway {
     }
 
     /// A record as it was sent before; `None` if it was answered for.
-    fn again(&self, position: Position) -> io::Result<Option<Bytes>> {
+    fn again(&self, position: Position) -> io::Result<Option<Pieces>> {
         let Some(record) = self.resolver.again(position)? else {
             return Ok(None);
         };
-        let (joined, refused) = join(vec![record], &self.stamp, STAMP_ROOM);
+        let (joined, refused) = join(vec![record], &self.stamp);
         if refused.is_empty() {
             return Ok(Some(joined.bytes));
         }
@@ -281,7 +287,7 @@ impl Underway {
         let at = unit.records.start + count;
         let base = self.records[unit.records.start].range.start;
         let split = self.records[at].range.start - base;
-        let piece = |records: Range<usize>, bytes: Bytes| Unit {
+        let piece = |records: Range<usize>, bytes: Pieces| Unit {
             items: self.records[records.clone()].iter().map(|record| record.items).sum(),
             records,
             bytes,
@@ -290,8 +296,8 @@ impl Underway {
             broken: 0,
         };
         (
-            piece(unit.records.start..at, unit.bytes.slice(..split)),
-            piece(at..unit.records.end, unit.bytes.slice(split..)),
+            piece(unit.records.start..at, unit.bytes.slice(0..split)),
+            piece(at..unit.records.end, unit.bytes.slice(split..unit.bytes.len())),
         )
     }
 
@@ -333,8 +339,7 @@ impl Underway {
             lane.last_refusal = Some(reason.clone());
         });
         self.tallies[unit.records.start].outcome.set_aside.push(Part {
-            // A copy: a slice would hold the whole joined buffer.
-            bytes: Bytes::copy_from_slice(&unit.bytes),
+            bytes: unit.bytes.copy(),
             items,
             reason,
         });

@@ -34,6 +34,7 @@ use crate::{
         Signal,
         status::{Response, Status},
     },
+    pieces::Pieces,
 };
 
 /// How calls are made.
@@ -78,7 +79,7 @@ struct Raw {
 }
 
 impl Grpc {
-    pub(super) async fn send(&self, signal: Signal, url: &Url, body: Bytes, token: Option<&Secret>) -> Answer {
+    pub(super) async fn send(&self, signal: Signal, url: &Url, body: Pieces, token: Option<&Secret>) -> Answer {
         let mut headers = self.headers.clone();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Err(reason) = authorize(&mut headers, token) {
@@ -272,7 +273,7 @@ impl GrpcService<tonic::body::Body> for Call {
 // === impl Raw ===
 
 impl Codec for Raw {
-    type Encode = Bytes;
+    type Encode = Pieces;
     type Decode = Bytes;
     type Encoder = Raw;
     type Decoder = Raw;
@@ -287,11 +288,11 @@ impl Codec for Raw {
 }
 
 impl Encoder for Raw {
-    type Item = Bytes;
+    type Item = Pieces;
     type Error = tonic::Status;
 
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
-        out.put(item);
+    fn encode(&mut self, item: Pieces, out: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        item.into_iter().for_each(|piece| out.put(piece));
         Ok(())
     }
 

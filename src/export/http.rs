@@ -5,8 +5,12 @@
 
 use std::{
     cell::RefCell,
+    convert::Infallible,
     io::Read,
+    pin::Pin,
+    task::{Context, Poll},
     time::{Duration, SystemTime},
+    vec,
 };
 
 use bytes::Bytes;
@@ -21,6 +25,7 @@ use super::{Compression, retry, retry::Answer};
 use crate::{
     identity::{client::chain, secret::Secret},
     otlp::status::{Response, Status},
+    pieces::Pieces,
 };
 
 /// Below this, compressing is not worth another thread.
@@ -47,7 +52,7 @@ pub(super) struct Http {
 }
 
 impl Http {
-    pub(super) async fn send(&self, url: &Url, body: Bytes, token: Option<&Secret>) -> Answer {
+    pub(super) async fn send(&self, url: &Url, body: Pieces, token: Option<&Secret>) -> Answer {
         let mut headers = self.headers.clone();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
@@ -55,10 +60,13 @@ impl Http {
             return Answer::Nothing { reason };
         }
         let body = match self.compression {
-            Compression::None => body,
+            Compression::None if url.scheme() == "http" => reqwest::Body::wrap(AsItLies::new(body)),
+            // In one piece, the client sends what a server hands back again by itself, as HTTP/2 lets it. The copy lasts as
+            // long as the request, as a compressed one would.
+            Compression::None => body.to_bytes().into(),
             Compression::Gzip => {
                 headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                gzip(body).await
+                gzip(body).await.into()
             }
         };
         let request = self
@@ -254,21 +262,16 @@ thread_local! {
     static GZIP: RefCell<Compress> = RefCell::new(Compress::new_gzip(flate2::Compression::fast(), 15));
 }
 
-async fn gzip(body: Bytes) -> Bytes {
-    fn compress(body: &[u8]) -> Bytes {
+async fn gzip(body: Pieces) -> Bytes {
+    fn compress(body: &Pieces) -> Bytes {
         GZIP.with_borrow_mut(|gzip| {
             gzip.reset();
             let mut out = Vec::with_capacity(body.len() / 4 + 64);
-            loop {
-                let read = gzip.total_in() as usize;
-                let status = gzip
-                    .compress_vec(&body[read..], &mut out, FlushCompress::Finish)
-                    .expect("compressing from memory to memory cannot fail");
-                if status == flate2::Status::StreamEnd {
-                    return out.into();
-                }
-                out.reserve(out.capacity());
+            for piece in body.iter() {
+                feed(gzip, piece, FlushCompress::None, &mut out);
             }
+            feed(gzip, &[], FlushCompress::Finish, &mut out);
+            out.into()
         })
     }
     if body.len() <= INLINE_GZIP_BYTES {
@@ -277,6 +280,62 @@ async fn gzip(body: Bytes) -> Bytes {
     tokio::task::spawn_blocking(move || compress(&body))
         .await
         .expect("compressing does not panic, and the runtime outlives its requests")
+}
+
+/// Compresses all of `bytes`, and to the end if that is wanted.
+fn feed(gzip: &mut Compress, mut bytes: &[u8], flush: FlushCompress, out: &mut Vec<u8>) {
+    loop {
+        let before = gzip.total_in();
+        let status = gzip
+            .compress_vec(bytes, out, flush)
+            .expect("compressing from memory to memory cannot fail");
+        bytes = &bytes[(gzip.total_in() - before) as usize..];
+        let done = match flush {
+            FlushCompress::Finish => status == flate2::Status::StreamEnd,
+            _ => bytes.is_empty(),
+        };
+        if done {
+            return;
+        }
+        out.reserve(out.capacity());
+    }
+}
+
+/// A request's body in pieces, of a length that is known.
+struct AsItLies {
+    pieces: vec::IntoIter<Bytes>,
+    left: u64,
+}
+
+impl AsItLies {
+    fn new(pieces: Pieces) -> AsItLies {
+        AsItLies {
+            left: pieces.len() as u64,
+            pieces: pieces.into_iter(),
+        }
+    }
+}
+
+impl http_body::Body for AsItLies {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        let piece = self.pieces.next();
+        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(piece.map(|piece| Ok(http_body::Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.left)
+    }
 }
 
 #[cfg(test)]
@@ -291,7 +350,7 @@ mod tests {
         getrandom::fill(&mut noise).expect("randomness");
         let text = b"the same again, ".repeat(1000);
         for body in [&b""[..], b"a", &noise, &text, &noise[..INLINE_GZIP_BYTES], b"a"] {
-            let packed = gzip(Bytes::copy_from_slice(body)).await;
+            let packed = gzip(Bytes::copy_from_slice(body).into()).await;
             assert_eq!(gunzip(&packed, body.len()).as_deref(), Some(body));
         }
         assert!(gzip(text.into()).await.len() < 500);

@@ -1,13 +1,12 @@
-//! Records joined into one request, stamped with the principal on the way: the request is one buffer, and each record
-//! remembers where in it its bytes lie, so that a bisection slices and never copies.
+//! Records joined into one request, stamped with the principal on the way. What is long stays where the spool has it, the
+//! rest is copied together; each record remembers where its bytes are, so that a bisection slices and never copies.
 //!
 //! A request that was stamped once may be stamped again to no effect, so what is set aside from here can be retried.
 
 use std::ops::Range;
 
-use bytes::Bytes;
-
 use crate::{
+    pieces::{Pieces, PiecesMut},
     spool::{Outcome, Part, Position, Record},
     stamp::Stamp,
 };
@@ -15,7 +14,7 @@ use crate::{
 /// Several records of one log, as one request.
 #[derive(Debug)]
 pub(super) struct Joined {
-    pub bytes: Bytes,
+    pub bytes: Pieces,
     pub records: Vec<Placed>,
 }
 
@@ -28,10 +27,9 @@ pub(super) struct Placed {
 }
 
 /// Joins and stamps. What cannot be stamped is no request: it is returned apart, to be set aside.
-/// `headroom` is a guess at what the stamp adds to each record.
-pub(super) fn join(records: Vec<Record>, stamp: &Stamp, headroom: usize) -> (Joined, Vec<(Position, Outcome)>) {
-    let raw: usize = records.iter().map(|record| record.bytes.len() + headroom).sum();
-    let mut bytes = Vec::with_capacity(raw);
+pub(super) fn join(records: Vec<Record>, stamp: &Stamp) -> (Joined, Vec<(Position, Outcome)>) {
+    let mut bytes = PiecesMut::default();
+    bytes.reserve(records.iter().map(|record| stamp.room(&record.bytes)).sum());
     let mut placed = Vec::with_capacity(records.len());
     let mut refused = Vec::new();
     for record in records {
@@ -46,7 +44,7 @@ pub(super) fn join(records: Vec<Record>, stamp: &Stamp, headroom: usize) -> (Joi
         }
     }
     let joined = Joined {
-        bytes: Bytes::from(bytes),
+        bytes: bytes.freeze(),
         records: placed,
     };
     (joined, refused)
@@ -58,7 +56,7 @@ fn whole(record: Record, reason: String) -> Outcome {
         rejected: 0,
         set_aside: vec![Part {
             items: record.items,
-            bytes: record.bytes,
+            bytes: record.bytes.to_bytes(),
             reason,
         }],
     }

@@ -13,7 +13,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use bytes::Bytes;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
@@ -33,6 +32,7 @@ use super::{
 use crate::{
     identity::{self, Lease, State, secret::Secret},
     otlp::{Signal, status::Response},
+    pieces::Pieces,
 };
 
 /// On the drain, a credential that is being renewed is waited for no longer.
@@ -145,7 +145,12 @@ impl Sender {
     }
 
     /// Sends until upstream judges the data. `passed_at` is how many requests had passed at this one's last 500.
-    pub(super) async fn judge(&self, place: &Place, bytes: &Bytes, passed_at: Option<u64>) -> Result<Judged, NoAnswer> {
+    pub(super) async fn judge(
+        &self,
+        place: &Place,
+        bytes: &Pieces,
+        passed_at: Option<u64>,
+    ) -> Result<Judged, NoAnswer> {
         loop {
             let turn = self.turn(place).await?;
             let lease = self.lease(place).await?;
@@ -267,7 +272,7 @@ impl Sender {
         });
     }
 
-    async fn transmit(&self, signal: Signal, bytes: &Bytes, token: Option<&Secret>) -> Answer {
+    async fn transmit(&self, signal: Signal, bytes: &Pieces, token: Option<&Secret>) -> Answer {
         let url = self.target.url(signal);
         match &self.transport {
             Transport::Http(http) => http.send(url, bytes.clone(), token).await,

@@ -14,7 +14,7 @@ use super::{
     log::{Log, Open, Segment, lock, make_cursor, segment_path},
     segment::{self, FOOTER, Head, Id, Tally},
 };
-use bytes::Bytes;
+use crate::pieces::Pieces;
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
@@ -52,7 +52,7 @@ pub(super) enum Job {
 pub(super) struct Append {
     pub log: Arc<Log>,
     pub head: Head,
-    pub bytes: Bytes,
+    pub bytes: Pieces,
     pub done: oneshot::Sender<Result<(), AppendError>>,
 }
 
@@ -229,14 +229,14 @@ fn write(core: &Core, log: &Log, batch: &[Append]) -> io::Result<()> {
     let header = segment::header(open.id);
     let heads: Vec<[u8; segment::HEAD]> = batch.iter().map(|append| append.head.encode(open.id)).collect();
     let first = open.tally.records == 0;
-    let mut slices = Vec::with_capacity(1 + 2 * batch.len());
+    let mut slices = Vec::with_capacity(1 + 3 * batch.len());
     if first {
         slices.push(IoSlice::new(&header));
     }
     let mut tally = open.tally;
     for (append, head) in batch.iter().zip(&heads) {
         slices.push(IoSlice::new(head));
-        slices.push(IoSlice::new(&append.bytes));
+        slices.extend(append.bytes.iter().map(|piece| IoSlice::new(piece)));
         tally.add(&append.head);
     }
     let at = if first { 0 } else { open.tally.end() };

@@ -10,7 +10,7 @@ use super::{
     disk::{Disk, File},
     segment::{FOOTER, HEADER, Head, Id, Tally},
 };
-use bytes::Bytes;
+use crate::pieces::Pieces;
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
@@ -97,7 +97,8 @@ struct Taken {
     answer: Option<Settled>,
 }
 
-/// The newest records, for a reader that keeps up; without a gap up to what is synced, and never more than a little.
+/// The newest records, for a reader that keeps up; without a gap up to what is synced, and never more than [`RECENT_BYTES`] of them,
+/// in buffers that are four times as long at worst.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     /// Whether there is a reader at all.
@@ -105,12 +106,12 @@ pub(super) struct Recent {
     /// The reader waits until it has so many bytes more than when it began to wait.
     enough: u64,
     more: u64,
-    records: VecDeque<(Position, Head, Bytes)>,
+    records: VecDeque<(Position, Head, Pieces)>,
     bytes: u64,
 }
 
 impl Recent {
-    fn push(&mut self, position: Position, head: Head, bytes: Bytes) {
+    fn push(&mut self, position: Position, head: Head, bytes: Pieces) {
         if !self.wanted {
             return;
         }
@@ -134,7 +135,7 @@ impl Recent {
     }
 
     /// The record at a position. What is before it is let go: the reader does not come back.
-    fn at(&mut self, position: Position) -> Option<(Head, Bytes)> {
+    fn at(&mut self, position: Position) -> Option<(Head, Pieces)> {
         while self.records.front().is_some_and(|(first, ..)| *first < position) {
             self.pop();
         }
@@ -163,7 +164,7 @@ pub(super) enum Find {
         offset: u64,
         before: u64,
         end: u64,
-        recent: Option<(Head, Bytes)>,
+        recent: Option<(Head, Pieces)>,
     },
     Nothing,
 }
@@ -220,7 +221,7 @@ impl Log {
     }
 
     /// The same for new records, which a reader that keeps up gets without reading the disk: once there are enough.
-    pub(super) fn publish_records(&self, number: u64, segment: Segment, records: impl Iterator<Item = (Head, Bytes)>) {
+    pub(super) fn publish_records(&self, number: u64, segment: Segment, records: impl Iterator<Item = (Head, Pieces)>) {
         let enough = {
             let mut state = self.state();
             let mut offset = state.segments.get(&number).map_or(HEADER, |before| before.tally.end());

@@ -36,6 +36,7 @@ mod segment;
 mod tests;
 
 use self::{commit::Job, core::Core, log::Log, segment::Head};
+use crate::pieces::Pieces;
 use bytes::Bytes;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
@@ -99,7 +100,7 @@ pub struct Record {
     /// To the millisecond.
     pub received: SystemTime,
     /// As they were appended; their checksum held.
-    pub bytes: Bytes,
+    pub bytes: Pieces,
 }
 
 /// What upstream's answer meant for one record. The three add up to the record's items.
@@ -276,11 +277,17 @@ impl Spool {
     /// Returns when the record is synced. `lane` is a directory's name: a signal's.
     ///
     /// The record is written also if the future is dropped meanwhile.
-    pub async fn append(&self, owner: &Owner, lane: &'static str, items: u64, bytes: Bytes) -> Result<(), AppendError> {
-        self.append_to(owner, lane, items, bytes).await
+    pub async fn append(
+        &self,
+        owner: &Owner,
+        lane: &'static str,
+        items: u64,
+        bytes: impl Into<Pieces>,
+    ) -> Result<(), AppendError> {
+        self.append_to(owner, lane, items, bytes.into()).await
     }
 
-    async fn append_to(&self, owner: &Owner, lane: &str, items: u64, bytes: Bytes) -> Result<(), AppendError> {
+    async fn append_to(&self, owner: &Owner, lane: &str, items: u64, bytes: Pieces) -> Result<(), AppendError> {
         let core = &self.handle.core;
         if core.is_closed() {
             return Err(AppendError::Closed);
@@ -293,7 +300,7 @@ impl Spool {
             length,
             items,
             received: core.now(),
-            check: crc32fast::hash(&bytes),
+            check: segment::checksum(&bytes),
         };
         if !core.reserve(lane, head.size()) {
             return Err(AppendError::Full);
@@ -384,7 +391,7 @@ impl Spool {
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let owner = log.state().owner.clone();
-        self.append_to(&owner, &log.lane, entry.items, entry.bytes)
+        self.append_to(&owner, &log.lane, entry.items, entry.bytes.into())
             .await
             .map_err(|error| match error {
                 AppendError::Full => io::Error::new(io::ErrorKind::StorageFull, error),

@@ -11,6 +11,7 @@ use super::{
     log::{Find, Log, segment_path, settle},
     segment::{self, CHUNK, HEAD, Head, Id},
 };
+use crate::pieces::Pieces;
 use bytes::Bytes;
 use std::{io, sync::Arc};
 
@@ -202,7 +203,7 @@ impl Reader {
     }
 
     /// Takes a record that did not leave memory since its checksum was made.
-    fn take_recent(&mut self, head: &Head, bytes: Bytes) -> Step {
+    fn take_recent(&mut self, head: &Head, bytes: Pieces) -> Step {
         let position = self.position();
         self.chunk = Bytes::new();
         self.offset += head.size();
@@ -307,12 +308,12 @@ impl Reader {
 }
 
 /// What stands at a position.
-fn record(position: Position, head: &Head, bytes: Bytes) -> Record {
+fn record(position: Position, head: &Head, bytes: impl Into<Pieces>) -> Record {
     Record {
         position,
         items: head.items,
         received: time(head.received),
-        bytes,
+        bytes: bytes.into(),
     }
 }
 
@@ -337,7 +338,7 @@ impl Resolver {
         if crc32fast::hash(&bytes) != head.check {
             return Err(bad());
         }
-        Ok(Some(record(position, &head, bytes.into())))
+        Ok(Some(record(position, &head, bytes)))
     }
 
     /// Books an answer, as [`Reader::resolve`] does. A record that was answered for already keeps its answer.

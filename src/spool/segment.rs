@@ -20,6 +20,7 @@
 //! that waits to serve again has [`SPENT`] where its header was.
 
 use super::disk::File;
+use crate::pieces::Pieces;
 use std::io;
 
 /// Length of a segment's header: where its first record is.
@@ -89,6 +90,13 @@ pub(super) fn header(id: Id) -> [u8; HEADER as usize] {
     bytes[4..8].copy_from_slice(&VERSION.to_le_bytes());
     bytes[8..].copy_from_slice(&id.0);
     bytes
+}
+
+/// The checksum of a record's bytes.
+pub(super) fn checksum(bytes: &Pieces) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    bytes.iter().for_each(|piece| hasher.update(piece));
+    hasher.finalize()
 }
 
 /// What is known about a record before its bytes are read.

@@ -82,13 +82,11 @@ impl Redactor {
             return (batch, 0);
         };
         match walk::request(batch.signal, &batch.bytes, &active.prefilter, &active.rules) {
-            (Some(bytes), count) => (
-                Batch {
-                    signal: batch.signal,
-                    bytes: Bytes::from(bytes),
-                },
-                count,
-            ),
+            (Some(mut bytes), count) => {
+                bytes.shrink_to_fit();
+                let (signal, bytes) = (batch.signal, Bytes::from(bytes));
+                (Batch { signal, bytes }, count)
+            }
             (None, _) => (batch, 0),
         }
     }

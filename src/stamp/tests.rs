@@ -70,9 +70,9 @@ fn stamp() -> Stamp {
 }
 
 fn write(stamp: &Stamp, request: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    stamp.write(request, &mut out).unwrap();
-    out
+    let mut out = PiecesMut::default();
+    stamp.write(&Bytes::copy_from_slice(request).into(), &mut out).unwrap();
+    out.freeze().to_bytes().to_vec()
 }
 
 fn stamped(stamp: &Stamp, sent: &ExportTraceServiceRequest) -> ExportTraceServiceRequest {
@@ -372,9 +372,44 @@ fn an_empty_request_stays_empty() {
 fn on_an_error_what_was_written_before_is_untouched() {
     let mut sent = request(vec![spans(Some(resource(&[("a", "1")])))]).encode_to_vec();
     sent.extend_from_slice(&[0x0a, 0x7f, 0x00]);
-    let mut out = b"before".to_vec();
-    stamp().write(&sent, &mut out).unwrap_err();
-    assert_eq!(out, b"before");
+    let mut out = PiecesMut::default();
+    out.copy(b"before");
+    stamp().write(&sent.into(), &mut out).unwrap_err();
+    assert_eq!(out.freeze().to_bytes(), "before");
+}
+
+#[test]
+fn a_length_beyond_all_memory_is_refused() {
+    let mut sent = request(vec![spans(None)]).encode_to_vec();
+    sent.push(0x0a);
+    wire::put_varint(&mut sent, u64::MAX - 20);
+    let mut out = PiecesMut::default();
+    stamp().write(&sent.into(), &mut out).unwrap_err();
+    assert!(out.is_empty());
+}
+
+/// What the intake stamped is stamped again at the export, as the pieces that the first stamp left.
+#[test]
+fn long_runs_of_items_stay_where_they_are_however_often_a_request_is_stamped() {
+    let mut long = spans(Some(resource(&[("service.name", "shop"), ("user.id", "mallory")])));
+    long.scope_spans[0].spans[0].name = "n".repeat(SHARED_FROM);
+    let short = spans(Some(resource(&[("service.name", "cart")])));
+    let sent = Bytes::from(request(vec![long.clone(), short, long]).encode_to_vec());
+    let is_sent = |piece: &Bytes| sent.as_ptr_range().contains(&piece.as_ptr());
+
+    let mut once = PiecesMut::default();
+    let intake = Stamp::new(vec!["workspace."], pairs(&[("workspace.id", "w-1")]), vec![]);
+    intake.write(&sent.clone().into(), &mut once).unwrap();
+    let once = once.freeze();
+    let mut twice = PiecesMut::default();
+    stamp().write(&once, &mut twice).unwrap();
+    let twice = twice.freeze();
+
+    for pieces in [&once, &twice] {
+        let shared: Vec<bool> = pieces.iter().map(is_sent).collect();
+        assert_eq!(shared, [false, true, false, true], "what was made, and what was sent");
+    }
+    assert_eq!(twice.to_bytes(), write(&stamp(), &write(&intake, &sent)));
 }
 
 #[test]
@@ -496,6 +531,30 @@ proptest! {
     }
 
     #[test]
+    fn wherever_a_request_is_cut_it_is_stamped_or_refused_the_same(
+        resources in prop::collection::vec(prop::option::of(any_resource()), 0..3),
+        spoilt in prop::option::of(any::<(usize, u8)>()),
+        cuts in prop::collection::vec(any::<usize>(), 0..6),
+    ) {
+        let mut sent = request(resources.into_iter().map(spans).collect()).encode_to_vec();
+        if let Some((at, byte)) = spoilt
+            && !sent.is_empty()
+        {
+            let at = at % sent.len();
+            sent[at] = byte;
+        }
+        let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (sent.len() + 1)).collect();
+        at.extend([0, sent.len()]);
+        at.sort_unstable();
+        let cut: Pieces = at.windows(2).map(|ends| Bytes::copy_from_slice(&sent[ends[0]..ends[1]])).collect();
+        let stamped = |request: Pieces| {
+            let mut out = PiecesMut::default();
+            stamp().write(&request, &mut out).map(|()| out.freeze().to_bytes()).map_err(|Malformed(reason)| reason)
+        };
+        prop_assert_eq!(stamped(cut), stamped(sent.into()));
+    }
+
+    #[test]
     fn requests_join_by_concatenation_before_or_after(
         one in any_resource(),
         two in any_resource(),
@@ -513,9 +572,10 @@ proptest! {
         } else {
             request = bytes;
         }
-        let mut out = b"before".to_vec();
-        if stamp().write(&request, &mut out).is_err() {
-            prop_assert_eq!(out, b"before");
+        let mut out = PiecesMut::default();
+        out.copy(b"before");
+        if stamp().write(&request.into(), &mut out).is_err() {
+            prop_assert_eq!(out.freeze().to_bytes(), "before");
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tagalong::export::{Config, Protocol, retry, status};
+use tagalong::export::{Compression, Config, Protocol, retry, status};
 
 use crate::support::{
     exporting::{Rig, config, person, spans, token},
-    upstream::{Say, Upstream},
+    upstream::{Say, Seen, Upstream},
 };
 
 /// Each story once for each protocol.
@@ -26,6 +26,8 @@ over_both!(
     success_is_answered_for,
     a_partial_success_is_counted_and_not_resent,
     one_poison_record_among_ten_thousand_is_set_aside_alone,
+    a_long_record_is_sent_and_told_apart_like_any_other,
+    enough_records_do_not_wait_for_the_delay,
     a_request_that_is_too_large_is_halved_until_it_fits,
     a_single_item_that_is_too_large_is_set_aside,
     an_unauthenticated_request_is_sent_again_with_the_next_credential,
@@ -183,6 +185,62 @@ mod stories {
         assert!(aside[0].reason.contains("no"), "{}", aside[0].reason);
         let requests = upstream.seen().len();
         assert!(requests <= 30, "{requests} requests");
+    }
+
+    pub async fn enough_records_do_not_wait_for_the_delay(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| Say::Ok).await;
+        let running = rig.run(Config {
+            batch_bytes: 100_000,
+            batch_delay: Duration::from_secs(3600),
+            ..quick(&upstream, protocol)
+        });
+        for name in ["a", "b", "c", "d"] {
+            rig.append("traces", 1, spans([name.repeat(40_000)])).await;
+        }
+        upstream.wait(|seen| !seen.is_empty()).await;
+        assert_eq!(upstream.seen()[0].span_names().len(), 2, "as many as fit");
+        running.drain().await;
+        assert_eq!(rig.books("traces").delivered, 4);
+    }
+
+    /// Long ones lie in pieces until they are sent.
+    pub async fn a_long_record_is_sent_and_told_apart_like_any_other(protocol: Protocol) {
+        for compression in [Compression::None, Compression::Gzip] {
+            let rig = Rig::new();
+            let upstream = Upstream::start(|seen| match seen.has_span("poison") {
+                true => status(400, 3),
+                false => Say::Ok,
+            })
+            .await;
+            let long = |name: &str| spans([name.to_owned(), "x".repeat(100_000)]);
+            for name in ["first", "poison", "last"] {
+                rig.append("traces", 2, long(name)).await;
+                rig.append("traces", 1, spans([format!("after {name}")])).await;
+            }
+            let config = Config {
+                batch_bytes: 1 << 20,
+                compression,
+                ..quick(&upstream, protocol)
+            };
+            rig.run(config).drain().await;
+            let books = rig.books("traces");
+            assert_eq!((books.delivered, books.set_aside, books.pending), (7, 2, 0));
+            let aside = rig.spool.set_aside().expect("a list");
+            assert_eq!((aside.len(), aside[0].items), (1, 2));
+            let seen = upstream.seen();
+            let taken = seen.iter().filter(|seen| !seen.has_span("poison"));
+            let mut names: Vec<String> = taken.flat_map(|seen| seen.span_names()).collect();
+            names.sort_unstable_by_key(String::len);
+            let lengths: Vec<usize> = names.iter().map(String::len).collect();
+            assert_eq!(lengths, [4, 5, 10, 11, 12, 100_000, 100_000]);
+            let forged = |seen: &Seen| seen.body.windows(13).any(|text| text == b"somebody else");
+            assert!(!seen.iter().any(forged), "each was stamped");
+            if protocol == Protocol::HttpProtobuf {
+                let told = seen.iter().filter_map(|seen| seen.header("content-length"));
+                assert_eq!(told.count(), seen.len(), "none is sent in chunks");
+            }
+        }
     }
 
     pub async fn a_request_that_is_too_large_is_halved_until_it_fits(protocol: Protocol) {

@@ -1,6 +1,6 @@
 //! TLS to upstream: a certificate of `export.ca_file` is trusted, any other that the system does not know is not.
 
-use tagalong::export::{Config, Protocol, status};
+use tagalong::export::{Compression, Config, Protocol, status};
 
 use crate::support::{
     exporting::{Rig, config},
@@ -10,19 +10,26 @@ use crate::support::{
 
 #[tokio::test]
 async fn a_certificate_of_the_ca_file_is_trusted() {
-    for protocol in [Protocol::HttpProtobuf, Protocol::Grpc] {
+    let (gzip, none) = (Compression::Gzip, Compression::None);
+    for (protocol, compression) in [
+        (Protocol::HttpProtobuf, gzip),
+        (Protocol::HttpProtobuf, none),
+        (Protocol::Grpc, gzip),
+        (Protocol::Grpc, none),
+    ] {
         let rig = Rig::new();
         let upstream = Upstream::start(|_| Say::Ok).await;
         let (url, authority) = terminator(upstream.address()).await;
         let ca_file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(ca_file.path(), authority).expect("written");
-        rig.append_spans(["a"]).await;
+        rig.append_spans(["a".repeat(40_000), "b".repeat(40_000)]).await;
         let config = Config {
+            compression,
             ca_file: Some(ca_file.path().to_owned()),
             ..config(&url, protocol)
         };
         rig.run(config).drain().await;
-        assert_eq!(rig.books("traces").delivered, 1);
+        assert_eq!(rig.books("traces").delivered, 2);
         assert_eq!(upstream.seen()[0].bearer(), Some("first"));
     }
 }

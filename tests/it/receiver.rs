@@ -161,7 +161,11 @@ async fn r7_invalid_spans_are_rejected_and_the_rest_is_kept() {
     assert_eq!(response.rejected, 1);
     assert!(!response.message.is_empty());
     let record = receiver.record(Signal::Traces).await;
-    let names: Vec<_> = read_traces(&record.bytes).0.into_iter().map(|span| span.name).collect();
+    let names: Vec<_> = read_traces(&record.bytes.to_bytes())
+        .0
+        .into_iter()
+        .map(|span| span.name)
+        .collect();
     assert_eq!(names, ["good", "also good"]);
     assert_eq!(receiver.intake.counts().rejected.traces, 1);
 }
@@ -267,7 +271,7 @@ async fn r13_json_is_taken_as_the_same_bytes_as_protobuf() {
     let json = br#"{"resourceSpans":[{"resource":{},"scopeSpans":[{"spans":[{"traceId":"11111111111111111111111111111111","spanId":"2222222222222222","name":"GET /","startTimeUnixNano":"1","endTimeUnixNano":"2"}]}]}]}"#;
     let answer = export(receiver.http, Signal::Traces, &[JSON], json.to_vec()).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    let (read, _) = read_traces(&receiver.record(Signal::Traces).await.bytes);
+    let (read, _) = read_traces(&receiver.record(Signal::Traces).await.bytes.to_bytes());
     assert_eq!(read, spans(1));
 }
 
@@ -451,7 +455,7 @@ async fn i1_fields_that_are_not_known_yet_arrive_on_disk() {
     let answer = export(receiver.http, Signal::Traces, &[PROTOBUF], body).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     let record = receiver.record(Signal::Traces).await;
-    let stored = String::from_utf8_lossy(&record.bytes).into_owned();
+    let stored = String::from_utf8_lossy(&record.bytes.to_bytes()).into_owned();
     assert!(stored.contains("from the future, inside") && stored.contains("from the future, outside"));
 }
 

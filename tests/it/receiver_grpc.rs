@@ -88,7 +88,12 @@ async fn r7_grpc_tells_how_many_spans_were_rejected() {
     let response = Response::from_protobuf(&answer.body[5..]).expect("a response");
     assert_eq!(response.rejected, 2);
     assert!(!response.message.is_empty());
-    assert_eq!(read_traces(&receiver.record(Signal::Traces).await.bytes).0.len(), 1);
+    assert_eq!(
+        read_traces(&receiver.record(Signal::Traces).await.bytes.to_bytes())
+            .0
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]

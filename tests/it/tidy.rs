@@ -11,16 +11,17 @@ use std::{
 /// `ARCHITECTURE.md` has the reasons. Tests are free.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("otlp", &[]),
-    ("spool", &[]),
+    ("pieces", &[]),
+    ("spool", &["pieces"]),
     // Below all: what a port to another system replaces.
     ("system", &[]),
     ("workspace", &["system"]),
     ("setup", &[]),
     ("identity", &["system", "workspace"]),
-    ("stamp", &["otlp", "identity", "workspace"]),
-    ("intake", &["otlp", "stamp", "spool"]),
+    ("stamp", &["otlp", "identity", "pieces", "workspace"]),
+    ("intake", &["otlp", "pieces", "stamp", "spool"]),
     ("source", &["otlp", "intake", "system"]),
-    ("export", &["otlp", "stamp", "spool", "identity"]),
+    ("export", &["otlp", "pieces", "stamp", "spool", "identity"]),
     // Its status type carries states, platforms and books as those who have them define them.
     ("view", &["export", "identity", "spool", "workspace"]),
     (

@@ -238,10 +238,11 @@ impl Gathered {
         self.joined.extend_from_slice(&next);
     }
 
-    fn finish(self) -> Bytes {
+    fn finish(mut self) -> Bytes {
         if self.joined.is_empty() {
             self.single
         } else {
+            self.joined.shrink_to_fit();
             Bytes::from(self.joined)
         }
     }
@@ -264,12 +265,12 @@ mod tests {
     const LIMIT: usize = 1024 * 1024;
 
     /// A body of unknown length, which stops without an end if it is `stuck`.
-    struct Pieces {
+    struct CutUp {
         left: std::vec::IntoIter<Vec<u8>>,
         stuck: bool,
     }
 
-    impl Body for Pieces {
+    impl Body for CutUp {
         type Data = Bytes;
         type Error = Infallible;
 
@@ -281,8 +282,8 @@ mod tests {
         }
     }
 
-    fn pieces(all: Vec<Vec<u8>>) -> Pieces {
-        Pieces {
+    fn pieces(all: Vec<Vec<u8>>) -> CutUp {
+        CutUp {
             left: all.into_iter(),
             stuck: false,
         }
@@ -328,7 +329,7 @@ mod tests {
     fn a_sender_that_stops_in_the_middle_does_not_keep_its_budget() {
         wait(async {
             let limits = limits(1000);
-            let stuck = Pieces {
+            let stuck = CutUp {
                 left: vec![vec![1; 10]].into_iter(),
                 stuck: true,
             };

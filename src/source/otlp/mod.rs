@@ -77,8 +77,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// It is memory that the budget does not see, so it is kept small; loopback has no latency to hide.
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
-/// Frames this large bring a usual batch in one piece, which is then never copied.
+/// Frames this large bring a usual batch in one piece, which need not be joined.
 const MAX_FRAME: u32 = 128 * 1024;
+/// The same for HTTP/1. What is long keeps the buffer that it came in, so that must not be much longer.
+const MAX_READ: usize = 128 * 1024;
 const MAX_STREAMS: u32 = 100;
 
 /// After a failed accept (no descriptors left, mostly), so that the loop does not spin.
@@ -294,7 +296,11 @@ async fn accept_loop(
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE)
+        .max_buf_size(MAX_READ);
     server
         .http2()
         .timer(TokioTimer::new())

@@ -217,7 +217,7 @@ async fn what_cannot_be_set_aside_for_want_of_room_is_not_answered_for() {
     let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
     let record = reader.next().await.expect("a record");
     let part = Part {
-        bytes: record.bytes.clone(),
+        bytes: record.bytes.to_bytes(),
         items: 1,
         reason: "400".to_owned(),
     };
@@ -256,12 +256,12 @@ async fn on_a_full_disk_what_was_sent_makes_room_for_what_was_not() {
     });
     let text = "x".repeat(1000);
     let mut accepted = 0;
-    while spool.append(&ada(), TRACES, 1, text.clone().into()).await.is_ok() {
+    while spool.append(&ada(), TRACES, 1, text.clone().into_bytes()).await.is_ok() {
         accepted += 1;
     }
     assert!((5..10).contains(&accepted), "{accepted}");
     assert!(spool.stats().trouble.is_some());
-    let refused = spool.append(&ada(), TRACES, 1, text.clone().into()).await;
+    let refused = spool.append(&ada(), TRACES, 1, text.clone().into_bytes()).await;
     assert!(
         matches!(refused, Err(AppendError::Disk(_))),
         "unsent data gives way to nothing"
@@ -389,7 +389,7 @@ async fn a_bad_sector_takes_only_its_own_record_and_that_is_counted() {
     // A failed read is told, and the same place is tried again.
     for _ in 0..10 {
         while let Ok(Some(record)) = reader.try_next() {
-            read.push(record.bytes);
+            read.push(record.bytes.to_bytes());
         }
     }
     assert_eq!(read, [&b"first"[..], &b"third"[..]]);
@@ -424,7 +424,10 @@ async fn what_waits_for_an_answer_is_read_again_as_it_was_or_not_at_all() {
 
     assert!(resolver.again(answered).expect("known").is_none());
     let again = resolver.again(waits.position).expect("readable").expect("no answer");
-    assert_eq!((again.bytes, again.items), (waits.bytes, waits.items));
+    assert_eq!(
+        (again.bytes.to_bytes(), again.items),
+        (waits.bytes.to_bytes(), waits.items)
+    );
     let refused = resolver.again(spoilt).expect_err("it changed");
     assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
 
@@ -451,7 +454,7 @@ async fn history_makes_room_for_what_must_be_set_aside() {
     reader.resolve(sent.position, delivered(1)).expect("books");
     let poison = reader.next().await.expect("a record");
     let part = Part {
-        bytes: poison.bytes.clone(),
+        bytes: poison.bytes.to_bytes(),
         items: 1,
         reason: "400".to_owned(),
     };

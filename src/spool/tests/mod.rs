@@ -82,7 +82,7 @@ async fn put(spool: &Spool, owner: &Owner, text: &str) {
 fn texts(reader: &mut Reader) -> Vec<String> {
     let mut texts = Vec::new();
     while let Some(record) = reader.try_next().expect("readable") {
-        texts.push(String::from_utf8(record.bytes.to_vec()).expect("text"));
+        texts.push(String::from_utf8(record.bytes.to_bytes().to_vec()).expect("text"));
     }
     texts
 }
@@ -96,7 +96,7 @@ async fn what_is_appended_is_read_in_order_and_answered_once() {
         put(&spool, &ada(), text).await;
     }
     let (a, b) = (reader.next().await.expect("a"), reader.next().await.expect("b"));
-    assert_eq!((&a.bytes[..], &b.bytes[..]), (&b"a"[..], &b"b"[..]));
+    assert_eq!((a.bytes.to_bytes(), b.bytes.to_bytes()), ("a".into(), "b".into()));
     reader.resolve(b.position, delivered(1)).expect("books");
     reader.resolve(b.position, delivered(1)).expect("books once");
     let books = spool.stats().books[TRACES].clone();
@@ -127,6 +127,23 @@ async fn what_is_appended_is_read_in_order_and_answered_once() {
             ..Books::default()
         }
     );
+}
+
+#[tokio::test]
+async fn a_record_in_pieces_is_one_on_the_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("opens");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    let pieces: Pieces = ["in ", "three ", "pieces"].map(Bytes::from).into_iter().collect();
+    spool.append(&ada(), TRACES, 1, pieces).await.expect("accepted");
+
+    let from_memory = reader.next().await.expect("a record");
+    let from_disk = reader.resolver().again(from_memory.position).expect("readable");
+    let from_disk = from_disk.expect("it is not answered for");
+    assert_eq!((from_memory.bytes.iter().len(), from_disk.bytes.iter().len()), (3, 1));
+    for record in [from_memory, from_disk] {
+        assert_eq!(record.bytes.to_bytes(), "in three pieces");
+    }
 }
 
 #[tokio::test]
@@ -181,7 +198,7 @@ async fn what_upstream_refuses_is_set_aside_and_can_be_retried_or_given_up() {
     let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
     while let Some(record) = reader.try_next().expect("readable") {
         let part = Part {
-            bytes: record.bytes.clone(),
+            bytes: record.bytes.to_bytes(),
             items: 1,
             reason: "400".to_owned(),
         };

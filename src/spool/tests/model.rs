@@ -158,9 +158,10 @@ impl Run {
         let Ok(Some(record)) = self.reader.as_mut().expect("started").try_next() else {
             return;
         };
-        let id = u64::from_le_bytes(record.bytes[..8].try_into().expect("eight bytes"));
+        let bytes = record.bytes.to_bytes();
+        let id = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes"));
         assert!(
-            record.bytes[8..].iter().all(|byte| *byte == id as u8),
+            bytes[8..].iter().all(|byte| *byte == id as u8),
             "exactly the bytes that were appended"
         );
         assert_eq!(record.items, 1 + id % 5);
@@ -183,7 +184,7 @@ impl Run {
         let mut outcome = delivered(record.items);
         if aside {
             let part = Part {
-                bytes: record.bytes.clone(),
+                bytes: record.bytes.to_bytes(),
                 items: record.items,
                 reason: "400".to_owned(),
             };
