@@ -198,12 +198,13 @@ fn kibibytes(pid: i32, line: &str) -> Option<u64> {
     value.split_whitespace().next()?.parse().ok()
 }
 
-/// Nobody may be there to reap a detached process; it is gone all the same.
+/// Nobody may be there to reap a detached process; it is gone all the same. All of it: while a thread is in the middle of a
+/// sync, the spool's lock is held.
 pub fn is_zombie(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')')
-        .next()
-        .is_none_or(|rest| rest.trim_start().starts_with('Z'))
+    let first = stat.rsplit(')').next().unwrap_or("").trim_start();
+    (first.is_empty() || first.starts_with('Z'))
+        && std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) <= 1
 }
 
 /// The one that was built with the tests, or another build of it that `TAGALONG_TEST_EXECUTABLE` names.
