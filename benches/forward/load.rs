@@ -23,17 +23,10 @@ pub struct Seen {
     pub spans: u64,
     /// Requests that were answered with something else than 200.
     pub refused: u64,
-    /// How long each answer took, in ascending order.
+    /// How long each answer took.
     pub latencies: Vec<Duration>,
     /// From the first request to the last answer.
     pub elapsed: Duration,
-}
-
-impl Seen {
-    /// The latency that `share` of the answers did not exceed.
-    pub fn percentile(&self, share: f64) -> Duration {
-        percentile(&self.latencies, share)
-    }
 }
 
 /// The value that `share` of the `sorted` ones do not exceed.
@@ -70,7 +63,6 @@ pub async fn run(address: SocketAddr, load: Load) -> Seen {
         seen.latencies.extend(one.latencies);
     }
     seen.elapsed = start.elapsed();
-    seen.latencies.sort_unstable();
     seen
 }
 
