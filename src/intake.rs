@@ -216,8 +216,10 @@ impl Door {
         if items > 0 {
             let (batch, redacted) = self.redactor.redact(batch);
             add(&self.tally.redacted, redacted);
-            (self.stamps)()
-                .write(&batch.bytes.into(), &mut bytes)
+            let (stamp, request) = ((self.stamps)(), batch.bytes.into());
+            bytes.reserve(stamp.room(&request));
+            stamp
+                .write(&request, &mut bytes)
                 .map_err(|error| self.malformed(error))?;
         }
         Ok(Prepared {

@@ -166,13 +166,13 @@ impl PiecesMut {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     /// Pieces that add up to `bytes`, cut wherever `cuts` says.
-    fn cut(bytes: &[u8], cuts: &[usize]) -> Pieces {
+    pub(crate) fn cut(bytes: &[u8], cuts: &[usize]) -> Pieces {
         let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
         at.extend([0, bytes.len()]);
         at.sort_unstable();

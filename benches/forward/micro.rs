@@ -49,10 +49,9 @@ pub fn run() -> Steps {
     let searching = redactor(&[r"\b\d{16}\b"]);
     let (intake, export) = stamps();
     let stamp = |stamp: &Stamp, bytes: &Bytes| {
-        let mut out = PiecesMut::default();
-        stamp
-            .write(&bytes.clone().into(), &mut out)
-            .expect("the sample is well-formed");
+        let (mut out, request) = (PiecesMut::default(), bytes.clone().into());
+        out.reserve(stamp.room(&request));
+        stamp.write(&request, &mut out).expect("the sample is well-formed");
         black_box(out.freeze());
     };
 

@@ -29,9 +29,6 @@ const PARKED_FOR: Duration = Duration::from_secs(60);
 /// The spool may refuse an answer for a while: a set-aside entry needs room on the disk.
 const BOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A guess at what the stamp adds to a record.
-pub(super) const STAMP_ROOM: usize = 256;
-
 /// Everything that one delivery needs.
 pub(super) struct Delivery {
     pub sender: Arc<Sender>,

@@ -60,7 +60,7 @@ impl Http {
             return Answer::Nothing { reason };
         }
         let body = match self.compression {
-            Compression::None if url.scheme() == "http" => reqwest::Body::wrap(AsItLies::new(body)),
+            Compression::None if url.scheme() == "http" => reqwest::Body::wrap(AsItLies(body.into_iter())),
             // In one piece, the client sends what a server hands back again by itself, as HTTP/2 lets it. The copy lasts as
             // long as the request, as a compressed one would.
             Compression::None => body.to_bytes().into(),
@@ -302,19 +302,7 @@ fn feed(gzip: &mut Compress, mut bytes: &[u8], flush: FlushCompress, out: &mut V
 }
 
 /// A request's body in pieces, of a length that is known.
-struct AsItLies {
-    pieces: vec::IntoIter<Bytes>,
-    left: u64,
-}
-
-impl AsItLies {
-    fn new(pieces: Pieces) -> AsItLies {
-        AsItLies {
-            left: pieces.len() as u64,
-            pieces: pieces.into_iter(),
-        }
-    }
-}
+struct AsItLies(vec::IntoIter<Bytes>);
 
 impl http_body::Body for AsItLies {
     type Data = Bytes;
@@ -324,17 +312,15 @@ impl http_body::Body for AsItLies {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        let piece = self.pieces.next();
-        self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        Poll::Ready(piece.map(|piece| Ok(http_body::Frame::data(piece))))
+        Poll::Ready(self.0.next().map(|piece| Ok(http_body::Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.0.as_slice().is_empty()
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        http_body::SizeHint::with_exact(self.left)
+        http_body::SizeHint::with_exact(self.0.as_slice().iter().map(|piece| piece.len() as u64).sum())
     }
 }
 

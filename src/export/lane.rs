@@ -13,7 +13,7 @@ use tokio::{sync::OwnedSemaphorePermit, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    deliver::{Delivery, STAMP_ROOM},
+    deliver::Delivery,
     send::{NoAnswer, Sender},
     status::LaneState,
 };
@@ -31,13 +31,14 @@ const UNREADABLE_FOR: Duration = Duration::from_secs(1);
 /// but always one. Each lane has its own, so that none waits for what another cannot get rid of.
 const BYTES: u32 = 4 * 1024 * 1024;
 
+/// A guess at what the stamp adds to a record.
+const STAMP_ROOM: usize = 256;
+
 /// Whose log, which signal, and until when.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub signal: Signal,
     pub principal: Arc<Principal>,
-    /// The principal's.
-    pub owner: Owner,
     /// Cancelled when another principal takes over.
     pub stop: CancellationToken,
 }
@@ -122,7 +123,8 @@ impl Lane {
     }
 
     async fn read(&mut self) -> End {
-        let mut reader = match self.spool.reader(&self.place.owner, self.place.signal.as_str()) {
+        let owner = Owner(self.place.principal.fingerprint());
+        let mut reader = match self.spool.reader(&owner, self.place.signal.as_str()) {
             Ok(reader) => reader,
             Err(error) => return End::Unreadable(error),
         };

@@ -39,7 +39,7 @@ pub use self::{status::Status, target::BadEndpoint};
 use crate::{
     identity::{self, Principal, client},
     otlp::Signal,
-    spool::{Owner, Spool},
+    spool::Spool,
 };
 
 /// An attempt to connect takes no longer: upstream that is out of reach is tried every four seconds.
@@ -216,15 +216,13 @@ impl Export {
             let Some(principal) = principal(&mut identity, &shutdown).await else {
                 return;
             };
-            let owner = Owner(principal.fingerprint());
-            tracing::debug!(owner = %owner.0, "sending for a principal");
+            tracing::debug!(owner = %principal.fingerprint(), "sending for a principal");
             let stop = CancellationToken::new();
             let mut lanes = JoinSet::new();
             for signal in Signal::ALL {
                 let place = Place {
                     signal,
                     principal: principal.clone(),
-                    owner: owner.clone(),
                     stop: stop.clone(),
                 };
                 lanes.spawn(Lane::new(sender.clone(), spool.clone(), place).run());

@@ -46,10 +46,7 @@ pub fn to_protobuf_within(signal: Signal, json: &[u8], room: usize) -> Result<Op
     let mut text = Text::new(text);
     let written = message(&mut text, Message::request(signal), 0, &mut out).and_then(|()| Ok(text.end()?));
     match written {
-        Ok(()) if out.len() <= room => {
-            out.bytes.shrink_to_fit();
-            Ok(Some(out.bytes.into()))
-        }
+        Ok(()) if out.len() <= room => Ok(Some(out.bytes.into_boxed_slice().into())),
         Ok(()) => Ok(None),
         Err(problem) if matches!(problem.what, What::Room) => Ok(None),
         Err(problem) => Err(problem.explain()),

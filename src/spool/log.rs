@@ -97,8 +97,8 @@ struct Taken {
     answer: Option<Settled>,
 }
 
-/// The newest records, for a reader that keeps up; without a gap up to what is synced, and never more than [`RECENT_BYTES`] of them,
-/// in buffers that are four times as long at worst.
+/// The newest records, for a reader that keeps up; without a gap up to what is synced, and never more than
+/// [`RECENT_BYTES`] of them, in buffers that are four times as long at worst.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     /// Whether there is a reader at all.

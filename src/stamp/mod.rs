@@ -58,13 +58,12 @@ impl Stamp {
         Stamp { remove, set, absent }
     }
 
-    /// Appends the stamped `request` to `out`. On an error `out` is as it was.
+    /// Appends the stamped `request` to `out`, which had better have [`Stamp::room`] for it. On an error `out` is as it was.
     ///
     /// # Errors
     /// [`Malformed`] if the request, one of its resource groups or one of their resources is no protobuf message.
     pub fn write(&self, request: &Pieces, out: &mut PiecesMut) -> Result<(), Malformed> {
         let start = out.len();
-        out.reserve(self.room(request));
         let mut written = self.write_fields(request, out);
         if written.is_err() && request.iter().len() > 1 {
             // A stamp's own pieces are cut between fields. Should somebody cut elsewhere, it is read in one piece.

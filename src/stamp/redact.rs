@@ -82,11 +82,13 @@ impl Redactor {
             return (batch, 0);
         };
         match walk::request(batch.signal, &batch.bytes, &active.prefilter, &active.rules) {
-            (Some(mut bytes), count) => {
-                bytes.shrink_to_fit();
-                let (signal, bytes) = (batch.signal, Bytes::from(bytes));
-                (Batch { signal, bytes }, count)
-            }
+            (Some(bytes), count) => (
+                Batch {
+                    signal: batch.signal,
+                    bytes: Bytes::from(bytes.into_boxed_slice()),
+                },
+                count,
+            ),
             (None, _) => (batch, 0),
         }
     }

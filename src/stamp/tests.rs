@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
+use crate::pieces::tests::cut;
 
 fn text(key: &str, value: &str) -> KeyValue {
     KeyValue {
@@ -543,15 +544,11 @@ proptest! {
             let at = at % sent.len();
             sent[at] = byte;
         }
-        let mut at: Vec<usize> = cuts.iter().map(|cut| cut % (sent.len() + 1)).collect();
-        at.extend([0, sent.len()]);
-        at.sort_unstable();
-        let cut: Pieces = at.windows(2).map(|ends| Bytes::copy_from_slice(&sent[ends[0]..ends[1]])).collect();
         let stamped = |request: Pieces| {
             let mut out = PiecesMut::default();
             stamp().write(&request, &mut out).map(|()| out.freeze().to_bytes()).map_err(|Malformed(reason)| reason)
         };
-        prop_assert_eq!(stamped(cut), stamped(sent.into()));
+        prop_assert_eq!(stamped(cut(&sent, &cuts)), stamped(sent.into()));
     }
 
     #[test]

@@ -68,6 +68,15 @@ async fn a_body_that_a_server_in_go_calls_too_large_is_halved_until_it_fits() {
     assert_eq!((books.delivered, books.set_aside, books.pending), (10, 0, 0));
 }
 
+/// It refuses each request with a certain span.
+async fn fussy() -> Upstream {
+    Upstream::start(|seen| match seen.has_span("poison") {
+        true => status(400, 3),
+        false => Say::Ok,
+    })
+    .await
+}
+
 /// It breaks on each request with a certain span.
 async fn fragile() -> Upstream {
     Upstream::start(|seen| match seen.has_span("crash") {
@@ -157,14 +166,7 @@ mod stories {
 
     pub async fn one_poison_record_among_ten_thousand_is_set_aside_alone(protocol: Protocol) {
         let rig = Rig::new();
-        let upstream = Upstream::start(|seen| {
-            if seen.has_span("poison") {
-                status(400, 3)
-            } else {
-                Say::Ok
-            }
-        })
-        .await;
+        let upstream = fussy().await;
         let names = (0..10_000).map(|n| {
             if n == 6_543 {
                 "poison".to_owned()
@@ -208,11 +210,7 @@ mod stories {
     pub async fn a_long_record_is_sent_and_told_apart_like_any_other(protocol: Protocol) {
         for compression in [Compression::None, Compression::Gzip] {
             let rig = Rig::new();
-            let upstream = Upstream::start(|seen| match seen.has_span("poison") {
-                true => status(400, 3),
-                false => Say::Ok,
-            })
-            .await;
+            let upstream = fussy().await;
             let long = |name: &str| spans([name.to_owned(), "x".repeat(100_000)]);
             for name in ["first", "poison", "last"] {
                 rig.append("traces", 2, long(name)).await;

@@ -238,12 +238,11 @@ impl Gathered {
         self.joined.extend_from_slice(&next);
     }
 
-    fn finish(mut self) -> Bytes {
+    fn finish(self) -> Bytes {
         if self.joined.is_empty() {
             self.single
         } else {
-            self.joined.shrink_to_fit();
-            Bytes::from(self.joined)
+            Bytes::from(self.joined.into_boxed_slice())
         }
     }
 }

@@ -97,10 +97,9 @@ pub(super) async fn decode(held: Held, encoding: Encoding, limits: &Limits) -> R
         reserved.grow(limits, step + 1).await?;
         step = reserved.bytes;
     }
-    // What is long of it is kept with all of its room.
-    plain.shrink_to_fit();
     Ok(Held {
-        bytes: Bytes::from(plain),
+        // What is long of it is kept, so without room for more.
+        bytes: Bytes::from(plain.into_boxed_slice()),
         reserved,
     })
 }

@@ -118,9 +118,10 @@ impl Prefilter {
 
 /// The built-in literals in the order in which the packed searcher likes them best.
 ///
-/// It deals them out to sixteen buckets in turn (but for those that are alike in the low halves), and first looks only whether each half of a byte occurs somewhere in a
-/// bucket. So that ordinary text seldom passes, a bucket gets those that are alike in the high halves of their first four
-/// bytes: the kind of character. Unsorted, a third of the search went to what turned out to be nothing.
+/// It deals them out to sixteen buckets in turn (but for those that are alike in the low halves), and first looks only
+/// whether each half of a byte occurs somewhere in a bucket. So that ordinary text seldom passes, a bucket gets those that
+/// are alike in the high halves of their first four bytes: the kind of character. Unsorted, a third of the search went to
+/// what turned out to be nothing.
 fn dealt() -> impl Iterator<Item = (&'static str, Where)> {
     const BUCKETS: usize = 16;
     const EACH: usize = LITERALS.len() / BUCKETS;
