@@ -15,7 +15,7 @@ use crate::micro::Steps;
 use crate::process::{Process, free_port};
 use crate::sample::{self, SPANS};
 use crate::upstream::Upstream;
-use crate::{relay, tls};
+use crate::{floor, relay, tls};
 
 /// Each process is under load for so many rounds: what else the machine does slows some of them down and speeds none up.
 const ROUNDS: u32 = 4;
@@ -97,11 +97,24 @@ pub fn run(steps: Option<Steps>) {
     let plain = agent("agent", Way::Plain, SATURATING);
     agent("agent, gzip", Way::Gzip, SATURATING);
     agent("agent, TLS", Way::Tls, SATURATING);
-    let yardstick = measure_yardstick(&runtime);
-    if let (Some(plain), Some(yardstick)) = (plain, yardstick) {
-        let ratio = yardstick.per_span(yardstick.cpu) / plain.per_span(plain.cpu);
-        println!("{ratio:>10.2}x  yardstick to agent, of their best rounds");
-    }
+    let yardstick = measure_peer(
+        "yardstick: a relay that decodes, encodes, keeps nothing",
+        relay::MODE,
+        &runtime,
+    );
+    let floor = measure_peer(
+        "floor: takes, writes and syncs, sends; looks at nothing",
+        floor::MODE,
+        &runtime,
+    );
+    let ratio = |over: Option<Cost>, under: Option<Cost>, name: &str| {
+        if let (Some(over), Some(under)) = (over, under) {
+            let ratio = over.per_span(over.cpu) / under.per_span(under.cpu);
+            println!("{ratio:>10.2}x  {name}, of their best rounds");
+        }
+    };
+    ratio(yardstick, plain, "yardstick to agent");
+    ratio(plain, floor, "agent to floor");
     if let (Some(steps), Some(plain)) = (steps, plain) {
         print_split(steps, plain);
     }
@@ -147,11 +160,10 @@ fn measure_agent(name: &str, way: Way, load: Load, home: &Path, runtime: &tokio:
     measure(name, process, address, load, upstream, runtime)
 }
 
-fn measure_yardstick(runtime: &tokio::runtime::Runtime) -> Option<Cost> {
+fn measure_peer(name: &str, mode: &str, runtime: &tokio::runtime::Runtime) -> Option<Cost> {
     let upstream = runtime.block_on(Upstream::start());
     let address = free_port();
-    let process = Process::start(&mut yardstick(address, &upstream), address);
-    let name = "yardstick: a relay that decodes, encodes, keeps nothing";
+    let process = Process::start(&mut peer(mode, address, &upstream), address);
     measure(name, process, address, SATURATING, Some(&upstream), runtime)
 }
 
@@ -257,11 +269,12 @@ fn agent(home: &Path, address: SocketAddr, way: Way, upstream: &str) -> Command 
     command
 }
 
-fn yardstick(address: SocketAddr, upstream: &Upstream) -> Command {
+/// This executable as one of those that the agent is compared with.
+fn peer(mode: &str, address: SocketAddr, upstream: &Upstream) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this executable has a path"));
     command
         .args([
-            relay::MODE,
+            mode,
             &address.port().to_string(),
             &format!("http://{}", upstream.address),
         ])

@@ -14,6 +14,7 @@
 )]
 
 mod end_to_end;
+mod floor;
 mod load;
 mod micro;
 mod process;
@@ -25,10 +26,12 @@ mod upstream;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [mode, port, upstream] = arguments.as_slice()
-        && mode == relay::MODE
-    {
-        return relay::run(port, upstream);
+    if let [mode, port, upstream] = arguments.as_slice() {
+        match mode.as_str() {
+            relay::MODE => return relay::run(port, upstream),
+            floor::MODE => return floor::run(port, upstream),
+            _ => {}
+        }
     }
     let asked = |part: &str| arguments.iter().any(|argument| argument == part);
     let all = !asked("micro") && !asked("end-to-end");
