@@ -199,7 +199,7 @@ const EXAMPLES: &[(&str, &str, &str, &str)] = &[
     ("TAGALONG_EXPORT_CA_FILE", "/ca.pem", "export.ca_file", "/ca.pem"),
     ("TAGALONG_EXPORT_TIMEOUT", "90s", "export.timeout", "90s"),
     ("TAGALONG_EXPORT_CONCURRENCY", "8", "export.concurrency", "8"),
-    ("TAGALONG_EXPORT_BATCH_BYTES", "512KiB", "export.batch_bytes", "512KiB"),
+    ("TAGALONG_EXPORT_BATCH_BYTES", "1MiB", "export.batch_bytes", "1MiB"),
     ("TAGALONG_EXPORT_BATCH_DELAY", "0ms", "export.batch_delay", "0ms"),
     ("TAGALONG_IDENTITY_CREDENTIAL", "none", "identity.credential", "none"),
     ("TAGALONG_IDENTITY_AUDIENCE", "aud", "identity.audience", "aud"),

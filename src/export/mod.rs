@@ -111,7 +111,7 @@ impl Config {
             ca_file: None,
             timeout: Duration::from_secs(10),
             concurrency: 4,
-            batch_bytes: 256 * 1024,
+            batch_bytes: 512 * 1024,
             batch_delay: Duration::from_millis(200),
             not_taken_for: Duration::from_secs(3600),
             max_request_bytes: 64 * 1024 * 1024,
