@@ -283,15 +283,13 @@ impl Agent {
         } = self;
         let began = facts.started;
         // One token a stage, cancelled in the order of the flow; `background` ends what is no stage.
-        let (receiving, exporting, background) = (
-            CancellationToken::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-        );
+        let [receiving, exporting, background] = [(); 3].map(|()| CancellationToken::new());
         let mut signals = Signals::listen()?;
         let (ask_stop, mut asked) = mpsc::channel(1);
         let telemetry = Arc::new(telemetry);
 
+        // The spool's thread is there already, and stays as it is.
+        process::give_way();
         let mut receiver = spool.runtime().spawn(receiver.run(receiving.clone()));
         let identity = tokio::spawn(identity.run(background.clone()));
         let keeper = tokio::spawn(keep_owner(

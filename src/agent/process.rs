@@ -13,6 +13,17 @@ pub(super) fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
+/// A guest's share of a busy processor is a third of what the workspace's own programs get (sched(7), "The nice value").
+const NICE: i32 = 5;
+
+/// From now on this thread, and what is started from it, lets others go first: who waits for an answer waits for the thread
+/// that takes requests, and nobody waits for what is sent. Linux has that by thread (setpriority(2), "C library/kernel
+/// differences"), other systems for the whole process, which is a guest's manner, too.
+pub(super) fn give_way() {
+    // Whoever may not even do that works all the same.
+    let _ = rustix::process::nice(NICE);
+}
+
 /// To standard error, as the configuration's `log` filters it.
 pub(super) fn init_log(filter: &str) {
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());

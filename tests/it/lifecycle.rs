@@ -68,6 +68,31 @@ fn whoever_waits_for_the_end_of_any_inherited_descriptor_is_not_held() {
 }
 
 #[test]
+fn what_it_sends_gives_way_to_the_programs_around_it_and_to_what_it_takes() {
+    /// The name in parentheses may hold spaces; `nice` is the 17th field behind it (proc_pid_stat(5)).
+    fn niceness(task: &str) -> i32 {
+        let stat = fs::read_to_string(format!("{task}/stat")).expect("a thread that lives as long as its process");
+        let (_, behind) = stat.rsplit_once(')').expect("a name");
+        behind
+            .split_whitespace()
+            .nth(16)
+            .and_then(|nice| nice.parse().ok())
+            .expect("a number")
+    }
+    let home = Home::new();
+    home.up();
+    let pid = home.pid().expect("an agent runs");
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .expect("our own process")
+        .flatten();
+    let taking = tasks.map(|task| task.path().display().to_string());
+    let taking = taking.filter(|task| fs::read_to_string(format!("{task}/comm")).is_ok_and(|name| name == "spool\n"));
+    let own = niceness("/proc/self");
+    assert_eq!(taking.map(|task| niceness(&task)).collect::<Vec<_>>(), [own]);
+    assert_eq!(niceness(&format!("/proc/{pid}/task/{pid}")), (own + 5).min(19));
+}
+
+#[test]
 fn it_survives_the_hooks_group_being_hung_up_and_killed() {
     for kind in [Signal::HUP, Signal::TERM, Signal::KILL] {
         let home = Home::new();
