@@ -11,7 +11,6 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -20,16 +19,15 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use tagalong::export::Config;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use url::Url;
 
 /// The first argument that makes this executable the floor; the port and the upstream's URL follow.
 pub const MODE: &str = "floor";
 
-/// A sent request holds at least so many bytes, if they come in time.
-const ENOUGH: usize = 512 << 10;
-const DELAY: Duration = Duration::from_millis(200);
 /// The file starts again from its beginning behind so many bytes.
 const FILE: u64 = 16 << 20;
 
@@ -47,7 +45,7 @@ pub fn run(port: &str, upstream: &str) {
             .expect("a runtime")
     };
     let (to_send, sent) = mpsc::unbounded_channel();
-    let url = format!("{upstream}/v1/traces");
+    let url = Url::parse(&format!("{upstream}/v1/traces")).expect("a URL");
     std::thread::spawn(move || runtime().block_on(send(sent, url)));
     let address = format!("127.0.0.1:{port}");
     let taking = std::thread::Builder::new().name("spool".to_owned()).spawn(move || {
@@ -122,13 +120,14 @@ async fn commit(mut appends: mpsc::UnboundedReceiver<Append>, to_send: mpsc::Unb
     }
 }
 
-/// One request after the other.
-async fn send(mut sent: mpsc::UnboundedReceiver<Bytes>, url: String) {
+/// One request after the other, each of as many bytes as the agent's, if they come in time.
+async fn send(mut sent: mpsc::UnboundedReceiver<Bytes>, url: Url) {
+    let agent = Config::new(url);
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     while let Some(first) = sent.recv().await {
         let (mut bytes, mut all) = (first.len(), VecDeque::from([first]));
-        while bytes < ENOUGH {
-            let Ok(Some(next)) = timeout(DELAY, sent.recv()).await else {
+        while bytes < agent.batch_bytes {
+            let Ok(Some(next)) = timeout(agent.batch_delay, sent.recv()).await else {
                 break;
             };
             bytes += next.len();
@@ -136,7 +135,7 @@ async fn send(mut sent: mpsc::UnboundedReceiver<Bytes>, url: String) {
         }
         let body = reqwest::Body::wrap(Joined(all));
         let request = client
-            .post(&url)
+            .post(agent.endpoint.clone())
             .header("content-type", "application/x-protobuf")
             .body(body);
         let _ = request.send().await;

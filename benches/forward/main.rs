@@ -1,4 +1,5 @@
-//! What it costs to forward a span, beside a relay that decodes and encodes again, measured in the same run.
+//! What it costs to forward a span, between a relay that decodes and encodes again and the least that it can cost,
+//! measured in the same run.
 //!
 //! `cargo bench --bench forward` runs everything; `-- micro` only the single steps, `-- end-to-end` only the processes.
 //! Costs are CPU time, so that a busy machine makes the run longer and the figures hardly worse. Neighbours on the same host

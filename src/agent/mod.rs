@@ -283,7 +283,7 @@ impl Agent {
         } = self;
         let began = facts.started;
         // One token a stage, cancelled in the order of the flow; `background` ends what is no stage.
-        let [receiving, exporting, background] = [(); 3].map(|()| CancellationToken::new());
+        let [receiving, exporting, background] = std::array::from_fn(|_| CancellationToken::new());
         let mut signals = Signals::listen()?;
         let (ask_stop, mut asked) = mpsc::channel(1);
         let telemetry = Arc::new(telemetry);

@@ -1,6 +1,7 @@
 //! The real executable between the hooks, terminals and supervisors that start it and go away.
 
 use std::{
+    ffi::OsString,
     fs,
     io::Read,
     os::unix::{net::UnixDatagram, process::CommandExt},
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, getpriority_process, kill_process_group};
 
 use crate::support::{
     agent::{Home, client, executable, is_zombie, parties, post, signal, soon},
@@ -69,27 +70,20 @@ fn whoever_waits_for_the_end_of_any_inherited_descriptor_is_not_held() {
 
 #[test]
 fn what_it_sends_gives_way_to_the_programs_around_it_and_to_what_it_takes() {
-    /// The name in parentheses may hold spaces; `nice` is the 17th field behind it (proc_pid_stat(5)).
-    fn niceness(task: &str) -> i32 {
-        let stat = fs::read_to_string(format!("{task}/stat")).expect("a thread that lives as long as its process");
-        let (_, behind) = stat.rsplit_once(')').expect("a name");
-        behind
-            .split_whitespace()
-            .nth(16)
-            .and_then(|nice| nice.parse().ok())
-            .expect("a number")
-    }
     let home = Home::new();
     home.up();
     let pid = home.pid().expect("an agent runs");
+    // Linux keeps it by thread: a thread's number asks for that thread's (getpriority(2)).
+    let niceness = |task: Option<i32>| getpriority_process(task.and_then(Pid::from_raw)).expect("a thread that lives");
     let tasks = fs::read_dir(format!("/proc/{pid}/task"))
         .expect("our own process")
         .flatten();
-    let taking = tasks.map(|task| task.path().display().to_string());
-    let taking = taking.filter(|task| fs::read_to_string(format!("{task}/comm")).is_ok_and(|name| name == "spool\n"));
-    let own = niceness("/proc/self");
-    assert_eq!(taking.map(|task| niceness(&task)).collect::<Vec<_>>(), [own]);
-    assert_eq!(niceness(&format!("/proc/{pid}/task/{pid}")), (own + 5).min(19));
+    let taking = tasks.filter(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "spool\n"));
+    let number = |name: OsString| name.to_string_lossy().parse().expect("a thread's number");
+    let taking = taking.map(|task| niceness(Some(number(task.file_name()))));
+    let own = niceness(None);
+    assert_eq!(taking.collect::<Vec<_>>(), [own]);
+    assert_eq!(niceness(Some(pid)), (own + 5).min(19));
 }
 
 #[test]
