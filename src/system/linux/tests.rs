@@ -95,6 +95,20 @@ fn a_real_connection_is_our_own_by_the_kernels_word_and_by_its_table() {
 }
 
 #[test]
+fn a_connection_whose_far_end_is_closed_is_nobodys_and_the_kernel_that_knows_our_end_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let ours = listener.local_addr().expect("an address");
+    let client = TcpStream::connect(ours).expect("a connection");
+    let theirs = client.local_addr().expect("an address");
+    let _accepted = listener.accept().expect("the connection");
+    let open = diag::owner_of(theirs, ours);
+    drop(client);
+    assert_eq!(owner_of(theirs, ours), None);
+    // A sandbox may forbid to ask, of either end.
+    assert_eq!(diag::owner_of(ours, theirs), open);
+}
+
+#[test]
 fn the_holder_of_a_port_is_named() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let holder = holder_of(listener.local_addr().expect("an address")).expect("somebody holds it");
