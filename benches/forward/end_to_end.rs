@@ -17,8 +17,9 @@ use crate::sample::{self, SPANS};
 use crate::upstream::Upstream;
 use crate::{floor, relay, tls};
 
-/// Each process is under load for so many rounds: what else the machine does slows some of them down and speeds none up.
-const ROUNDS: u32 = 4;
+/// Rounds, and in each of them every row has a process of its own under load, one row after the other: what else the
+/// machine does then falls on all rows alike, and so does the luck of a process with its place in memory.
+const ROUNDS: u32 = 5;
 /// As fast as answers come.
 const SATURATING: Load = Load {
     how_long: Duration::from_secs(2),
@@ -49,7 +50,15 @@ enum Way {
     Tls,
 }
 
-/// What a load cost.
+/// What is measured in a row.
+#[derive(Clone, Copy, Debug)]
+enum Subject {
+    Agent(Way),
+    /// This executable, in that mode.
+    Peer(&'static str),
+}
+
+/// What a load cost one process.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
     spans: u64,
@@ -64,8 +73,13 @@ impl Cost {
         self.spans as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// In nanoseconds.
-    fn per_span(&self, cpu: Duration) -> f64 {
+    /// In nanoseconds, of all CPU time.
+    fn per_span(&self) -> f64 {
+        self.part(self.cpu)
+    }
+
+    /// In nanoseconds a span.
+    fn part(&self, cpu: Duration) -> f64 {
         cpu.as_nanos() as f64 / self.spans as f64
     }
 
@@ -77,55 +91,113 @@ impl Cost {
     }
 }
 
-/// Prints one line for each process and load, and what they say about the parts.
+/// What was seen of a row, in all its rounds.
+#[derive(Debug, Default)]
+struct Row {
+    rounds: Vec<Cost>,
+    latencies: Vec<Duration>,
+    refused: u64,
+    /// Accepted, and not upstream after [`DRAIN`].
+    missing: u64,
+    /// The slowest start and the largest process of all rounds; sizes are in MiB.
+    ready_after: Duration,
+    idle: f64,
+    peak: f64,
+}
+
+impl Row {
+    fn all(&self) -> Cost {
+        let mut all = Cost::default();
+        self.rounds.iter().for_each(|round| all.add(round));
+        all
+    }
+
+    fn print(&mut self, name: &str) {
+        self.latencies.sort_unstable();
+        let all = self.all();
+        let cheapest = self.rounds.iter().map(Cost::per_span).fold(f64::INFINITY, f64::min);
+        let fastest = self.rounds.iter().map(Cost::spans_per_second).fold(0.0, f64::max);
+        println!(
+            "{:>10.3} {:>10.3} {:>12.3} {:>10.0} {:>10.0} {:>8.2} {:>8.2} {:>9.1} {:>9.1} {:>9.1}  {name}",
+            all.per_span() / 1e3,
+            cheapest / 1e3,
+            all.part(all.taking) / 1e3,
+            all.spans_per_second(),
+            fastest,
+            millis(load::percentile(&self.latencies, 0.50)),
+            millis(load::percentile(&self.latencies, 0.99)),
+            millis(self.ready_after),
+            self.idle,
+            self.peak,
+        );
+        if self.refused > 0 {
+            println!("{:>10} requests refused", self.refused);
+        }
+        if self.missing > 0 {
+            println!("{:>10} spans accepted and not upstream", self.missing);
+        }
+    }
+}
+
+/// Prints one line for each row and load, and what they say about the parts.
 pub fn run(steps: Option<Steps>) {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let home = tempfile::tempdir().expect("a temporary directory");
+    let bench = Bench {
+        runtime: tokio::runtime::Runtime::new().expect("a runtime"),
+        home: tempfile::tempdir().expect("a temporary directory"),
+    };
     let seconds = SATURATING.how_long.as_secs();
-    println!("end to end, {CONNECTIONS} connections, {ROUNDS} rounds of {seconds} s each");
-    let bare = bare_syncs(home.path(), None);
+    println!(
+        "end to end, {CONNECTIONS} connections, {ROUNDS} rounds of {seconds} s, each row's process started anew in each"
+    );
+    let bare = bench.bare_syncs(None);
     println!(
         "{:>10.2} ms p50, {:.2} ms p99 of a bare write and fdatasync",
         millis(load::percentile(&bare, 0.50)),
         millis(load::percentile(&bare, 0.99))
     );
-    println!(
-        "   µs/span best round  of it taking    spans/s best round   p50 ms   p99 ms  start ms  idle MiB  peak MiB"
+    println!("   µs/span best round  of it taking  spans/s best round   p50 ms   p99 ms  start ms  idle MiB  peak MiB");
+    let [_, plain, _, _, yardstick, floor] = bench.rows(
+        SATURATING,
+        [
+            ("agent, nothing sent", Subject::Agent(Way::Nowhere)),
+            ("agent", Subject::Agent(Way::Plain)),
+            ("agent, gzip", Subject::Agent(Way::Gzip)),
+            ("agent, TLS", Subject::Agent(Way::Tls)),
+            (
+                "yardstick: a relay that decodes, encodes, keeps nothing",
+                Subject::Peer(relay::MODE),
+            ),
+            (
+                "floor: takes, writes and syncs, sends; looks at nothing",
+                Subject::Peer(floor::MODE),
+            ),
+        ],
     );
-    let agent = |name: &str, way, load| measure_agent(name, way, load, home.path(), &runtime);
-    agent("agent, nothing sent", Way::Nowhere, SATURATING);
-    let plain = agent("agent", Way::Plain, SATURATING);
-    agent("agent, gzip", Way::Gzip, SATURATING);
-    agent("agent, TLS", Way::Tls, SATURATING);
-    let yardstick = measure_peer(
-        "yardstick: a relay that decodes, encodes, keeps nothing",
-        relay::MODE,
-        &runtime,
-    );
-    let floor = measure_peer(
-        "floor: takes, writes and syncs, sends; looks at nothing",
-        floor::MODE,
-        &runtime,
-    );
-    let ratio = |over: Option<Cost>, under: Option<Cost>, name: &str| {
-        if let (Some(over), Some(under)) = (over, under) {
-            let ratio = over.per_span(over.cpu) / under.per_span(under.cpu);
-            println!("{ratio:>10.2}x  {name}, of their best rounds");
-        }
-    };
-    ratio(yardstick, plain, "yardstick to agent");
-    ratio(plain, floor, "agent to floor");
-    if let (Some(steps), Some(plain)) = (steps, plain) {
-        print_split(steps, plain);
+    print_ratio("yardstick to agent", &yardstick, &plain);
+    print_ratio("agent to floor", &plain, &floor);
+    if let Some(steps) = steps {
+        print_split(steps, plain.all());
     }
     println!("\nat {} requests a second", STEADY.rate.unwrap_or(0));
-    let bare = bare_syncs(home.path(), STEADY.rate);
+    let bare = bench.bare_syncs(STEADY.rate);
     let p99 = millis(load::percentile(&bare, 0.99));
     println!("{p99:>10.2} ms p99 of a bare write and fdatasync");
-    agent("agent", Way::Plain, STEADY);
+    bench.rows(STEADY, [("agent", Subject::Agent(Way::Plain))]);
     let bytes = sample::request_of(LARGE.spans, 0).len();
     println!("\nrequests of {bytes} bytes");
-    agent("agent", Way::Plain, LARGE);
+    bench.rows(LARGE, [("agent", Subject::Agent(Way::Plain))]);
+}
+
+/// By rounds, because rows of one round are neighbours in time.
+fn print_ratio(name: &str, over: &Row, under: &Row) {
+    let mut ratios: Vec<f64> = (over.rounds.iter().zip(&under.rounds))
+        .map(|(over, under)| over.per_span() / under.per_span())
+        .collect();
+    ratios.sort_unstable_by(f64::total_cmp);
+    if let [least, .., most] = ratios[..] {
+        let middle = ratios[ratios.len() / 2];
+        println!("{middle:>10.2}x  {name}, in the middle round of {least:.2} to {most:.2}");
+    }
 }
 
 /// One thread takes and writes, and its steps were measured one by one; what is left of it is receiving and answering.
@@ -137,108 +209,102 @@ fn print_split(steps: Steps, plain: Cost) {
         stamp,
         spool,
     } = steps;
-    let receive = plain.per_span(plain.taking) - check - redact - stamp - spool;
-    let send = plain.per_span(plain.cpu - plain.taking);
+    let receive = plain.part(plain.taking) - check - redact - stamp - spool;
+    let send = plain.part(plain.cpu - plain.taking);
     println!(
         "{:>10} ns a span: receive {receive:.0}, check {check:.0}, redact {redact:.0}, stamp {stamp:.0}, spool {spool:.0}, send {send:.0}",
         "in"
     );
 }
 
-fn measure_agent(name: &str, way: Way, load: Load, home: &Path, runtime: &tokio::runtime::Runtime) -> Option<Cost> {
-    let home = tempfile::tempdir_in(home).expect("a temporary directory");
-    let upstream = runtime.block_on(Upstream::start());
-    let mut url = format!("http://{}", upstream.address);
-    if way == Way::Tls {
-        let (secure, authority) = runtime.block_on(tls::terminator(upstream.address));
-        std::fs::write(home.path().join("ca.pem"), authority).expect("the temporary directory is writable");
-        url = secure;
+/// What all rows share.
+#[derive(Debug)]
+struct Bench {
+    /// The senders' and the upstreams'.
+    runtime: tokio::runtime::Runtime,
+    home: tempfile::TempDir,
+}
+
+impl Bench {
+    /// Measures the rows round by round and prints them.
+    fn rows<const N: usize>(&self, load: Load, subjects: [(&str, Subject); N]) -> [Row; N] {
+        let mut rows: [Row; N] = std::array::from_fn(|_| Row::default());
+        for _ in 0..ROUNDS {
+            for ((_, subject), row) in subjects.iter().zip(&mut rows) {
+                self.round(*subject, load, row);
+            }
+        }
+        for ((name, _), row) in subjects.iter().zip(&mut rows) {
+            row.print(name);
+        }
+        rows
     }
-    let address = free_port();
-    let process = Process::start(&mut agent(home.path(), address, way, &url), address);
-    let upstream = (way != Way::Nowhere).then_some(&upstream);
-    measure(name, process, address, load, upstream, runtime)
-}
 
-fn measure_peer(name: &str, mode: &str, runtime: &tokio::runtime::Runtime) -> Option<Cost> {
-    let upstream = runtime.block_on(Upstream::start());
-    let address = free_port();
-    let process = Process::start(&mut peer(mode, address, &upstream), address);
-    measure(name, process, address, SATURATING, Some(&upstream), runtime)
-}
-
-/// The cost of the round in which a span cost least.
-fn measure(
-    name: &str,
-    process: Result<Process, String>,
-    address: SocketAddr,
-    load: Load,
-    upstream: Option<&Upstream>,
-    runtime: &tokio::runtime::Runtime,
-) -> Option<Cost> {
-    let process = match process {
-        Ok(process) => process,
-        Err(reason) => {
-            println!("    {name}: not measured: {reason}");
-            return None;
+    /// One process from its start to its end.
+    fn round(&self, subject: Subject, load: Load, row: &mut Row) {
+        let home = tempfile::tempdir_in(&self.home).expect("a temporary directory");
+        let upstream = self.runtime.block_on(Upstream::start());
+        let mut url = format!("http://{}", upstream.address);
+        if let Subject::Agent(Way::Tls) = subject {
+            let (secure, authority) = self.runtime.block_on(tls::terminator(upstream.address));
+            std::fs::write(home.path().join("ca.pem"), authority).expect("the temporary directory is writable");
+            url = secure;
         }
-    };
-    let idle = process.mebibytes("VmRSS");
-    let (mut all, mut rounds) = (Cost::default(), Vec::new());
-    let (mut latencies, mut refused) = (Vec::new(), 0);
-    for _ in 0..ROUNDS {
+        let address = free_port();
+        let mut command = match subject {
+            Subject::Agent(way) => agent(home.path(), address, way, &url),
+            Subject::Peer(mode) => peer(mode, address, &url),
+        };
+        let process = Process::start(&mut command, address)
+            .unwrap_or_else(|reason| panic!("{subject:?} cannot be measured: {reason}"));
+        row.ready_after = row.ready_after.max(process.ready_after);
+        row.idle = row.idle.max(process.mebibytes("VmRSS"));
         let (cpu, taking) = (process.cpu(), process.cpu_of("spool"));
-        let seen = runtime.block_on(load::run(address, load));
-        if let Some(upstream) = upstream {
-            drain(upstream, all.spans + seen.spans);
+        let seen = self.runtime.block_on(load::run(address, load));
+        if !matches!(subject, Subject::Agent(Way::Nowhere)) {
+            row.missing += missing_after_drain(&upstream, seen.spans);
         }
-        let round = Cost {
+        row.rounds.push(Cost {
             spans: seen.spans,
             elapsed: seen.elapsed,
             cpu: process.cpu() - cpu,
             taking: process.cpu_of("spool") - taking,
-        };
-        all.add(&round);
-        rounds.push(round);
-        latencies.extend(seen.latencies);
-        refused += seen.refused;
+        });
+        row.latencies.extend(seen.latencies);
+        row.refused += seen.refused;
+        row.peak = row.peak.max(process.mebibytes("VmHWM"));
     }
-    latencies.sort_unstable();
-    let cost = |round: &Cost| round.per_span(round.cpu);
-    let cheapest = rounds.iter().copied().min_by(|a, b| cost(a).total_cmp(&cost(b)))?;
-    let fastest = rounds.iter().map(Cost::spans_per_second).fold(0.0, f64::max);
-    println!(
-        "{:>10.3} {:>10.3} {:>14.3} {:>10.0} {:>10.0} {:>8.2} {:>8.2} {:>9.1} {:>9.1} {:>9.1}  {name}",
-        cost(&all) / 1e3,
-        cost(&cheapest) / 1e3,
-        cheapest.per_span(cheapest.taking) / 1e3,
-        all.spans_per_second(),
-        fastest,
-        millis(load::percentile(&latencies, 0.50)),
-        millis(load::percentile(&latencies, 0.99)),
-        millis(process.ready_after),
-        idle,
-        process.mebibytes("VmHWM"),
-    );
-    if refused > 0 {
-        println!("{refused:>10} requests refused");
+
+    /// What the disk alone takes: the same bytes appended and synced, one after the other, at that many a second.
+    fn bare_syncs(&self, rate: Option<u32>) -> Vec<Duration> {
+        let bytes = sample::request(0);
+        let mut file = File::create(self.home.path().join("bare")).expect("the temporary directory is writable");
+        let start = Instant::now();
+        let mut took: Vec<Duration> = (0..SYNCS)
+            .map(|number| {
+                if let Some(rate) = rate {
+                    let due = start + Duration::from_secs(1) * number / rate;
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                }
+                let start = Instant::now();
+                file.write_all(&bytes)
+                    .and_then(|()| file.sync_data())
+                    .expect("the disk takes the bytes");
+                start.elapsed()
+            })
+            .collect();
+        took.sort_unstable();
+        took
     }
-    if let Some(upstream) = upstream.filter(|upstream| upstream.received() < all.spans) {
-        println!("{:>10} spans upstream, {} accepted", upstream.received(), all.spans);
-    }
-    Some(cheapest)
 }
 
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
-}
-
-/// Waits until `upstream` has `spans`.
-fn drain(upstream: &Upstream, spans: u64) {
+/// Waits until `upstream` has `spans`; how many it has not in the end.
+fn missing_after_drain(upstream: &Upstream, spans: u64) -> u64 {
     let start = Instant::now();
     while upstream.received() < spans && start.elapsed() < DRAIN {
         std::thread::sleep(Duration::from_millis(1));
     }
+    spans.saturating_sub(upstream.received())
 }
 
 /// The real executable, with nothing of this machine's environment or settings.
@@ -270,38 +336,16 @@ fn agent(home: &Path, address: SocketAddr, way: Way, upstream: &str) -> Command 
 }
 
 /// This executable as one of those that the agent is compared with.
-fn peer(mode: &str, address: SocketAddr, upstream: &Upstream) -> Command {
+fn peer(mode: &str, address: SocketAddr, upstream: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this executable has a path"));
     command
-        .args([
-            mode,
-            &address.port().to_string(),
-            &format!("http://{}", upstream.address),
-        ])
+        .args([mode, &address.port().to_string(), upstream])
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command
 }
 
-/// What the disk alone takes: the same bytes appended and synced, one after the other, at that many a second.
-fn bare_syncs(home: &Path, rate: Option<u32>) -> Vec<Duration> {
-    let bytes = sample::request(0);
-    let mut file = File::create(home.join("bare")).expect("the temporary directory is writable");
-    let start = Instant::now();
-    let mut took: Vec<Duration> = (0..SYNCS)
-        .map(|number| {
-            if let Some(rate) = rate {
-                let due = start + Duration::from_secs(1) * number / rate;
-                std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            }
-            let start = Instant::now();
-            file.write_all(&bytes)
-                .and_then(|()| file.sync_data())
-                .expect("the disk takes the bytes");
-            start.elapsed()
-        })
-        .collect();
-    took.sort_unstable();
-    took
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
 }

@@ -3,8 +3,9 @@
 //!
 //! `cargo bench --bench forward` runs everything; `-- micro` only the single steps, `-- end-to-end` only the processes.
 //! Costs are CPU time, so that a busy machine makes the run longer and the figures hardly worse. Neighbours on the same host
-//! take caches and memory all the same, so the best of some rounds stands beside all of them. It measures and prints; it
-//! asserts nothing, because a limit that holds on one machine says nothing on another.
+//! take caches and memory all the same: the rows take turns, each ratio is one of neighbours in time, and the best round
+//! stands beside all of them. It measures and prints; it asserts nothing, because a limit that holds on one machine says
+//! nothing on another.
 
 // A bench may wait, unwrap and print: nothing shares its threads, its panic is its report, and so is what it prints.
 #![allow(
