@@ -6,10 +6,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -82,8 +79,8 @@ pub(super) struct Sender {
     status: Arc<watch::Sender<Status>>,
     /// Requests that upstream took.
     passed: watch::Sender<u64>,
-    /// The newest generation that upstream refused.
-    refused_generation: AtomicU64,
+    /// The newest generation that upstream refused, and how many pardons there had been.
+    refused: Mutex<(u64, u64)>,
     presence: Mutex<BTreeMap<Signal, Presence>>,
 }
 
@@ -114,7 +111,7 @@ impl Sender {
             transport,
             status,
             passed: watch::Sender::new(0),
-            refused_generation: AtomicU64::new(0),
+            refused: Mutex::default(),
             presence: Mutex::default(),
         }
     }
@@ -250,9 +247,11 @@ impl Sender {
                 self.enter(status::State::Waiting);
             }
             let lease = identity.lease().await;
-            let is_news = lease.credential.generation > self.refused_generation.load(Ordering::Relaxed);
+            let current = identity.current();
+            let refused = *self.refused.lock().expect("nothing panics while it holds this lock");
+            let is_news = (lease.credential.generation, current.pardons) > refused;
             // In `Denied` a lease is the one probe that identity allows, also with a refused generation.
-            if is_news || identity.current().state == State::Denied {
+            if is_news || current.state == State::Denied {
                 self.enter(status::State::Sending);
                 return lease;
             }
@@ -315,13 +314,13 @@ impl Sender {
     }
 
     fn unauthenticated(&self, generation: u64) {
-        self.refused_generation.fetch_max(generation, Ordering::Relaxed);
-        let current = self
-            .identity
-            .current()
+        let current = self.identity.current();
+        let mut refused = self.refused.lock().expect("nothing panics while it holds this lock");
+        *refused = (*refused).max((generation, current.pardons));
+        drop(refused);
+        let is_stale = current
             .credential
-            .map(|credential| credential.generation);
-        let is_stale = current.is_some_and(|current| current > generation);
+            .is_some_and(|credential| credential.generation > generation);
         self.status.send_modify(|status| {
             if is_stale {
                 status.unauthenticated_stale += 1;

@@ -69,6 +69,7 @@ pub(super) struct Machine {
     next_probe: Duration,
     last_probe: Duration,
     probes: u32,
+    pardons: u64,
     last: Option<Now>,
 }
 
@@ -99,6 +100,7 @@ impl Machine {
             next_probe: Duration::ZERO,
             last_probe: Duration::ZERO,
             probes: 0,
+            pardons: 0,
             last: None,
         }
     }
@@ -179,6 +181,7 @@ impl Machine {
             steps: Arc::from([]),
             clock: clock.clone(),
             heeds_acceptance: self.refused_in_a_row > 0 || self.state == State::Denied,
+            pardons: self.pardons,
             probe: self.probe.clone(),
             retry: match self.state {
                 State::Starved | State::NeedsUser if !self.minting => self.next.map(|next| next.max(self.not_before)),

@@ -136,6 +136,8 @@ pub struct Current {
     clock: Clock,
     /// Whether the next `Accepted` would change anything: otherwise thousands a second would be passed on for nothing.
     heeds_acceptance: bool,
+    /// How often a probe was accepted: what upstream refused before the last of them, it may take now.
+    pub pardons: u64,
     /// In `Denied`: the one permission to try, taken by whoever comes first.
     probe: Option<Arc<std::sync::atomic::AtomicBool>>,
     /// Where nothing can be sent: when a credential is asked for again, by boot time.
@@ -165,6 +167,7 @@ impl Current {
             steps: Arc::from([]),
             clock,
             heeds_acceptance: false,
+            pardons: 0,
             probe: None,
             retry: None,
         }
@@ -184,6 +187,7 @@ impl Current {
             && self.failures == other.failures
             && self.steps == other.steps
             && self.heeds_acceptance == other.heeds_acceptance
+            && self.pardons == other.pardons
             && self.retry == other.retry
     }
 

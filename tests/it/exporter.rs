@@ -1,9 +1,22 @@
 //! The verdicts: what each answer of upstream's means for the data, over HTTP and over gRPC.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
-use tagalong::export::{Compression, Config, Protocol, retry, status};
+use tagalong::{
+    export::{Compression, Config, Protocol, retry, status},
+    identity::{
+        self, Identity,
+        claims::Attributes,
+        clock::Clock,
+        source::{EnvToken, Source},
+    },
+    workspace::Env,
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     exporting::{Rig, config, person, spans, token},
@@ -66,6 +79,41 @@ async fn a_body_that_a_server_in_go_calls_too_large_is_halved_until_it_fits() {
     rig.run(config(&upstream.url(), Protocol::HttpProtobuf)).drain().await;
     let books = rig.books("traces");
     assert_eq!((books.delivered, books.set_aside, books.pending), (10, 0, 0));
+}
+
+#[tokio::test]
+async fn a_credential_without_a_successor_that_was_refused_for_a_moment_is_used_again() {
+    let env = Env([("TOKEN".to_owned(), "only-one".to_owned())].into());
+    let (identity, receiver) = Identity::build(identity::Config {
+        source: Source::Env(EnvToken::new("TOKEN", &env)),
+        exchange: None,
+        audience: "https://upstream.example".into(),
+        attributes: Attributes::Full,
+        pseudonym_key: None,
+        fallback: person("ada"),
+        issuer: None,
+        ca_file: None,
+        clock: Clock::System,
+    });
+    let ends = CancellationToken::new();
+    let identity = tokio::spawn(identity.run(ends.clone()));
+    let mut rig = Rig::new();
+    rig.identity = receiver;
+    let is_ready = AtomicBool::new(false);
+    let upstream = Upstream::start(move |_| match is_ready.swap(true, Ordering::Relaxed) {
+        true => Say::Ok,
+        false => status(401, 16),
+    })
+    .await;
+    let mut running = rig.run(config(&upstream.url(), Protocol::HttpProtobuf));
+    rig.append_spans(["refused, then the probe"]).await;
+    running.until(|status| status.last_success.is_some()).await;
+    rig.append_spans(["what comes behind it"]).await;
+    running.until(|status| status.requests == 3).await;
+    running.drain().await;
+    ends.cancel();
+    identity.await.expect("it does not panic");
+    assert_eq!(rig.books("traces").delivered, 2);
 }
 
 /// It refuses each request with a certain span.

@@ -16,6 +16,7 @@ impl Machine {
                 self.refused_in_a_row = 0;
                 if self.state == State::Denied {
                     self.state = State::Fresh;
+                    self.pardons += 1;
                     self.probe = None;
                     self.trouble = None;
                 }
