@@ -7,7 +7,7 @@ use std::{
     io,
     path::PathBuf,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -35,6 +35,7 @@ pub mod control;
 pub mod detach;
 pub mod handover;
 pub mod notify;
+mod owner;
 mod parts;
 pub mod ports;
 mod process;
@@ -65,8 +66,6 @@ const HANDED_OVER: Duration = Duration::from_secs(20);
 const LOCK_LOOK: Duration = Duration::from_millis(2);
 /// How long intake stays open after a signal at least: programs flush on the same SIGTERM.
 const SIGNAL_GRACE: Duration = Duration::from_millis(700);
-/// How often absent principals' spools are looked at for what is too old.
-const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 /// How often a drain looks whether the spool is empty.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
@@ -292,7 +291,7 @@ impl Agent {
         process::give_way();
         let mut receiver = spool.runtime().spawn(receiver.run(receiving.clone()));
         let identity = tokio::spawn(identity.run(background.clone()));
-        let keeper = tokio::spawn(keep_owner(
+        let keeper = tokio::spawn(owner::keep(
             facts.identity.clone(),
             spool.clone(),
             owner,
@@ -421,46 +420,6 @@ async fn open_spool(config: &Config, workspace: &Workspace, session: &str, patie
         io::ErrorKind::WouldBlock => Error::AnotherAgent(dir),
         _ => Error::Spool(dir, error),
     })
-}
-
-/// Gives what is pending to the first principal, and tells the intake whose log it writes; lets old data expire.
-async fn keep_owner(
-    mut identity: identity::Receiver,
-    spool: Spool,
-    owner: watch::Sender<Owner>,
-    shutdown: CancellationToken,
-) {
-    let mut expire = tokio::time::interval(EXPIRE_EVERY);
-    let mut present: Option<Owner> = None;
-    loop {
-        if let Some(principal) = identity.current().principal {
-            let new = Owner(principal.fingerprint());
-            if present.as_ref() != Some(&new) {
-                match spool.adopt(&new).await {
-                    Ok(()) => {
-                        tracing::info!(
-                            issuer = principal.issuer,
-                            owner = new.0,
-                            "telemetry leaves under this principal"
-                        );
-                        owner.send_replace(new.clone());
-                        present = Some(new);
-                    }
-                    // The data stays pending, and the next published value is the next try.
-                    Err(error) => tracing::warn!(%error, "what is pending could not be adopted"),
-                }
-            }
-        }
-        tokio::select! {
-            () = identity.changed() => {}
-            _ = expire.tick() => {
-                if let Err(error) = spool.expire(present.as_ref(), SystemTime::now()).await {
-                    tracing::warn!(%error, "absent principals' spools could not be looked through");
-                }
-            }
-            () = shutdown.cancelled() => return,
-        }
-    }
 }
 
 /// Waits until nothing of whoever is here is unsent and the grace is over, or until the deadline. What can be sent by

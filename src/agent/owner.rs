@@ -1,0 +1,104 @@
+//! Whose the telemetry of the moment is: gives what is pending to the first principal, tells the intake whose log it
+//! writes, and lets what absent principals left grow old.
+//!
+//! Who is absent is known only once somebody is there: until then nothing is too old.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    identity,
+    spool::{Owner, Spool},
+};
+
+/// How often absent principals' spools are looked at for what is too old.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+
+/// Runs until the shutdown.
+pub(super) async fn keep(
+    mut identity: identity::Receiver,
+    spool: Spool,
+    owner: watch::Sender<Owner>,
+    shutdown: CancellationToken,
+) {
+    let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    let mut present: Option<Owner> = None;
+    loop {
+        if let Some(principal) = identity.current().principal {
+            let new = Owner(principal.fingerprint());
+            if present.as_ref() != Some(&new) {
+                match spool.adopt(&new).await {
+                    Ok(()) => {
+                        tracing::info!(
+                            issuer = principal.issuer,
+                            owner = new.0,
+                            "telemetry leaves under this principal"
+                        );
+                        owner.send_replace(new.clone());
+                        present = Some(new);
+                    }
+                    // The data stays pending, and the next published value is the next try.
+                    Err(error) => tracing::warn!(%error, "what is pending could not be adopted"),
+                }
+            }
+        }
+        tokio::select! {
+            () = identity.changed() => {}
+            _ = expire.tick(), if present.is_some() => {
+                if let Err(error) = spool.expire(present.as_ref(), SystemTime::now()).await {
+                    tracing::warn!(%error, "absent principals' spools could not be looked through");
+                }
+            }
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        identity::{Principal, Store, clock::Clock},
+        spool::Config,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_older_than_the_limit_is_still_there_for_who_logs_in_an_hour_after_the_start() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let open = |session: &str| {
+            Spool::open(Config {
+                dir: dir.path().to_owned(),
+                max_bytes: 1 << 20,
+                keep_bytes: 0,
+                max_age: Duration::ZERO,
+                session: session.to_owned(),
+                place: "place".to_owned(),
+            })
+            .expect("a spool")
+        };
+        let ada = Principal::platform("gitpod", "ada");
+        let spool = open("before the weekend");
+        let left = Bytes::from_static(b"left");
+        let hers = Owner(ada.fingerprint());
+        spool.append(&hers, "traces", 1, left).await.expect("accepted");
+        spool.close().await;
+        drop(spool);
+
+        let spool = open("after it");
+        let (store, identity) = Store::new("test", Clock::System);
+        let (owner, mut owners) = watch::channel(Owner("nobody".to_owned()));
+        let shutdown = CancellationToken::new();
+        let keeper = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
+        tokio::task::yield_now().await;
+        tokio::time::advance(EXPIRE_EVERY).await;
+        store.rotate(ada, None, None);
+        owners.wait_for(|owner| *owner == hers).await.expect("she is known");
+        shutdown.cancel();
+        keeper.await.expect("it ends");
+        assert_eq!(spool.stats().books["traces"].pending, 1);
+    }
+}
