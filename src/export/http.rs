@@ -17,7 +17,7 @@ use bytes::Bytes;
 use flate2::{Compress, FlushCompress};
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT},
 };
 use url::Url;
 
@@ -135,9 +135,11 @@ pub(super) fn authorize(headers: &mut HeaderMap, token: Option<&Secret>) -> Resu
     Ok(())
 }
 
-/// What upstream asks to be waited.
+/// What upstream asks to be waited. A date is held against the answer's own `Date`, since our clock may be wrong.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    retry::retry_after(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
+    let text = |name| headers.get(name)?.to_str().ok();
+    let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
+    retry::retry_after(text(RETRY_AFTER)?, date.unwrap_or_else(SystemTime::now))
 }
 
 /// What a body claims to be.
@@ -326,9 +328,17 @@ impl http_body::Body for AsItLies {
 
 #[cfg(test)]
 mod tests {
-    //! The one compressor of a thread, used again.
+    //! The one compressor of a thread, used again; a clock that is wrong.
 
     use super::*;
+
+    #[test]
+    fn e10_a_date_to_come_back_at_is_read_by_the_clock_of_who_names_it() {
+        let mut headers = HeaderMap::new();
+        headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("Sun, 06 Nov 1994 08:50:37 GMT"));
+        assert_eq!(retry_after(&headers), Some(Duration::from_secs(60)));
+    }
 
     #[tokio::test]
     async fn what_is_compressed_reads_the_same_whatever_was_compressed_before() {

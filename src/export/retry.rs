@@ -67,11 +67,11 @@ pub enum Verdict {
     /// The size: bisect down to the item.
     Size(String),
     /// The credential: get a newer one and send the same again.
-    Credential(String),
+    Credential(Trouble),
     /// The credential is good and may not do this: no refresh helps.
-    Forbidden(String),
+    Forbidden(Trouble),
     /// Upstream may not take this signal; that it takes another decides.
-    NotFound(String),
+    NotFound(Trouble),
     /// The path: pause everything, probe.
     Path(Trouble),
 }
@@ -89,6 +89,19 @@ pub struct Trouble {
     pub suspect: bool,
     /// The one signal that this may be about; another may fare better.
     pub about: Option<Signal>,
+}
+
+impl Trouble {
+    /// Somebody answered, and refused.
+    pub fn answering(reason: String, hint: Option<Duration>) -> Trouble {
+        Trouble {
+            reason,
+            reach: Reach::Answering,
+            hint: hint.map(|hint| hint.min(HINT_CAP)),
+            suspect: false,
+            about: None,
+        }
+    }
 }
 
 /// Whether there was an answer at all.
@@ -139,44 +152,37 @@ pub fn classify(answer: Answer) -> Verdict {
 
 fn http(status: u16, otlp: bool, retry_after: Option<Duration>, message: &str, response: Option<Response>) -> Verdict {
     let reason = said(&format!("HTTP {status}"), message);
+    let answering = |reason| Trouble {
+        suspect: status == 500,
+        ..Trouble::answering(reason, retry_after)
+    };
     match (status, response) {
         (200..=299, Some(response)) => Verdict::Taken(response),
         (400, _) if otlp && message.contains(GO_TOO_LARGE) => Verdict::Size(reason),
         (400 | 422, _) if otlp => Verdict::Data(reason),
         (413, _) => Verdict::Size(reason),
-        (401, _) => Verdict::Credential(reason),
-        (403, _) => Verdict::Forbidden(reason),
-        (404 | 501, _) => Verdict::NotFound(reason),
-        _ => Verdict::Path(Trouble {
-            reason: if status < 300 {
-                format!("HTTP {status} with a body that is no OTLP response")
-            } else {
-                reason
-            },
-            reach: Reach::Answering,
-            hint: retry_after.map(|hint| hint.min(HINT_CAP)),
-            suspect: status == 500,
-            about: None,
-        }),
+        (401, _) => Verdict::Credential(answering(reason)),
+        (403, _) => Verdict::Forbidden(answering(reason)),
+        (404 | 501, _) => Verdict::NotFound(answering(reason)),
+        (..300, _) => Verdict::Path(answering(format!("HTTP {status} with a body that is no OTLP response"))),
+        _ => Verdict::Path(answering(reason)),
     }
 }
 
 fn grpc(code: i32, retry_delay: Option<Duration>, message: &str, response: Response) -> Verdict {
     let reason = said(&format!("gRPC {}", name(code)), message);
+    let answering = |reason| Trouble {
+        suspect: code == code::INTERNAL,
+        ..Trouble::answering(reason, retry_delay)
+    };
     match code {
         code::OK => Verdict::Taken(response),
         code::INVALID_ARGUMENT => Verdict::Data(reason),
         code::RESOURCE_EXHAUSTED if retry_delay.is_none() => Verdict::Size(reason),
-        code::UNAUTHENTICATED => Verdict::Credential(reason),
-        code::PERMISSION_DENIED => Verdict::Forbidden(reason),
-        code::UNIMPLEMENTED => Verdict::NotFound(reason),
-        _ => Verdict::Path(Trouble {
-            reason,
-            reach: Reach::Answering,
-            hint: retry_delay.map(|hint| hint.min(HINT_CAP)),
-            suspect: code == code::INTERNAL,
-            about: None,
-        }),
+        code::UNAUTHENTICATED => Verdict::Credential(answering(reason)),
+        code::PERMISSION_DENIED => Verdict::Forbidden(answering(reason)),
+        code::UNIMPLEMENTED => Verdict::NotFound(answering(reason)),
+        _ => Verdict::Path(answering(reason)),
     }
 }
 
@@ -184,19 +190,21 @@ fn grpc(code: i32, retry_delay: Option<Duration>, message: &str, response: Respo
 ///
 /// Doubles from [`FIRST_WAIT`] (or from what upstream asked for last) up to the cap of `reach`, with equal jitter:
 /// between half of the figure and all of it, so that a fleet does not come back at once.
-/// A hint is honoured in full, and never undercut by jitter.
+/// A hint is honoured in full, and never undercut by jitter; one of no time at all, or of a moment that is over, still
+/// waits as long as after a first failure.
 /// Returns the figure to double from next time, and the wait.
 pub fn backoff(last: Option<Duration>, reach: Reach, hint: Option<Duration>, random: f64) -> (Duration, Duration) {
+    let jittered = |figure: Duration| figure.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0);
     if let Some(hint) = hint {
         let hint = hint.min(HINT_CAP);
-        return (hint.max(FIRST_WAIT), hint);
+        return (hint.max(FIRST_WAIT), hint.max(jittered(FIRST_WAIT)));
     }
     let cap = match reach {
         Reach::Unreached => UNREACHED_CAP,
         Reach::Answering => ANSWERING_CAP,
     };
     let figure = last.map_or(FIRST_WAIT, |last| last.saturating_mul(2)).min(cap);
-    (figure, figure.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0))
+    (figure, jittered(figure))
 }
 
 /// `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).

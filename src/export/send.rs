@@ -175,21 +175,21 @@ impl Sender {
                     turn.fine();
                     return Ok(Judged::Size(reason));
                 }
-                Verdict::Credential(reason) if lease.credential.token.is_none() => {
-                    turn.failed(&answering(reason), random());
+                Verdict::Credential(trouble) if lease.credential.token.is_none() => {
+                    turn.failed(&trouble, random());
                 }
                 Verdict::Credential(_) => self.unauthenticated(generation),
-                Verdict::Forbidden(reason) => {
+                Verdict::Forbidden(trouble) => {
                     self.identity.verdict(generation, identity::Verdict::Forbidden);
-                    turn.failed(&answering(reason), random());
+                    turn.failed(&trouble, random());
                 }
-                Verdict::NotFound(reason) => {
+                Verdict::NotFound(trouble) => {
                     if self.is_not_taken(place.signal) {
-                        return Err(NoAnswer::NotTaken(reason));
+                        return Err(NoAnswer::NotTaken(trouble.reason));
                     }
                     let trouble = Trouble {
                         about: Some(place.signal),
-                        ..answering(reason)
+                        ..trouble
                     };
                     turn.failed(&trouble, random());
                 }
@@ -282,12 +282,11 @@ impl Sender {
     fn note(&self, verdict: &Verdict, signal: Signal) {
         let reason = match verdict {
             Verdict::Taken(_) => None,
-            Verdict::Path(trouble) => Some((&trouble.reason, trouble.reach == Reach::Answering)),
-            Verdict::Data(reason)
-            | Verdict::Size(reason)
-            | Verdict::Credential(reason)
-            | Verdict::Forbidden(reason)
-            | Verdict::NotFound(reason) => Some((reason, true)),
+            Verdict::Data(reason) | Verdict::Size(reason) => Some((reason, true)),
+            Verdict::Credential(trouble)
+            | Verdict::Forbidden(trouble)
+            | Verdict::NotFound(trouble)
+            | Verdict::Path(trouble) => Some((&trouble.reason, trouble.reach == Reach::Answering)),
         };
         self.status.send_modify(|status| {
             status.requests += 1;
@@ -347,18 +346,9 @@ impl Sender {
     }
 }
 
-fn answering(reason: String) -> Trouble {
-    Trouble {
-        reason,
-        reach: Reach::Answering,
-        hint: None,
-        suspect: false,
-        about: None,
-    }
-}
-
 fn unsafe_endpoint() -> Trouble {
-    answering("the endpoint is plain HTTP to another machine, and a credential goes there over TLS only".to_owned())
+    let reason = "the endpoint is plain HTTP to another machine, and a credential goes there over TLS only";
+    Trouble::answering(reason.to_owned(), None)
 }
 
 /// In `[0, 1)`. Without randomness the jitter is the middle: a fleet then comes back together, nothing worse.

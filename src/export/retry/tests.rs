@@ -88,19 +88,19 @@ fn exhausted_with_retry_info_is_the_path() {
 
 #[test]
 fn unauthenticated_is_the_credential() {
-    assert_eq!(over_http(401), Verdict::Credential("HTTP 401: why".into()));
-    assert_eq!(
-        over_grpc(16, None),
-        Verdict::Credential("gRPC UNAUTHENTICATED: why".into())
-    );
+    let credential = |reason: &str| Verdict::Credential(Trouble::answering(reason.to_owned(), None));
+    assert_eq!(over_http(401), credential("HTTP 401: why"));
+    assert_eq!(over_grpc(16, None), credential("gRPC UNAUTHENTICATED: why"));
 }
 
 #[test]
 fn forbidden_is_told_to_identity() {
-    assert_eq!(over_http(403), Verdict::Forbidden("HTTP 403: why".into()));
+    let hint = Duration::from_secs(7);
+    let forbidden = |reason: &str, hint| Verdict::Forbidden(Trouble::answering(reason.to_owned(), hint));
+    assert_eq!(over_http(403), forbidden("HTTP 403: why", None));
     assert_eq!(
-        over_grpc(7, None),
-        Verdict::Forbidden("gRPC PERMISSION_DENIED: why".into())
+        over_grpc(7, Some(hint)),
+        forbidden("gRPC PERMISSION_DENIED: why", Some(hint))
     );
 }
 
@@ -176,6 +176,16 @@ fn e8_a_hint_wins_and_the_next_wait_grows_from_it() {
     assert_eq!(
         backoff(Some(figure), Reach::Answering, None, 1.0).1,
         Duration::from_secs(80)
+    );
+}
+
+#[test]
+fn a_hint_of_no_time_at_all_is_no_reason_to_hammer() {
+    let at_once = Some(Duration::ZERO);
+    assert_eq!(backoff(None, Reach::Answering, at_once, 0.0).1, FIRST_WAIT / 2);
+    assert_eq!(
+        backoff(Some(ANSWERING_CAP), Reach::Answering, at_once, 1.0).1,
+        FIRST_WAIT
     );
 }
 
