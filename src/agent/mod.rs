@@ -187,7 +187,7 @@ impl Agent {
         let patience = handed.as_ref().map_or(Duration::ZERO, |_| HANDED_OVER);
         let spool = open_spool(&config, &workspace, &session, patience).await?;
         let redactor = Redactor::build(&parts::redact(&config)).map_err(|error| Error::Part(error.to_string()))?;
-        let (owner, owner_seen) = watch::channel(spool.pending());
+        let (owner, owner_seen) = watch::channel(owner::first(&spool, config.export.is_some()).await);
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
         let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen.clone());
         let (listeners, will) = handed.map_or_else(Default::default, |handed| (handed.listeners, handed.will));

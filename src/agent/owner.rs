@@ -1,7 +1,8 @@
 //! Whose the telemetry of the moment is: gives what is pending to the first principal, tells the intake whose log it
 //! writes, and lets what absent principals left grow old.
 //!
-//! Who is absent is known only once somebody is there: until then nothing is too old.
+//! Who is absent is known only once somebody is there: until then nothing is too old. What came while there was no
+//! upstream belongs to nobody, whoever was there: it was said to stay here, and so it does when there is one.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,13 +17,32 @@ use crate::{
 /// How often absent principals' spools are looked at for what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
-/// Runs until the shutdown.
+/// Of what comes while nothing is sent anywhere.
+const NOBODY: &str = "nobody";
+
+/// Who owns what comes first: this start's pending spool, or nobody where nothing is sent. What nobody owns is history
+/// from the first start on that has an upstream.
+pub(super) async fn first(spool: &Spool, sends: bool) -> Owner {
+    let nobody = Owner(NOBODY.to_owned());
+    if !sends {
+        return nobody;
+    }
+    if let Err(error) = spool.let_go(&nobody).await {
+        tracing::warn!(%error, "what was kept while there was no upstream still counts as unsent");
+    }
+    spool.pending()
+}
+
+/// Runs until the shutdown. What nobody owns stays so.
 pub(super) async fn keep(
     mut identity: identity::Receiver,
     spool: Spool,
     owner: watch::Sender<Owner>,
     shutdown: CancellationToken,
 ) {
+    if owner.borrow().0 == NOBODY {
+        return;
+    }
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     let mut present: Option<Owner> = None;
     loop {
@@ -90,7 +110,7 @@ mod tests {
 
         let spool = open("after it");
         let (store, identity) = Store::new("test", Clock::System);
-        let (owner, mut owners) = watch::channel(Owner("nobody".to_owned()));
+        let (owner, mut owners) = watch::channel(spool.pending());
         let shutdown = CancellationToken::new();
         let keeper = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
         tokio::task::yield_now().await;

@@ -43,6 +43,7 @@ pub(super) enum Job {
         now: SystemTime,
         reply: oneshot::Sender<io::Result<u64>>,
     },
+    LetGo(Owner, oneshot::Sender<io::Result<u64>>),
     /// Seals everything and ends the committer.
     Close,
 }
@@ -74,6 +75,7 @@ pub(super) async fn run(core: &Core, mut jobs: mpsc::UnboundedReceiver<Job>) {
             Some(Job::MakeRoom) => drop(make_room(core)),
             Some(Job::Adopt(owner, reply)) => drop(reply.send(super::adopt::adopt(core, &owner))),
             Some(Job::Expire { present, now, reply }) => drop(reply.send(keep::expire(core, present.as_ref(), now))),
+            Some(Job::LetGo(owner, reply)) => drop(reply.send(keep::let_go(core, &owner))),
             Some(Job::Close) | None => break,
         }
     }

@@ -123,8 +123,25 @@ fn delete(core: &Core, doomed: Vec<(Arc<Log>, u64)>, end: End) -> io::Result<u64
     result.map(|()| expired)
 }
 
-fn delete_from(core: &Core, log: &Log, numbers: &[u64], end: End) -> (u64, io::Result<()>) {
-    let (expired, synced, dir) = {
+/// Makes history of all that `owner` has unsent. Returns how many items expired so.
+pub(super) fn let_go(core: &Core, owner: &Owner) -> io::Result<u64> {
+    let mut expired = 0;
+    for log in core.all() {
+        let numbers: Vec<u64> = {
+            let state = log.state();
+            let is_theirs = state.owner == *owner;
+            state.segments.keys().copied().filter(|_| is_theirs).collect()
+        };
+        let (count, settled) = settle(core, &log, &numbers);
+        settled?;
+        expired += count;
+    }
+    Ok(expired)
+}
+
+/// Moves the cursor behind the segments, on disk too. Returns how many items expired with that.
+fn settle(core: &Core, log: &Log, numbers: &[u64]) -> (u64, io::Result<()>) {
+    let (expired, written) = {
         let mut state = log.state();
         let mut expired = 0;
         for &number in numbers {
@@ -144,12 +161,18 @@ fn delete_from(core: &Core, log: &Log, numbers: &[u64], end: End) -> (u64, io::R
             Ok(())
         };
         let file = state.cursor_file.clone();
-        (expired, written.map(|()| file), state.dir.clone())
+        (expired, written.map(|()| file))
     };
-    let synced = synced.and_then(|file| file.map_or(Ok(()), |file| file.sync()));
-    if let Err(error) = synced {
+    let synced = written.and_then(|file| file.map_or(Ok(()), |file| file.sync()));
+    (expired, synced)
+}
+
+fn delete_from(core: &Core, log: &Log, numbers: &[u64], end: End) -> (u64, io::Result<()>) {
+    let (expired, settled) = settle(core, log, numbers);
+    if let Err(error) = settled {
         return (expired, Err(error));
     }
+    let dir = log.state().dir.clone();
     for &number in numbers {
         let path = segment_path(&dir, number);
         let ended = match end {

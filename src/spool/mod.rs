@@ -77,7 +77,8 @@ pub struct Config {
     pub place: String,
 }
 
-/// Whose data a log holds: a principal's fingerprint, or one start's pending spool. A directory's name: `[a-z0-9-]{1,80}`.
+/// Whose data a log holds: a principal's fingerprint, one start's pending spool, or nobody's who would send it. A
+/// directory's name: `[a-z0-9-]{1,80}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(pub String);
 
@@ -349,6 +350,11 @@ impl Spool {
             reply,
         })
         .await
+    }
+
+    /// Counts all that `owner` has unsent as expired, and keeps it as history. Returns how many items that were.
+    pub async fn let_go(&self, owner: &Owner) -> io::Result<u64> {
+        self.ask(|reply| Job::LetGo(owner.clone(), reply)).await
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job) -> io::Result<T> {

@@ -227,6 +227,28 @@ async fn promise_5_nothing_leaves_without_a_name_and_nothing_under_anothers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_came_while_there_was_no_upstream_stays_here_when_there_is_one() {
+    let (issuer, upstream) = parties(LONG).await;
+    let client = client();
+    let home = Home::new();
+    home.up();
+    assert!(post(&client, &home.http("v1/traces"), traces(1..6, 10)).await);
+    home.kill_9();
+
+    let home = home.sending(&upstream.url(), &issuer.url());
+    home.up();
+    assert!(post(&client, &home.http("v1/traces"), traces(100..105, 10)).await);
+    soon(upstream.wait(|record| has_span(record, 104))).await;
+    let books = |status: &serde_json::Value, of: &str| status["spool"]["books"]["traces"][of].as_u64();
+    let status = home.until(|status| books(status, "pending") == Some(0));
+    assert!(books(&status, "expired") >= Some(5), "{status:#}");
+    assert!(
+        upstream.look(|record| !has_span(record, 1)),
+        "it was said to be sent nowhere"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promise_6_a_sender_cannot_speak_for_somebody_else() {
     let (issuer, upstream) = parties(LONG).await;
     let home = Home::new().sending(&upstream.url(), &issuer.url());
