@@ -12,7 +12,7 @@ use crate::{
     workspace::{self, Env, Files, Workspace},
 };
 
-/// Prints a line; whoever closed the pipe has seen enough, and that is a success.
+/// Prints a line.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::print(format_args!("{}\n", format_args!($($text)*))) };
 }
@@ -27,6 +27,7 @@ pub mod failure;
 mod init;
 mod login;
 mod logs;
+mod output;
 mod purge;
 mod qr;
 mod screen;
@@ -37,6 +38,7 @@ mod up;
 mod version;
 
 use failure::{Failure, Kind};
+use output::print;
 
 /// Set to 1 or true, it makes every command a silent no-op that succeeds.
 const DISABLED: &str = "TAGALONG_DISABLED";
@@ -223,7 +225,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
     if is_hook && workspace::is_prebuild(&env, &Files::system()) {
         return Ok(());
     }
-    match cli.command {
+    let done = match cli.command {
         Command::Completions { shell } => {
             completions::run(shell);
             Ok(())
@@ -240,17 +242,17 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             strict,
             env: shell,
             detached,
-        } => up::run(
-            Context::load(env, cli.set),
-            up::Options {
+        } => {
+            let options = up::Options {
                 foreground,
                 replace,
                 strict,
                 detached,
                 logging_in: false,
-            },
-            shell,
-        ),
+            };
+            // It decides itself what a failure is, that of its output too.
+            return up::run(Context::load(env, cli.set), options, shell);
+        }
         Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),
         Command::Status { json } => status::run(&Context::load(env, cli.set)?, json),
         Command::Doctor { json, send } => doctor::run(Context::load(env, cli.set), json, send),
@@ -280,7 +282,8 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Config {
             command: Some(config::Command::Set { key, value }),
         } => config::set(&env, &key, &value),
-    }
+    };
+    done.and_then(|()| output::end())
 }
 
 /// Reads every setting; writes nothing.
@@ -422,15 +425,6 @@ fn holder(socket: &std::path::Path) -> Option<i32> {
 fn unknown_answer() -> Failure {
     Failure::new(Kind::Failed, "the agent gave an answer that this version does not know")
         .hint("run `tagalong up`: it replaces an agent of another version")
-}
-
-/// Writes to standard output; a broken pipe ends the process with success.
-fn print(text: std::fmt::Arguments<'_>) {
-    use std::io::Write;
-    let mut stdout = std::io::stdout().lock();
-    if stdout.write_fmt(text).and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(0);
-    }
 }
 
 /// A small runtime for one command.

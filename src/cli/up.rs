@@ -11,7 +11,7 @@ use super::{
     Context, consent,
     env::Shell,
     failure::{Failure, Kind},
-    login,
+    login, output,
     screen::Screen,
 };
 use crate::{
@@ -78,14 +78,15 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options, shell: Op
     let outcome = match shell {
         None => context.and_then(|context| start(&context, options).map(drop)),
         Some(shell) => context.and_then(|context| {
-            let mut output = std::fs::File::from(rustix::io::dup(std::io::stdout()).map_err(std::io::Error::from)?);
+            let mut stdout = std::fs::File::from(rustix::io::dup(std::io::stdout()).map_err(std::io::Error::from)?);
             rustix::stdio::dup2_stdout(std::io::stderr()).map_err(std::io::Error::from)?;
             let status = start(&context, options)?;
             let text = status.map_or_else(String::new, |status| super::env::of(&status, shell));
-            Ok(output.write_all(text.as_bytes())?)
+            output::note(stdout.write_all(text.as_bytes()));
+            Ok(())
         }),
     };
-    match outcome {
+    match outcome.and_then(|()| output::end()) {
         // Promise 9: the workspace comes first. A foreground agent has a supervisor that wants to know.
         Err(failure) if !options.strict && !options.foreground => {
             eprintln!("{}", failure.render(Screen::of_errors(&Env::from_process())));
