@@ -301,7 +301,7 @@ fn http_client(context: &Context) -> Result<reqwest::Client, Failure> {
     let export = context.loaded.config.export.as_ref();
     let ca_file = export.and_then(|export| export.ca_file.as_deref());
     if ca_file.is_none() && !client::has_authorities() {
-        eprintln!("this machine has no CA certificates: install ca-certificates, or set export.ca_file");
+        remark!("this machine has no CA certificates: install ca-certificates, or set export.ca_file");
     }
     web::client(ca_file).map_err(|error| Failure::new(Kind::Failed, error.to_string()))
 }

@@ -1,7 +1,6 @@
 //! The command line: parse, find the settings, run one command, decide the exit code.
 //!
 //! One file a command. No command prints a token but `token`, and none reads the environment but through [`Env`].
-#![expect(clippy::print_stderr, reason = "printing is what a command line does")]
 
 use std::process::ExitCode;
 
@@ -15,6 +14,11 @@ use crate::{
 /// Prints a line.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::print(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Prints a line on standard error, or does not: `eprintln!` would panic, and the workspace comes first.
+macro_rules! remark {
+    ($($text:tt)*) => { $crate::cli::output::remark(format_args!($($text)*)) };
 }
 
 mod completions;
@@ -210,7 +214,7 @@ pub fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
-    eprintln!("{}", failure.render(screen::Screen::of_errors(&Env::from_process())));
+    remark!("{}", failure.render(screen::Screen::of_errors(&Env::from_process())));
     failure.exit_code()
 }
 

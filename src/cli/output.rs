@@ -1,6 +1,6 @@
-//! What a command says on standard output, and what becomes of it where that takes no more.
+//! What a command says, and what becomes of it where standard output or standard error takes no more.
 //!
-//! It ends no command in the middle of its work: what is left to be said is dropped, and the exit code tells at the end.
+//! That ends no command in the middle of its work: what is left to be said is dropped, and the exit code tells at the end.
 
 use std::{
     fmt::Arguments,
@@ -19,6 +19,11 @@ pub(super) fn print(text: Arguments<'_>) {
         let mut stdout = io::stdout().lock();
         note(stdout.write_fmt(text).and_then(|()| stdout.flush()));
     }
+}
+
+/// Writes a line to standard error. If that fails, there is nobody left to tell.
+pub(super) fn remark(text: Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Keeps in mind that a result could not be written.

@@ -89,7 +89,7 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options, shell: Op
     match outcome.and_then(|()| output::end()) {
         // Promise 9: the workspace comes first. A foreground agent has a supervisor that wants to know.
         Err(failure) if !options.strict && !options.foreground => {
-            eprintln!("{}", failure.render(Screen::of_errors(&Env::from_process())));
+            remark!("{}", failure.render(Screen::of_errors(&Env::from_process())));
             Ok(())
         }
         other => other,
@@ -100,7 +100,7 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options, shell: Op
 pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status>, Failure> {
     // A detached agent's starter has said them.
     for notice in context.loaded.notices.iter().filter(|_| !options.detached) {
-        eprintln!("tagalong: {notice}");
+        remark!("tagalong: {notice}");
     }
     if options.foreground {
         return foreground(context, options).map(|()| None);
@@ -259,12 +259,12 @@ fn foreground(context: &Context, Options { replace, detached, .. }: Options) -> 
 
 /// In the foreground, a person reads where it listens.
 fn announce(context: &Context) -> std::io::Result<()> {
-    eprintln!(
+    remark!(
         "tagalong: ready; ask it with `tagalong status` (socket {})",
         context.socket().display()
     );
     for line in consent::untold(context, None).into_iter().flatten() {
-        eprintln!("  {line}");
+        remark!("  {line}");
     }
     consent::told(context);
     Ok(())

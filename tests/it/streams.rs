@@ -14,6 +14,12 @@ fn full() -> Stdio {
     fs::File::options().write(true).open("/dev/full").expect("Linux").into()
 }
 
+/// Exit code where standard error takes nothing.
+fn unheard(home: &Home, arguments: &[&str], stderr: Stdio) -> Option<i32> {
+    let ended = home.command(arguments).stdout(Stdio::null()).stderr(stderr).status();
+    ended.expect("the executable runs").code()
+}
+
 /// Exit code, and what was said on standard error.
 fn ended(home: &Home, arguments: &[&str], stdout: Stdio) -> (Option<i32>, String) {
     let mut command = home.command(arguments);
@@ -56,4 +62,18 @@ fn what_cannot_be_written_is_a_failure_and_only_after_the_work() {
         );
     }
     assert!(home.path().join(".gitpod.yml").exists());
+}
+
+#[test]
+fn promise_9_what_cannot_be_said_keeps_no_agent_from_running() {
+    for stderr in [closed, full] {
+        // Both have something to say: one of the settings that it does not know, one of those that it cannot take.
+        let home = Home::new().set("TAGALONG_FOO", "1");
+        assert_eq!(unheard(&home, &["up"], stderr()), Some(0));
+        assert!(home.pid().is_some(), "the agent runs");
+        assert_eq!(unheard(&home, &["spool", "retry", "nonsense"], stderr()), Some(1));
+        let home = Home::new().set("TAGALONG_EXPORT_TIMEOUT", "soon");
+        assert_eq!(unheard(&home, &["up"], stderr()), Some(0));
+        assert_eq!(unheard(&home, &["status"], stderr()), Some(2));
+    }
 }
