@@ -39,6 +39,8 @@ const START: Duration = Duration::from_secs(120);
 const HOOK_START: Duration = Duration::from_secs(5);
 /// How long another agent that holds the lock may take until it answers, or is gone.
 const LOCKED: Duration = Duration::from_secs(5);
+/// What it is left for that, before one is started again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
@@ -192,8 +194,11 @@ fn background(context: &Context, options: Options, replace: bool) -> Result<(), 
             return Err(Failure::new(Kind::Failed, format!("the agent did not start: {error}"))
                 .hint(format!("its log is {}", log.display())));
         }
-        if running(context, options.patience())?.is_some() {
-            return Ok(());
+        for pause in [Duration::ZERO, AGAIN] {
+            std::thread::park_timeout(pause);
+            if running(context, options.patience())?.is_some() {
+                return Ok(());
+            }
         }
     }
 }

@@ -183,6 +183,33 @@ fn thirty_that_start_at_once_make_one_agent() {
 }
 
 #[test]
+fn while_the_spool_is_held_starts_are_few_and_the_first_after_that_is_the_agent() {
+    let home = Home::new();
+    home.up();
+    home.text(&["down"]);
+    let lock = fs::File::open(home.path().join("state/tagalong/spool/lock")).expect("a file");
+    lock.try_lock().expect("nobody holds it");
+    let began = Instant::now();
+    let mut up = home
+        .command(&["up", "--strict"])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let refused = || {
+        let log = fs::read_to_string(home.path().join("state/tagalong/agent.log")).unwrap_or_default();
+        log.matches("another agent holds the spool").count()
+    };
+    while refused() < 3 {
+        assert!(up.try_wait().expect("a child").is_none(), "it goes on trying");
+        std::thread::yield_now();
+    }
+    assert!(began.elapsed() > Duration::from_millis(100), "it waits between them");
+    lock.unlock().expect("it is held");
+    assert!(up.wait().expect("it ends").success());
+    assert!(home.pid().is_some());
+}
+
+#[test]
 fn a_taken_port_is_said_with_its_holder_and_another_is_taken() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("an address").to_string();
