@@ -11,6 +11,7 @@ use super::{
 use crate::agent::control::{Answer, Ask};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+const NOTHING: &str = "nothing is set aside";
 
 #[derive(Debug, ClapSubcommand)]
 pub(super) enum Command {
@@ -31,7 +32,7 @@ pub(super) enum Command {
 pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::List => list(context),
-        Command::Retry { id } => each(context, &id, "sent again", |id| Ask::Retry { id }),
+        Command::Retry { id } => each(context, &id, "waits to be sent again", |id| Ask::Retry { id }),
         Command::Drop { id } => each(context, &id, "given up", |id| Ask::GiveUp { id }),
     }
 }
@@ -41,7 +42,7 @@ fn list(context: &Context) -> Result<(), Failure> {
         return Err(super::unknown_answer());
     };
     if entries.is_empty() {
-        say!("nothing is set aside");
+        say!("{NOTHING}");
     }
     for entry in entries {
         let at = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(entry.at));
@@ -62,6 +63,9 @@ fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) ->
         let Answer::SetAside(entries) = context.ask(&Ask::SetAside, PATIENCE)? else {
             return Err(super::unknown_answer());
         };
+        if entries.is_empty() {
+            say!("{NOTHING}");
+        }
         entries.into_iter().map(|entry| entry.id).collect()
     } else {
         vec![id.to_owned()]
