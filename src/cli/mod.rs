@@ -368,6 +368,7 @@ impl Context {
                 Failure::new(Kind::NotRunning, "no agent runs for this workspace").hint("start it with `tagalong up`")
             }
             ErrorKind::WouldBlock | ErrorKind::TimedOut => stuck(&self.socket(), patience),
+            ErrorKind::PermissionDenied => foreign(&self.socket(), &error),
             _ => Failure::new(Kind::Failed, format!("the agent cannot be asked: {error}"))
                 .hint("see `tagalong logs`; an agent that is stuck is safe to end with `kill -9`"),
         })
@@ -395,6 +396,12 @@ fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
     say!("{token}");
     Ok(())
+}
+
+/// The socket, or a directory above it, is not for this user.
+fn foreign(socket: &std::path::Path, error: &std::io::Error) -> Failure {
+    let message = format!("the control socket {} cannot be reached: {error}", socket.display());
+    Failure::new(Kind::Failed, message).hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own")
 }
 
 /// Somebody holds the socket and says nothing.

@@ -263,6 +263,16 @@ fn promise_9_a_start_that_fails_fails_no_hook() {
 }
 
 #[test]
+fn a_runtime_directory_that_cannot_be_made_is_said_with_the_variable_that_names_it() {
+    let home = Home::new().set("XDG_RUNTIME_DIR", "/proc/nonexistent");
+    let output = home.run(&["up"]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("/proc/nonexistent/tagalong/"), "{text}");
+    assert!(text.contains("Unset or correct XDG_RUNTIME_DIR"), "{text}");
+}
+
+#[test]
 fn sigterm_and_sighup_end_it_within_five_seconds() {
     for kind in [Signal::TERM, Signal::HUP] {
         let home = Home::new();
