@@ -97,7 +97,7 @@ pub enum Error {
     #[error("the spool in {0} cannot be opened: {1}. Make it writable, or set spool.dir")]
     Spool(PathBuf, io::Error),
     /// Among the reasons: a path of more than the hundred-odd bytes that a socket's may have.
-    #[error("the control socket {0} cannot be made: {1}")]
+    #[error("the control socket {0} cannot be made: {1}. Unset or correct XDG_RUNTIME_DIR")]
     Control(PathBuf, io::Error),
     /// It would send to itself, for ever.
     #[error("export.endpoint ({0}) leads back to the agent itself: set it to your team's gateway or vendor")]

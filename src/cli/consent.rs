@@ -5,7 +5,7 @@
 
 use std::{fs, io, os::unix::fs::OpenOptionsExt};
 
-use super::Context;
+use super::{Context, output};
 use crate::{
     config::{Attributes, Credential},
     view::status::Principal,
@@ -22,7 +22,7 @@ pub(super) fn untold(context: &Context, principal: Option<&Principal>) -> Option
 /// Notes that they were said. If that fails they are said again, which is the better mistake. A shell's profile throws
 /// away what is said: then nobody was told, and the next `up` is the first that says it.
 pub(super) fn told(context: &Context) {
-    if is_thrown_away() {
+    if is_thrown_away() || output::is_lost() {
         return;
     }
     note(context, FILE, &subject(context));

@@ -42,7 +42,7 @@ pub(super) fn run(context: &Context, reader: Reader, shell: Option<Shell>) -> Re
         return Ok(());
     }
     if context.env.get("OTEL_CONFIG_FILE").is_some() {
-        eprintln!("tagalong: OTEL_CONFIG_FILE is set: SDKs that honour it ignore these variables");
+        remark!("tagalong: OTEL_CONFIG_FILE is set: SDKs that honour it ignore these variables");
     }
     super::print(format_args!(
         "{}",

@@ -164,6 +164,7 @@ async fn walk(client: &reqwest::Client, metadata: &Metadata, app: &App, flow: Fl
                 super::print(format_args!("{picture}\n"));
             }
             say!("Waiting; the code is good for {}.", minutes(device.lifetime));
+            shown()?;
             device.wait(client, metadata, app, &Clock::System).await.map_err(failed)
         }
         Flow::Browser => {
@@ -173,9 +174,22 @@ async fn walk(client: &reqwest::Client, metadata: &Metadata, app: &App, flow: Fl
                 "Waiting, {} at most.",
                 minutes(crate::identity::login::browser::PATIENCE)
             );
+            shown()?;
             browser.wait(client, metadata, app).await.map_err(failed)
         }
     }
+}
+
+/// Whoever cannot read where to go is not waited for.
+fn shown() -> Result<(), Failure> {
+    if super::output::is_lost() {
+        let nobody = Failure::new(
+            Kind::Failed,
+            "nobody can read where to log in: standard output takes no more",
+        );
+        return Err(nobody.hint("run `tagalong login` in a terminal"));
+    }
+    Ok(())
 }
 
 /// For a terminal that is wide enough, and for nothing else: a pipe has no camera before it.
@@ -287,7 +301,7 @@ fn http_client(context: &Context) -> Result<reqwest::Client, Failure> {
     let export = context.loaded.config.export.as_ref();
     let ca_file = export.and_then(|export| export.ca_file.as_deref());
     if ca_file.is_none() && !client::has_authorities() {
-        eprintln!("this machine has no CA certificates: install ca-certificates, or set export.ca_file");
+        remark!("this machine has no CA certificates: install ca-certificates, or set export.ca_file");
     }
     web::client(ca_file).map_err(|error| Failure::new(Kind::Failed, error.to_string()))
 }

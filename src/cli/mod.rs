@@ -1,7 +1,6 @@
 //! The command line: parse, find the settings, run one command, decide the exit code.
 //!
 //! One file a command. No command prints a token but `token`, and none reads the environment but through [`Env`].
-#![expect(clippy::print_stderr, reason = "printing is what a command line does")]
 
 use std::process::ExitCode;
 
@@ -12,9 +11,14 @@ use crate::{
     workspace::{self, Env, Files, Workspace},
 };
 
-/// Prints a line; whoever closed the pipe has seen enough, and that is a success.
+/// Prints a line.
 macro_rules! say {
     ($($text:tt)*) => { $crate::cli::print(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Prints a line on standard error, or does not: `eprintln!` would panic, and the workspace comes first.
+macro_rules! remark {
+    ($($text:tt)*) => { $crate::cli::output::remark(format_args!($($text)*)) };
 }
 
 mod completions;
@@ -27,6 +31,7 @@ pub mod failure;
 mod init;
 mod login;
 mod logs;
+mod output;
 mod purge;
 mod qr;
 mod screen;
@@ -37,6 +42,7 @@ mod up;
 mod version;
 
 use failure::{Failure, Kind};
+use output::print;
 
 /// Set to 1 or true, it makes every command a silent no-op that succeeds.
 const DISABLED: &str = "TAGALONG_DISABLED";
@@ -208,7 +214,7 @@ pub fn main() -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(failure) => failure,
     };
-    eprintln!("{}", failure.render(screen::Screen::of_errors(&Env::from_process())));
+    remark!("{}", failure.render(screen::Screen::of_errors(&Env::from_process())));
     failure.exit_code()
 }
 
@@ -223,7 +229,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
     if is_hook && workspace::is_prebuild(&env, &Files::system()) {
         return Ok(());
     }
-    match cli.command {
+    let done = match cli.command {
         Command::Completions { shell } => {
             completions::run(shell);
             Ok(())
@@ -240,17 +246,17 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             strict,
             env: shell,
             detached,
-        } => up::run(
-            Context::load(env, cli.set),
-            up::Options {
+        } => {
+            let options = up::Options {
                 foreground,
                 replace,
                 strict,
                 detached,
                 logging_in: false,
-            },
-            shell,
-        ),
+            };
+            // It decides itself what a failure is, that of its output too.
+            return up::run(Context::load(env, cli.set), options, shell);
+        }
         Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),
         Command::Status { json } => status::run(&Context::load(env, cli.set)?, json),
         Command::Doctor { json, send } => doctor::run(Context::load(env, cli.set), json, send),
@@ -280,7 +286,8 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Config {
             command: Some(config::Command::Set { key, value }),
         } => config::set(&env, &key, &value),
-    }
+    };
+    done.and_then(|()| output::end())
 }
 
 /// Reads every setting; writes nothing.
@@ -361,6 +368,7 @@ impl Context {
                 Failure::new(Kind::NotRunning, "no agent runs for this workspace").hint("start it with `tagalong up`")
             }
             ErrorKind::WouldBlock | ErrorKind::TimedOut => stuck(&self.socket(), patience),
+            ErrorKind::PermissionDenied => foreign(&self.socket(), &error),
             _ => Failure::new(Kind::Failed, format!("the agent cannot be asked: {error}"))
                 .hint("see `tagalong logs`; an agent that is stuck is safe to end with `kill -9`"),
         })
@@ -388,6 +396,12 @@ fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
     say!("{token}");
     Ok(())
+}
+
+/// The socket, or a directory above it, is not for this user.
+fn foreign(socket: &std::path::Path, error: &std::io::Error) -> Failure {
+    let message = format!("the control socket {} cannot be reached: {error}", socket.display());
+    Failure::new(Kind::Failed, message).hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own")
 }
 
 /// Somebody holds the socket and says nothing.
@@ -422,15 +436,6 @@ fn holder(socket: &std::path::Path) -> Option<i32> {
 fn unknown_answer() -> Failure {
     Failure::new(Kind::Failed, "the agent gave an answer that this version does not know")
         .hint("run `tagalong up`: it replaces an agent of another version")
-}
-
-/// Writes to standard output; a broken pipe ends the process with success.
-fn print(text: std::fmt::Arguments<'_>) {
-    use std::io::Write;
-    let mut stdout = std::io::stdout().lock();
-    if stdout.write_fmt(text).and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(0);
-    }
 }
 
 /// A small runtime for one command.

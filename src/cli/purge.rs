@@ -101,7 +101,7 @@ fn log_out(env: &Env, set: &[String], dry_run: bool) {
     }
     let done = Context::load(env.clone(), set.to_vec()).and_then(|context| login::logout(&context));
     if let Err(failure) = done {
-        eprintln!("{failure}");
+        remark!("{failure}");
     }
 }
 

@@ -74,7 +74,12 @@ impl Screen {
     }
 
     /// The text's words in lines that leave `indent` columns free; each line but the first begins with them.
+    ///
+    /// A line of a file, to be copied, begins with blanks: it stays as it is.
     pub(super) fn wrap(self, indent: usize, text: &str) -> String {
+        if text.starts_with(' ') {
+            return text.to_owned();
+        }
         let room = self
             .width
             .map_or(usize::MAX, |width| width.saturating_sub(indent).max(1));
@@ -124,6 +129,14 @@ mod tests {
             "see\n    `tagalong logs`\n    of\n    acme-app-0123456789"
         );
         assert_eq!(columns(3).wrap(4, "a b"), "a\n    b");
+    }
+
+    #[test]
+    fn a_line_that_begins_with_blanks_keeps_all_of_them() {
+        for screen in [Screen::default(), columns(12)] {
+            let line = "    - init: make  it";
+            assert_eq!(screen.wrap(2, line), line);
+        }
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! `tagalong spool`: what was set aside and why; send it again, or give it up.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand as ClapSubcommand;
 
 use super::{
     Context,
     failure::{Failure, Kind},
+    screen::Screen,
+    status::{bytes_text, duration_text},
 };
-use crate::agent::control::{Answer, Ask};
+use crate::agent::control::{Answer, Ask, Entry};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Columns before what stands below an entry.
+const BELOW: usize = 2;
+const NOTHING: &str = "nothing is set aside";
 
 #[derive(Debug, ClapSubcommand)]
 pub(super) enum Command {
@@ -31,7 +36,7 @@ pub(super) enum Command {
 pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
         Command::List => list(context),
-        Command::Retry { id } => each(context, &id, "sent again", |id| Ask::Retry { id }),
+        Command::Retry { id } => each(context, &id, "waits to be sent again", |id| Ask::Retry { id }),
         Command::Drop { id } => each(context, &id, "given up", |id| Ask::GiveUp { id }),
     }
 }
@@ -41,20 +46,36 @@ fn list(context: &Context) -> Result<(), Failure> {
         return Err(super::unknown_answer());
     };
     if entries.is_empty() {
-        say!("nothing is set aside");
+        say!("{NOTHING}");
     }
+    let screen = Screen::of(&context.env);
     for entry in entries {
-        let at = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_secs(entry.at));
-        say!(
-            "{}  {}  {} items, {} bytes  {at}\n  {}",
-            entry.id,
-            entry.signal,
-            entry.items,
-            entry.bytes,
-            entry.reason
-        );
+        super::print(format_args!("{}", render(&entry, screen, SystemTime::now())));
     }
     Ok(())
+}
+
+/// What it is and since when, and below that why.
+fn render(entry: &Entry, screen: Screen, now: SystemTime) -> String {
+    let items = match entry.items {
+        1 => "1 item".to_owned(),
+        items => format!("{items} items"),
+    };
+    let since = UNIX_EPOCH + Duration::from_secs(entry.at);
+    let age = now.duration_since(since).map_or(0, |age| age.as_secs());
+    let what = format!(
+        "{}  {}  {items}, {}, {} ago",
+        entry.id,
+        entry.signal,
+        bytes_text(entry.bytes),
+        duration_text(age)
+    );
+    format!(
+        "{}\n{:BELOW$}{}\n",
+        screen.wrap(BELOW, &what),
+        "",
+        screen.wrap(BELOW, &entry.reason)
+    )
 }
 
 fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) -> Result<(), Failure> {
@@ -62,6 +83,9 @@ fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) ->
         let Answer::SetAside(entries) = context.ask(&Ask::SetAside, PATIENCE)? else {
             return Err(super::unknown_answer());
         };
+        if entries.is_empty() {
+            say!("{NOTHING}");
+        }
         entries.into_iter().map(|entry| entry.id).collect()
     } else {
         vec![id.to_owned()]
@@ -77,4 +101,35 @@ fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) ->
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_fits_the_terminal_and_says_how_old_it_is() {
+        let entry = Entry {
+            id: "9a3cf8e2b1d04475/logs/17".to_owned(),
+            signal: "logs".to_owned(),
+            items: 1,
+            bytes: 2048,
+            at: 1_000,
+            reason: "upstream answered 400: the attribute `user.name of item 3` is longer than it takes, so it refused"
+                .to_owned(),
+        };
+        let now = UNIX_EPOCH + Duration::from_secs(1_000 + 180);
+        let screen = Screen {
+            colours: false,
+            width: Some(60),
+        };
+        insta::assert_snapshot!(render(&entry, screen, now), @"
+        9a3cf8e2b1d04475/logs/17  logs  1 item, 2 KiB, 3 min ago
+          upstream answered 400: the attribute `user.name of item 3`
+          is longer than it takes, so it refused
+        ");
+        let screen = Screen::default();
+        assert_eq!(render(&entry, screen, now).lines().count(), 2);
+        assert!(render(&Entry { items: 2, ..entry }, screen, now).contains("  2 items, 2 KiB, 3 min ago\n"));
+    }
 }

@@ -79,6 +79,15 @@ fn exit_codes_are_stable() {
 }
 
 #[test]
+fn a_socket_that_is_not_for_this_user_is_named_with_what_decides_where_it_is() {
+    let socket = std::path::Path::new("/run/user/0/tagalong/01234567.sock");
+    insta::assert_snapshot!(foreign(socket, &rustix::io::Errno::ACCESS.into()), @"
+    tagalong: the control socket /run/user/0/tagalong/01234567.sock cannot be reached: Permission denied (os error 13)
+      unset or correct XDG_RUNTIME_DIR: it names a directory of your own
+    ");
+}
+
+#[test]
 fn an_agent_that_says_nothing_is_named_with_the_way_to_end_it() {
     let directory = tempfile::tempdir().expect("a directory");
     let socket = directory.path().join("mute.sock");

@@ -11,7 +11,7 @@ use super::{
     Context, consent,
     env::Shell,
     failure::{Failure, Kind},
-    login,
+    login, output,
     screen::Screen,
 };
 use crate::{
@@ -39,6 +39,8 @@ const START: Duration = Duration::from_secs(120);
 const HOOK_START: Duration = Duration::from_secs(5);
 /// How long another agent that holds the lock may take until it answers, or is gone.
 const LOCKED: Duration = Duration::from_secs(5);
+/// What it is left for that, before one is started again.
+const AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
@@ -78,17 +80,18 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options, shell: Op
     let outcome = match shell {
         None => context.and_then(|context| start(&context, options).map(drop)),
         Some(shell) => context.and_then(|context| {
-            let mut output = std::fs::File::from(rustix::io::dup(std::io::stdout()).map_err(std::io::Error::from)?);
+            let mut stdout = std::fs::File::from(rustix::io::dup(std::io::stdout()).map_err(std::io::Error::from)?);
             rustix::stdio::dup2_stdout(std::io::stderr()).map_err(std::io::Error::from)?;
             let status = start(&context, options)?;
             let text = status.map_or_else(String::new, |status| super::env::of(&status, shell));
-            Ok(output.write_all(text.as_bytes())?)
+            output::note(stdout.write_all(text.as_bytes()));
+            Ok(())
         }),
     };
-    match outcome {
+    match outcome.and_then(|()| output::end()) {
         // Promise 9: the workspace comes first. A foreground agent has a supervisor that wants to know.
         Err(failure) if !options.strict && !options.foreground => {
-            eprintln!("{}", failure.render(Screen::of_errors(&Env::from_process())));
+            remark!("{}", failure.render(Screen::of_errors(&Env::from_process())));
             Ok(())
         }
         other => other,
@@ -99,7 +102,7 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options, shell: Op
 pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status>, Failure> {
     // A detached agent's starter has said them.
     for notice in context.loaded.notices.iter().filter(|_| !options.detached) {
-        eprintln!("tagalong: {notice}");
+        remark!("tagalong: {notice}");
     }
     if options.foreground {
         return foreground(context, options).map(|()| None);
@@ -191,8 +194,11 @@ fn background(context: &Context, options: Options, replace: bool) -> Result<(), 
             return Err(Failure::new(Kind::Failed, format!("the agent did not start: {error}"))
                 .hint(format!("its log is {}", log.display())));
         }
-        if running(context, options.patience())?.is_some() {
-            return Ok(());
+        for pause in [Duration::ZERO, AGAIN] {
+            std::thread::park_timeout(pause);
+            if running(context, options.patience())?.is_some() {
+                return Ok(());
+            }
         }
     }
 }
@@ -258,12 +264,12 @@ fn foreground(context: &Context, Options { replace, detached, .. }: Options) -> 
 
 /// In the foreground, a person reads where it listens.
 fn announce(context: &Context) -> std::io::Result<()> {
-    eprintln!(
+    remark!(
         "tagalong: ready; ask it with `tagalong status` (socket {})",
         context.socket().display()
     );
     for line in consent::untold(context, None).into_iter().flatten() {
-        eprintln!("  {line}");
+        remark!("  {line}");
     }
     consent::told(context);
     Ok(())

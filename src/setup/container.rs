@@ -130,13 +130,17 @@ fn own_id() -> (&'static str, Json) {
 
 /// A new file.
 fn whole(id: Id) -> String {
+    format!("{{\n  \"image\": \"{IMAGE}\",\n{}}}\n", ours(id))
+}
+
+/// What is ours in it.
+fn ours(id: Id) -> String {
     let environment = match id {
         Id::Pass => "  \"containerEnv\": {\n    \"TAGALONG_DEVCONTAINER_ID\": \"${devcontainerId}\"\n  },\n",
         Id::Known => "",
     };
     format!(
-        "{{\n  \"image\": \"{IMAGE}\",\n  \"{HOOK}\": {{\n    \"{OURS}\": \"{UP}\"\n  }},\n{environment}  \
-         \"portsAttributes\": {{\n{}\n  }}\n}}\n",
+        "  \"{HOOK}\": {{\n    \"{OURS}\": \"{UP}\"\n  }},\n{environment}  \"portsAttributes\": {{\n{}\n  }}\n",
         port_lines()
     )
 }
@@ -152,7 +156,7 @@ fn refused(path: &Path, reason: &Refusal, id: Id) -> Error {
     Error::Refused {
         path: path.to_owned(),
         reason: reason.to_string(),
-        by_hand: whole(id),
+        by_hand: format!("{{\n{}}}\n", ours(id)),
     }
 }
 

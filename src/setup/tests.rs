@@ -270,6 +270,7 @@ fn what_cannot_be_parsed_or_extended_safely_is_left_as_it_is_with_what_to_add_by
             panic!("{text}: {error}");
         };
         assert!(by_hand.contains("tagalong"), "{by_hand}");
+        assert!(!by_hand.contains("image"), "that is theirs: {by_hand}");
     }
 }
 

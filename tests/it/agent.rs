@@ -183,6 +183,33 @@ fn thirty_that_start_at_once_make_one_agent() {
 }
 
 #[test]
+fn while_the_spool_is_held_starts_are_few_and_the_first_after_that_is_the_agent() {
+    let home = Home::new();
+    home.up();
+    home.text(&["down"]);
+    let lock = fs::File::open(home.path().join("state/tagalong/spool/lock")).expect("a file");
+    lock.try_lock().expect("nobody holds it");
+    let began = Instant::now();
+    let mut up = home
+        .command(&["up", "--strict"])
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let refused = || {
+        let log = fs::read_to_string(home.path().join("state/tagalong/agent.log")).unwrap_or_default();
+        log.matches("another agent holds the spool").count()
+    };
+    while refused() < 3 {
+        assert!(up.try_wait().expect("a child").is_none(), "it goes on trying");
+        std::thread::yield_now();
+    }
+    assert!(began.elapsed() > Duration::from_millis(100), "it waits between them");
+    lock.unlock().expect("it is held");
+    assert!(up.wait().expect("it ends").success());
+    assert!(home.pid().is_some());
+}
+
+#[test]
 fn a_taken_port_is_said_with_its_holder_and_another_is_taken() {
     let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = holder.local_addr().expect("an address").to_string();
@@ -233,6 +260,16 @@ fn promise_9_a_start_that_fails_fails_no_hook() {
         "all at once: {text}"
     );
     assert_eq!(home.run(&["up", "--strict"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_runtime_directory_that_cannot_be_made_is_said_with_the_variable_that_names_it() {
+    let home = Home::new().set("XDG_RUNTIME_DIR", "/proc/nonexistent");
+    let output = home.run(&["up"]);
+    assert!(output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("/proc/nonexistent/tagalong/"), "{text}");
+    assert!(text.contains("Unset or correct XDG_RUNTIME_DIR"), "{text}");
 }
 
 #[test]

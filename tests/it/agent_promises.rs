@@ -123,7 +123,8 @@ async fn promise_3_what_upstream_refuses_for_good_is_set_aside_counted_and_shown
         .find(|line| line.contains("logs"))
         .expect("an entry of logs");
     let id = line.split_whitespace().next().expect("an id");
-    home.text(&["spool", "retry", id]);
+    let said = home.text(&["spool", "retry", id]);
+    assert_eq!(said, format!("{id}: waits to be sent again\n"));
     soon(upstream.wait(|record| record.logs == 3)).await;
     assert_eq!(books(&home.until(settled(8)), Signal::Logs), [8, 6, 2, 0, 0, 0]);
 }

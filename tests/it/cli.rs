@@ -116,7 +116,10 @@ fn without_a_credential_there_is_no_token_to_print() {
       `tagalong spool list` names the entries
     exit code 1
     ");
-    assert_eq!(home.text(&["spool", "list"]), "nothing is set aside\n");
+    for command in [&["list"][..], &["retry", "all"], &["drop", "all"]] {
+        let words = [&["spool"], command].concat();
+        assert_eq!(home.text(&words), "nothing is set aside\n", "{command:?}");
+    }
     assert!(home.text(&["whoami"]).contains("asserted, not verified"));
 }
 

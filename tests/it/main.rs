@@ -28,6 +28,7 @@ mod refresh;
 mod sharing;
 mod siblings;
 mod sources;
+mod streams;
 mod support;
 mod tidy;
 mod workspace;

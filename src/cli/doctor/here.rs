@@ -183,7 +183,7 @@ pub(super) fn spool(status: &Status, room: &Room) -> Link {
         return Link::note(
             Name::Spool,
             format!("{}; {} set aside", spool.dir, spool.set_aside),
-            "`tagalong spool list` says why; `tagalong spool retry` sends it again",
+            "`tagalong spool list` says why; `tagalong spool retry all` sends it again",
         );
     }
     Link::ok(Name::Spool, spool.dir.clone())

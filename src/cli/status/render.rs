@@ -250,7 +250,8 @@ fn books_line(signal: &str, books: &Books) -> String {
     let terms = [
         (books.delivered, "delivered"),
         (books.rejected, "rejected"),
-        (books.set_aside, "set aside"),
+        // The books keep both as one: what is given up has left the spool as well.
+        (books.set_aside, "set aside or given up"),
         (books.expired, "expired"),
         (books.pending, "pending"),
     ];

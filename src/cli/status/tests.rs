@@ -303,7 +303,7 @@ fn something_was_set_aside_and_a_signal_is_not_taken() {
     credential gitpod, fresh, generation 3, ends in 41 min
     spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
                metrics: 0 accepted
-               traces: 1234 accepted = 1195 delivered + 2 rejected + 3 set aside + 34 pending
+               traces: 1234 accepted = 1195 delivered + 2 rejected + 3 set aside or given up + 34 pending
                2 entries set aside: see `tagalong spool list`
     export     sending to https://otel.example.com/
                upstream does not take metrics; they are kept here as a ring
