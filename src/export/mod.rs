@@ -13,6 +13,7 @@
 //! - It keeps no queue: what is in memory is a window of requests, whatever the backlog (promise 2).
 
 mod deliver;
+mod echo;
 mod gate;
 mod grpc;
 mod http;

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Config, Status,
+    Config, Status, echo,
     gate::{Gate, Turn},
     grpc::Grpc,
     http::Http,
@@ -273,10 +273,12 @@ impl Sender {
 
     async fn transmit(&self, signal: Signal, bytes: &Pieces, token: Option<&Secret>) -> Answer {
         let url = self.target.url(signal);
-        match &self.transport {
+        let mut answer = match &self.transport {
             Transport::Http(http) => http.send(url, bytes.clone(), token).await,
             Transport::Grpc(grpc) => grpc.send(signal, url, bytes.clone(), token).await,
-        }
+        };
+        echo::conceal(&mut answer, token, &self.config.headers, url);
+        answer
     }
 
     fn note(&self, verdict: &Verdict, signal: Signal) {

@@ -10,6 +10,7 @@ use tagalong::{
 
 use crate::support::{
     exporting::{Rig, config, person, spans, token},
+    log::Log,
     upstream::{Say, Upstream},
 };
 
@@ -154,6 +155,61 @@ async fn nothing_shows_the_token() {
     let found = running.until(|status| status.last_error.is_some()).await;
     assert!(!format!("{found:?}").contains("hunter2"));
     assert!(upstream.seen().is_empty());
+}
+
+/// Some gateways put what they refuse into the refusal.
+#[tokio::test]
+async fn promise_7_a_secret_that_upstream_repeats_is_shown_nowhere() {
+    const TOKEN: &str = "canary-0123456789.abcdefghijklmnopqrstuvwxyz/ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    const KEY: &str = "canary-key-0123456789";
+    let messages = [
+        format!("no key in the header: 'Bearer {TOKEN}', x-key: Api-Token {KEY}"),
+        // The end of what is kept is in the middle of it.
+        format!("no key in {} header: Bearer {TOKEN}", "x".repeat(450)),
+        // Upstream cuts it, and writes it in its own way.
+        format!(
+            "no key in the header: {}... or {}",
+            &TOKEN[..20],
+            TOKEN.replace('/', "\\/")
+        ),
+    ];
+    for (protocol, message) in PROTOCOLS
+        .iter()
+        .flat_map(|p| messages.iter().map(move |m| (*p, m.clone().leak() as &_)))
+    {
+        let status = |http, code| Say::Status {
+            http,
+            code,
+            message,
+            retry: None,
+        };
+        let partial = Say::Partial { rejected: 1, message };
+        for (say, aside) in [
+            (status(400, 3), 1),
+            (status(403, 7), 0),
+            (status(503, 14), 0),
+            (partial, 0),
+        ] {
+            let (rig, log) = (Rig::new(), Log::default());
+            let _guard = log.capture();
+            rig.store.rotate(person("ada"), token(TOKEN), None);
+            let upstream = Upstream::start(move |_| say.clone()).await;
+            rig.append_spans(["a"]).await;
+            let mut config = config(&upstream.url(), protocol);
+            config.headers = vec![("x-key".to_owned(), format!("Api-Token {KEY}"))];
+            let mut running = rig.run(config);
+            let status = running.status.clone();
+            running.until(|status| status.requests > 0).await;
+            running.drain().await;
+            assert_eq!(upstream.seen()[0].bearer(), Some(TOKEN));
+            let notes = rig.spool.set_aside().expect("a list");
+            assert_eq!(notes.len(), aside);
+            for shown in [log.text(), format!("{:?}", *status.borrow()), format!("{notes:?}")] {
+                assert!(!shown.contains("canary"), "{shown}");
+                assert!(shown.contains("no key in") || shown == "[]", "{shown}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use regex::bytes::{Captures, Regex};
 use super::{BadRule, REDACTED};
 
 /// One pattern. If a group named `secret` (or one of the other [`GROUPS`]) matches, only that is replaced, else all.
-struct Pattern {
-    expression: &'static str,
+pub(super) struct Pattern {
+    pub(super) expression: &'static str,
     /// Of what the expression matches, what really is a secret.
     is_secret: fn(&[u8]) -> bool,
 }
@@ -42,7 +42,7 @@ macro_rules! assigned {
 
 /// Secrets that are known by their shape or by what stands before them, wherever they are in a string.
 /// Wider shapes come last: what an earlier row replaced, a later one leaves.
-const PATTERNS: &[Pattern] = &[
+pub(super) const PATTERNS: &[Pattern] = &[
     // PEM private keys (RFC 7468), also where the value was cut off before the end.
     pattern(
         r"(?s-u)-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----|\z)",
@@ -109,7 +109,7 @@ pub(super) enum Secret {
 
 /// Attribute keys whose whole value is a secret: the last part of the key, or its end behind a `_`.
 /// Keys are compared in snake_case, so `db.password`, `dbPassword`, `DB_PASSWORD` and `db-password` are the same.
-const KEYS: &[(&str, Secret)] = &[
+pub(super) const KEYS: &[(&str, Secret)] = &[
     ("password", Secret::Any),
     ("passwd", Secret::Any),
     ("passphrase", Secret::Any),
@@ -126,7 +126,7 @@ const KEYS: &[(&str, Secret)] = &[
 ];
 
 /// Attribute keys that are a secret only as an HTTP header's (semantic conventions, `http.{request,response}.header.<key>`).
-const HEADER_KEYS: &[&str] = &["header.cookie", "header.set_cookie"];
+pub(super) const HEADER_KEYS: &[&str] = &["header.cookie", "header.set_cookie"];
 
 /// A [`Pattern`] or one of the user's, with what says whether a match is a secret.
 pub(super) type Compiled = (Regex, fn(&[u8]) -> bool);

@@ -1,5 +1,7 @@
 //! Redaction: each rule hits what it names, and everything else stays as it is.
 
+use std::sync::LazyLock;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -172,6 +174,8 @@ fn promise_8_what_stands_behind_a_telling_name_is_replaced() {
         // HTTP authentication.
         ("Bearer abcdefghijklmnop1", "Bearer [redacted]"),
         ("bearer AbCdEfGhIjKlMnOp", "bearer [redacted]"),
+        ("BEARER abcdefghijklmnop1", "BEARER [redacted]"),
+        ("BASIC dXNlcjpwYXNz", "BASIC [redacted]"),
         (
             "curl -H 'Authorization: Bearer s3cr3t'",
             "curl -H 'Authorization: Bearer [redacted]'",
@@ -187,6 +191,7 @@ fn promise_8_what_stands_behind_a_telling_name_is_replaced() {
         ("X-Api-Key: abc", "X-Api-Key: [redacted]"),
         ("x-api-key: abc", "x-api-key: [redacted]"),
         ("X-API-KEY: abc", "X-API-KEY: [redacted]"),
+        ("X-API-Key: abc", "X-API-Key: [redacted]"),
         ("apikey: abc", "apikey: [redacted]"),
         ("PRIVATE-TOKEN: abc", "PRIVATE-TOKEN: [redacted]"),
         ("Cookie: id=abc; theme=dark", "Cookie: [redacted]"),
@@ -238,6 +243,10 @@ fn promise_8_what_stands_behind_a_telling_name_is_replaced() {
             "Server=db;User Id=sa;Password=[redacted];",
         ),
         ("Server=db;Uid=sa;Pwd=hunter2;", "Server=db;Uid=sa;Pwd=[redacted];"),
+        ("SERVER=db;UID=sa;PWD=hunter2", "SERVER=db;UID=sa;PWD=[redacted]"),
+        ("server=db;PassWord=hunter2", "server=db;PassWord=[redacted]"),
+        ("endpoint=x;accesskey=ab==", "endpoint=x;accesskey=[redacted]"),
+        ("accountname=a;ACCOUNTKEY=ab==", "accountname=a;ACCOUNTKEY=[redacted]"),
         // Commands.
         ("DB_PASSWORD=hunter2 ./run", "DB_PASSWORD=[redacted] ./run"),
         (
@@ -254,6 +263,9 @@ fn promise_8_what_stands_behind_a_telling_name_is_replaced() {
         ("login --password hunter2 -v", "login --password [redacted] -v"),
         ("login --token abc", "login --token [redacted]"),
         ("login --api-key 'a b'", "login --api-key '[redacted]'"),
+        ("serve --private-key abc", "serve --private-key [redacted]"),
+        ("GPG_PASSPHRASE=abc gpg -d", "GPG_PASSPHRASE=[redacted] gpg -d"),
+        ("APIKey=abc ./run", "APIKey=[redacted] ./run"),
         ("sh -c \\\"TOKEN=abc\\\"", "sh -c \\\"TOKEN=[redacted]\\\""),
     ];
     let redactor = built_in();
@@ -327,6 +339,12 @@ fn promise_8_attribute_keys_that_name_a_secret_lose_their_value() {
         "http.request.header.cookie",
         "http.response.header.set-cookie",
         "http.response.header.set_cookie",
+        "http.request.header.Cookie",
+        "http.response.header.Set-Cookie",
+        "http.response.header.setCookie",
+        "client.APIKey",
+        "GPG_PASSPHRASE",
+        "tls.private-key",
     ] {
         let wanted = (attribute(key, string(REDACTED)), 1);
         assert_eq!(redact_attribute(&redactor, key, string("hunter2")), wanted, "{key}");
@@ -709,6 +727,68 @@ fn a_value_that_is_nested_without_end_is_not_followed() {
     let (got, count) = built_in().redact(batch(Signal::Logs, sent));
     assert_eq!(count, 1);
     assert_eq!(memchr::memmem::find(&got.bytes, AWS.as_bytes()), None);
+}
+
+/// What stands behind the prefilter, with it and without: compiled once for all cases.
+static BOTH: LazyLock<(Redactor, Rules)> = LazyLock::new(|| (built_in(), Rules::new(&[], &[]).unwrap()));
+
+/// What a built-in pattern matches, in whatever case it lets a name be written.
+fn matching() -> impl Strategy<Value = Vec<u8>> {
+    // The generator knows no boundaries, and has the text's own to begin and end at.
+    let boundless = |expression: &str| expression.replace(r"\b", "").replace(r"|\z", "");
+    let patterns = rules::PATTERNS.iter().map(|pattern| boundless(pattern.expression));
+    prop::strategy::Union::new(patterns.map(|pattern| prop::string::bytes_regex(&pattern).unwrap()))
+}
+
+/// A key that the built-in rules name, with the usual separators and before it what may be there.
+fn named() -> impl Strategy<Value = String> {
+    let keys = rules::KEYS
+        .iter()
+        .map(|(key, _)| *key)
+        .chain(rules::HEADER_KEYS.iter().copied());
+    let keys = prop::sample::select(keys.collect::<Vec<_>>());
+    let before = prop::sample::select(vec!["", "db.", "x_", "x-", "http.request."]);
+    let separator = prop::sample::select(vec!["_", "-", ""]);
+    (keys, before, separator).prop_map(|(key, before, separator)| format!("{before}{}", key.replace('_', separator)))
+}
+
+/// The same letters, some of them in the other case.
+fn recased(text: &str, capitals: u64) -> String {
+    let recased = text
+        .chars()
+        .enumerate()
+        .map(|(index, letter)| match capitals >> (index % 64) & 1 {
+            1 => letter.to_ascii_uppercase(),
+            _ => letter,
+        });
+    recased.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn promise_8_the_prefilter_passes_over_nothing_that_a_pattern_replaces(text in matching(), end in "[ ;,&\n]?") {
+        let text = [&text, end.as_bytes()].concat();
+        let (redactor, rules) = &*BOTH;
+        let (wanted, count) = rules::replace(&rules.built_in, &text);
+        let wanted = (attribute("note", Value::BytesValue(wanted.into_owned())), count);
+        let got = redact_attribute(redactor, "note", Value::BytesValue(text));
+        prop_assert_eq!(got, wanted);
+    }
+
+    #[test]
+    fn promise_8_the_prefilter_passes_over_no_key_that_a_rule_names(key in named(), capitals in any::<u64>()) {
+        let written = [key.clone(), key.to_uppercase(), recased(&key, 1), recased(&key, capitals)];
+        let (redactor, rules) = &*BOTH;
+        for key in written {
+            let wanted = match rules.secret_by_key(key.as_bytes()) {
+                Some(_) => (attribute(&key, string(REDACTED)), 1),
+                None => (attribute(&key, string("hunter2")), 0),
+            };
+            prop_assert_eq!(redact_attribute(redactor, &key, string("hunter2")), wanted);
+        }
+    }
 }
 
 proptest! {
