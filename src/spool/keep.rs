@@ -97,7 +97,7 @@ pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> i
         let old = state
             .segments
             .iter()
-            .take_while(|(_, segment)| !segment.open && segment.tally.last < before);
+            .take_while(|(_, segment)| !segment.open && !segment.unknown && segment.tally.last < before);
         doomed.extend(old.map(|(number, _)| (log.clone(), *number)));
     }
     delete(core, doomed, End::Delete)

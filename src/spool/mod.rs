@@ -27,10 +27,12 @@ mod core;
 mod cursor;
 mod disk;
 mod glance;
+mod holes;
 mod keep;
 mod log;
 mod reader;
 mod recover;
+mod resolver;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -55,7 +57,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-pub use self::reader::{Reader, Resolver};
+pub use self::{reader::Reader, resolver::Resolver};
 
 /// Of those who run beside the committer: a storm of connections must not become one of threads.
 const BLOCKING_THREADS: usize = 8;
