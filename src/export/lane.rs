@@ -24,9 +24,6 @@ use crate::{
     stamp::Stamp,
 };
 
-/// A log that cannot be read is tried again this often.
-const UNREADABLE_FOR: Duration = Duration::from_secs(1);
-
 /// For the requests of one lane that are under way: a whole window of batches by default, and of larger ones as many as fit,
 /// but always one. Each lane has its own, so that none waits for what another cannot get rid of.
 const BYTES: u32 = 4 * 1024 * 1024;
@@ -101,7 +98,7 @@ impl Lane {
                 End::Done => return,
                 End::Unreadable(error) => {
                     tracing::error!(signal = lane, %error, "the spool cannot be read");
-                    UNREADABLE_FOR
+                    self.sender.config.unreadable_for
                 }
                 End::NotTaken(reason) => {
                     tracing::warn!(signal = lane, %reason, "upstream does not take this signal; it is tried again every hour");
@@ -132,15 +129,21 @@ impl Lane {
         let mut deliveries = JoinSet::new();
         let mut leaving = false;
         let config = self.sender.config.clone();
+        // While the reader is left alone, because the disk did not give back what is next.
+        let mut unreadable_until = None;
         loop {
             let stopping = leaving || self.place.stop.is_cancelled();
             let draining = self.sender.shutdown.is_cancelled();
             // What is there is taken at once; only then is there anything to wait for.
-            while !stopping && !gathered.is_full(config.batch_bytes) {
+            while !stopping && unreadable_until.is_none() && !gathered.is_full(config.batch_bytes) {
                 match reader.try_next() {
                     Ok(Some(record)) => gathered.push(record, config.batch_bytes, config.batch_delay),
                     Ok(None) => break,
-                    Err(error) => return End::Unreadable(error),
+                    Err(error) => {
+                        // The reader itself knows when it tried often enough; what is gathered and under way goes on.
+                        tracing::error!(signal = self.place.signal.as_str(), %error, "the spool cannot be read");
+                        unreadable_until = Some(Instant::now() + config.unreadable_for);
+                    }
                 }
             }
             if deliveries.is_empty() && (stopping || draining && gathered.is_empty()) {
@@ -149,6 +152,7 @@ impl Lane {
             let due = !gathered.is_empty() && (draining || gathered.is_due(config.batch_bytes));
             // Deliveries that wait for others to pass are outside of the window, but not without end.
             let in_flight = deliveries.len();
+            let may_read = !stopping && unreadable_until.is_none() && !gathered.is_full(config.batch_bytes);
             let may_start = due && !stopping && in_flight < 2 * config.concurrency + 2;
             tokio::select! {
                 biased;
@@ -168,7 +172,8 @@ impl Lane {
                     };
                 }
                 // The first record starts the clock; after it nothing is to do until there are enough, or time is up.
-                () = reader.wait(gathered.missing(config.batch_bytes)), if !stopping && !draining && !gathered.is_full(config.batch_bytes) => {}
+                () = reader.wait(gathered.missing(config.batch_bytes)), if may_read && !draining => {}
+                () = sleep_until(unreadable_until), if unreadable_until.is_some() => unreadable_until = None,
                 () = sleep_until(gathered.due), if !stopping && !due && gathered.due.is_some() => {}
             }
         }

@@ -94,6 +94,8 @@ pub struct Config {
     pub batch_delay: Duration,
     /// A signal that upstream does not take is tried again this often.
     pub not_taken_for: Duration,
+    /// What cannot be read of the spool is tried again this often.
+    pub unreadable_for: Duration,
     /// The largest request that is sent, before compression.
     pub max_request_bytes: usize,
     /// The most that is read of an answer, decompressed.
@@ -115,6 +117,7 @@ impl Config {
             batch_bytes: 512 * 1024,
             batch_delay: Duration::from_millis(200),
             not_taken_for: Duration::from_secs(3600),
+            unreadable_for: Duration::from_secs(1),
             max_request_bytes: 64 * 1024 * 1024,
             max_response_bytes: 4 * 1024 * 1024,
         }

@@ -7,7 +7,8 @@
 use super::{
     Owner, aside, commit,
     core::{Core, PENDING, PLACE},
-    log::{CURSOR, Log, lock, segment_path},
+    cursor::CURSOR,
+    log::{Log, lock, segment_path},
 };
 use std::{io, sync::Arc};
 

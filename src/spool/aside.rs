@@ -7,12 +7,19 @@
 //! An entry's name is made of the record's position, so a record that is set aside again after a crash replaces its
 //! own entry. It is written beside, synced and renamed: a list never shows half of one.
 
-use super::{Owner, Part, Position, SetAside, disk::Disk, log::Log, segment::u32_at};
+use super::{
+    Owner, Part, Position, SetAside,
+    disk::Disk,
+    log::{Log, lock},
+    segment::u32_at,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeSet,
     io::{self, IoSlice},
     path::{Path, PathBuf},
+    sync::Mutex,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -40,6 +47,34 @@ pub(super) struct Entry {
     pub items: u64,
     pub whole: bool,
     pub bytes: Bytes,
+}
+
+/// The entries that are being appended again or deleted. Whoever appends may wait long for the disk; nobody else may touch
+/// the entry meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Claims(Mutex<BTreeSet<PathBuf>>);
+
+/// Holds one entry.
+#[derive(Debug)]
+pub(super) struct Claim<'a> {
+    claims: &'a Claims,
+    path: &'a Path,
+}
+
+impl Claims {
+    pub(super) fn claim<'a>(&'a self, path: &'a Path) -> io::Result<Claim<'a>> {
+        if !lock(&self.0).insert(path.to_path_buf()) {
+            let message = "this is being sent again already, as soon as the disk takes it";
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+        }
+        Ok(Claim { claims: self, path })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        lock(&self.claims.0).remove(self.path);
+    }
 }
 
 /// Writes the parts of one record, durably.

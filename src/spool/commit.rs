@@ -9,9 +9,10 @@
 use super::{
     AppendError, Owner,
     core::Core,
+    cursor,
     disk::File,
     keep,
-    log::{Log, Open, Segment, lock, make_cursor, segment_path},
+    log::{Log, Open, Segment, lock, segment_path},
     segment::{self, FOOTER, Head, Id, Tally},
 };
 use crate::pieces::Pieces;
@@ -264,6 +265,7 @@ fn write(core: &Core, log: &Log, batch: &[Append]) -> io::Result<()> {
         tally,
         open: true,
         sealed: false,
+        unknown: false,
     };
     let records = batch.iter().map(|append| (append.head, append.bytes.clone()));
     log.publish_records(open.number, segment, records);
@@ -276,7 +278,7 @@ fn dir(log: &Log) -> std::path::PathBuf {
 
 /// Makes the next segment's file, and whatever it needs around it.
 fn create(core: &Core, log: &Log) -> io::Result<Open> {
-    let (owner, dir, cursor, is_new) = {
+    let (owner, dir, from, is_new) = {
         let state = log.state();
         let is_new = state.cursor_file.is_none();
         (state.owner.clone(), state.dir.clone(), state.cursor, is_new)
@@ -284,7 +286,7 @@ fn create(core: &Core, log: &Log) -> io::Result<Open> {
     if is_new {
         core.make_dirs(&owner, &dir)?;
         // Without the lock, as whoever looks at the log must not wait for the disk. Nobody else makes one.
-        let file = make_cursor(&*core.disk, &dir, &cursor)?;
+        let file = cursor::make(&*core.disk, &dir, &from)?;
         log.state().cursor_file = Some(file);
     }
     let number = {
@@ -322,6 +324,7 @@ fn abandon(log: &Log, slot: &mut Option<Open>) {
                 tally: open.tally,
                 open: false,
                 sealed: false,
+                unknown: false,
             },
         );
     }
@@ -339,6 +342,7 @@ pub(super) fn seal(log: &Log) -> io::Result<()> {
             tally: open.tally,
             open: false,
             sealed: written.is_ok(),
+            unknown: false,
         },
     );
     written

@@ -151,6 +151,13 @@ impl Core {
         }
     }
 
+    /// A log turned out to have other unsent bytes than it seemed.
+    pub(super) fn regard(&self, lane: &str, seemed: u64, unsent: u64) {
+        let mut caps = lock(&self.caps);
+        let used = caps.lanes.entry(lane.to_owned()).or_default();
+        *used = (*used + unsent).saturating_sub(seemed);
+    }
+
     /// Makes a log's directory, and all above it up to the spool's own, durably.
     pub(super) fn make_dirs(&self, owner: &Owner, log_dir: &Path) -> io::Result<()> {
         let owner_dir = self.config.dir.join(&owner.0);

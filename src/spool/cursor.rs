@@ -13,11 +13,16 @@
 //! wrote, and after a power cut an old cursor means records sent twice, never records skipped.
 
 use super::{
-    disk::File,
+    disk::{Disk, File},
     segment::{u32_at, u64_at},
 };
-use std::io::{self, IoSlice};
+use std::{
+    io::{self, IoSlice},
+    path::Path,
+};
 
+/// The name of a log's cursor file.
+pub(super) const CURSOR: &str = "cursor";
 const SLOT: usize = 512;
 const MAGIC: &[u8; 4] = b"TCUR";
 const VERSION: u32 = 1;
@@ -116,14 +121,16 @@ impl Cursor {
         })
     }
 
-    /// The newer good slot; the very beginning if there is none.
-    pub(super) fn read(file: &File) -> io::Result<Cursor> {
-        let bytes = file.read_at(0, 2 * SLOT)?;
-        let newest = bytes
-            .chunks(SLOT)
-            .filter_map(Cursor::decode)
+    /// The newer good slot, or the very beginning if there is none; and whether all of the file could be read. If not,
+    /// both slots are to be written anew, lest the one that was not read comes back and skips what was numbered since.
+    pub(super) fn read(file: &File) -> (Cursor, bool) {
+        let slots = [0, SLOT].map(|at| file.read_at(at as u64, SLOT));
+        let newest = slots
+            .iter()
+            .flatten()
+            .filter_map(|slot| Cursor::decode(slot))
             .max_by_key(|cursor| cursor.sequence);
-        Ok(newest.unwrap_or_default())
+        (newest.unwrap_or_default(), slots.iter().all(Result::is_ok))
     }
 
     /// Writes both slots of a new file.
@@ -138,5 +145,25 @@ impl Cursor {
         self.sequence += 1;
         let at = (self.sequence % 2) * SLOT as u64;
         file.write_at(at, &mut [IoSlice::new(&self.encode())])
+    }
+}
+
+/// Makes a cursor's file in a log's directory, with room for all that it will ever hold.
+pub(super) fn make(disk: &dyn Disk, dir: &Path, cursor: &Cursor) -> io::Result<File> {
+    let path = dir.join(CURSOR);
+    let file = match disk.create(&path) {
+        // What an attempt left that failed half-way, under which no record was answered for; or what cannot be read.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match disk.open(&path) {
+            Err(_) => disk.unlink(&path).and_then(|()| disk.create(&path))?,
+            Ok(file) => file,
+        },
+        made => made?,
+    };
+    match cursor.allocate(&file) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let _ = disk.unlink(&path);
+            Err(error)
+        }
     }
 }

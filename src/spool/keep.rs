@@ -37,11 +37,14 @@ pub(super) fn trim(core: &Core, keep: u64) -> bool {
     for log in core.all() {
         let ring = rings.contains(&log.lane);
         let state = log.state();
+        // Within a log it is the number that says which is older: the wall clock may have stepped back.
+        let mut last = 0;
         for (&number, segment) in &state.segments {
+            last = segment.tally.last.max(last);
             if ring || state.is_history(number, segment) {
                 held += segment.size();
                 if !segment.open {
-                    candidates.push((segment.tally.last, number, segment.size(), log.clone()));
+                    candidates.push((last, number, segment.size(), log.clone()));
                 }
             }
         }
@@ -97,7 +100,7 @@ pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> i
         let old = state
             .segments
             .iter()
-            .take_while(|(_, segment)| !segment.open && segment.tally.last < before);
+            .take_while(|(_, segment)| !segment.open && !segment.unknown && segment.tally.last < before);
         doomed.extend(old.map(|(number, _)| (log.clone(), *number)));
     }
     delete(core, doomed, End::Delete)

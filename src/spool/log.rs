@@ -7,7 +7,7 @@
 use super::{
     Outcome, Owner, Position,
     cursor::{Cursor, Settled},
-    disk::{Disk, File},
+    disk::File,
     segment::{FOOTER, HEADER, Head, Id, Tally},
 };
 use crate::pieces::Pieces;
@@ -19,8 +19,6 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// The name of a log's cursor file.
-pub(super) const CURSOR: &str = "cursor";
 /// The name of the file that serves as a segment next.
 pub(super) const SPARE: &str = "spare";
 /// How much of a log's newest is kept in memory for its reader.
@@ -55,6 +53,8 @@ pub(super) struct Segment {
     pub open: bool,
     /// Whether it ends with a footer.
     pub sealed: bool,
+    /// Whether the start could not read what is in it. The tally is a guess then, and the reader finds out.
+    pub unknown: bool,
 }
 
 impl Segment {
@@ -176,23 +176,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}.log"))
-}
-
-/// Makes a cursor's file in a log's directory, with room for all that it will ever hold.
-pub(super) fn make_cursor(disk: &dyn Disk, dir: &Path, cursor: &Cursor) -> io::Result<File> {
-    let path = dir.join(CURSOR);
-    let file = match disk.create(&path) {
-        // What an attempt left that failed half-way: no record was answered for under it.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(&path)?,
-        made => made?,
-    };
-    match cursor.allocate(&file) {
-        Ok(()) => Ok(file),
-        Err(error) => {
-            let _ = disk.unlink(&path);
-            Err(error)
-        }
-    }
 }
 
 impl Log {

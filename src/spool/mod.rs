@@ -27,10 +27,12 @@ mod core;
 mod cursor;
 mod disk;
 mod glance;
+mod holes;
 mod keep;
 mod log;
 mod reader;
 mod recover;
+mod resolver;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -55,7 +57,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-pub use self::reader::{Reader, Resolver};
+pub use self::{reader::Reader, resolver::Resolver};
 
 /// Of those who run beside the committer: a storm of connections must not become one of threads.
 const BLOCKING_THREADS: usize = 8;
@@ -204,6 +206,8 @@ struct Handle {
     jobs: mpsc::UnboundedSender<Job>,
     runtime: runtime::Handle,
     committer: Mutex<Option<thread::JoinHandle<()>>>,
+    /// Set-aside entries that are being appended again.
+    retried: aside::Claims,
 }
 
 impl Spool {
@@ -256,6 +260,7 @@ impl Spool {
             jobs,
             runtime: runtime.recv().map_err(io::Error::other)??,
             committer: Mutex::new(Some(committer)),
+            retried: aside::Claims::default(),
         };
         let _ = handle.jobs.send(Job::Seal(found.unsealed));
         let _ = handle.jobs.send(Job::Trim);
@@ -387,10 +392,12 @@ impl Spool {
     /// Appends a set-aside entry to its log again.
     ///
     /// # Errors
-    /// `NotFound` for an unknown id, `InvalidData` for what a bad disk left: that cannot be sent; `StorageFull`.
+    /// `NotFound` for an unknown id, `InvalidData` for what a bad disk left: that cannot be sent; `StorageFull`;
+    /// `ResourceBusy` while the same is under way already.
     pub async fn retry(&self, id: &str) -> io::Result<()> {
         let core = &self.handle.core;
         let (log, path) = self.entry(id)?;
+        let _claim = self.handle.retried.claim(&path)?;
         let entry = aside::read(&*core.disk, &path)?;
         if !entry.whole {
             let message = "a corrupt record cannot be sent again, only given up";
@@ -415,6 +422,7 @@ impl Spool {
     /// Deletes a set-aside entry; it stays in the books as set aside.
     pub fn give_up(&self, id: &str) -> io::Result<()> {
         let (_, path) = self.entry(id)?;
+        let _claim = self.handle.retried.claim(&path)?;
         self.delete_entry(&path)
     }
 

@@ -1,19 +1,20 @@
 //! Reads a log from its cursor on, in order and in constant memory, and books what became of each record.
 //!
-//! A record whose bytes do not agree with their checksum is set aside with what is left of it, counted, and passed.
+//! A record whose bytes do not agree with their checksum is set aside with what is left of it, counted, and passed. So is
+//! what cannot be read at all, after some tries.
 
 use super::{
-    Handle, Outcome, Part, Position, Record, aside,
-    commit::Job,
-    core::time,
-    cursor::Settled,
+    Handle, Outcome, Position, Record,
     disk::File,
-    log::{Find, Log, segment_path, settle},
+    holes::Holed,
+    log::{Find, Log, segment_path},
+    recover,
+    resolver::{Resolver, record},
     segment::{self, CHUNK, HEAD, Head, Id},
 };
 use crate::pieces::Pieces;
 use bytes::Bytes;
-use std::{io, sync::Arc};
+use std::{cmp::Ordering, io, sync::Arc};
 
 /// Reads one log. There is one at a time for each log.
 #[derive(Debug)]
@@ -25,10 +26,14 @@ pub struct Reader {
     /// Items of this segment before that place.
     before: u64,
     file: Option<Opened>,
+    /// Of the segment that was opened last: where it stands may be unreadable, and that is found out once.
+    id: Option<(u64, Id)>,
     /// Bytes from that place on.
     chunk: Bytes,
     /// How often reading that place failed, one time after the other.
     failures: u32,
+    /// Up to here nothing is read ahead, because something there cannot be read.
+    careful: u64,
 }
 
 /// The segment that is being read.
@@ -39,15 +44,26 @@ struct Opened {
     file: File,
 }
 
-/// Books answers for one log, also while its reader waits. A cheap handle.
-#[derive(Clone, Debug)]
-pub struct Resolver {
-    handle: Arc<Handle>,
-    log: Arc<Log>,
+/// After this many failures in a row, a place is unreadable for good. Whoever reads leaves time between them.
+const FAILURES: u32 = 3;
+
+/// What is at a place.
+enum Found {
+    /// Its bytes are at the front of the chunk; they may be bad.
+    Record(Head),
+    Gap(Gap),
+    /// It is to be looked for again.
+    Nothing,
 }
 
-/// After this many failures in a row, a place is unreadable for good.
-const FAILURES: u32 = 3;
+/// What is no record, up to `next`.
+struct Gap {
+    next: u64,
+    items: u64,
+    received: u64,
+    /// What is left of it.
+    bytes: Bytes,
+}
 
 /// What one step of the reader came to.
 enum Step {
@@ -72,8 +88,10 @@ impl Reader {
             offset,
             before,
             file: None,
+            id: None,
             chunk: Bytes::new(),
             failures: 0,
+            careful: 0,
         }
     }
 
@@ -97,8 +115,7 @@ impl Reader {
                 Ok(Step::Again) => {}
                 Ok(Step::Wait) => return Ok(None),
                 Err(error) => {
-                    self.chunk = Bytes::new();
-                    self.file = None;
+                    self.forget();
                     return Err(error);
                 }
             }
@@ -143,6 +160,7 @@ impl Reader {
         if (number, offset) != (self.number, self.offset) {
             self.chunk = Bytes::new();
             (self.number, self.offset, self.before) = (number, offset, before);
+            (self.failures, self.careful) = (0, 0);
         }
         let step = match recent {
             Some((head, bytes)) => self.take_recent(&head, bytes),
@@ -157,24 +175,79 @@ impl Reader {
 
     /// Reads what is next in the segment, which is synced up to `end`.
     fn read(&mut self, end: u64) -> io::Result<Step> {
-        let Some(opened) = self.open()? else {
-            return Ok(Step::Again);
-        };
-        if self.failures >= FAILURES {
-            return self.pass_unreadable(&opened, end);
+        match self.look(end) {
+            Ok(Found::Record(head)) => self.take(&head),
+            Ok(Found::Gap(gap)) => self.pass(gap),
+            Ok(Found::Nothing) => Ok(Step::Again),
+            Err(error) => {
+                self.failures += 1;
+                match self.failures.cmp(&FAILURES) {
+                    Ordering::Less => Err(error),
+                    // From now on what cannot be read is a hole.
+                    Ordering::Equal => {
+                        self.forget();
+                        Ok(Step::Again)
+                    }
+                    Ordering::Greater => self.pass(self.rest(end)),
+                }
+            }
         }
+    }
+
+    /// Lets go of what was read: it may be other than what is on the disk.
+    fn forget(&mut self) {
+        self.chunk = Bytes::new();
+        self.file = None;
+    }
+
+    fn look(&mut self, end: u64) -> io::Result<Found> {
+        if self.is_unknown() {
+            self.learn()?;
+            self.failures = 0;
+            return Ok(Found::Nothing);
+        }
+        let Some(opened) = self.open()? else {
+            return Ok(Found::Nothing);
+        };
         if self.chunk.len() < HEAD {
             self.fill(&opened.file, end, HEAD)?;
         }
         let head = Head::decode(&self.chunk, opened.id).filter(|head| self.offset + head.size() <= end);
         let Some(head) = head else {
-            return self.pass_gap(&opened, end);
+            return self.gap(&opened, end).map(Found::Gap);
         };
         let size = head.size() as usize;
         if self.chunk.len() < size {
             self.fill(&opened.file, end, size)?;
         }
-        self.take(&head, size)
+        Ok(Found::Record(head))
+    }
+
+    fn is_unknown(&self) -> bool {
+        let state = self.resolver.log.state();
+        state.segments.get(&self.number).is_some_and(|segment| segment.unknown)
+    }
+
+    /// Finds out what is in a segment of which the start could not.
+    fn learn(&self) -> io::Result<()> {
+        let Resolver { handle, log } = &self.resolver;
+        let path = segment_path(&log.state().dir, self.number);
+        let file = handle.core.disk.open(&path)?;
+        let segment = if self.failures < FAILURES {
+            recover::sum(&file)?
+        } else {
+            recover::sum_around_holes(file)?
+        };
+        let (guess, unsent) = {
+            let mut state = log.state();
+            let guess = state.unsent_bytes();
+            if let Some(known) = state.segments.get_mut(&self.number) {
+                *known = segment;
+            }
+            (guess, state.unsent_bytes())
+        };
+        handle.core.regard(&log.lane, guess, unsent);
+        Ok(())
     }
 
     /// The segment; `None` if it was deleted just now, as a ring's oldest.
@@ -185,17 +258,27 @@ impl Reader {
             return Ok(Some(opened.clone()));
         }
         let path = segment_path(&self.resolver.log.state().dir, self.number);
-        match self.resolver.handle.core.disk.open(&path) {
-            Ok(file) => {
-                let Some(id) = Id::read(&file, file.len()?)? else {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a segment lost its header"));
-                };
-                let number = self.number;
-                Ok(Some(self.file.insert(Opened { number, id, file }).clone()))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has(self.number) => Ok(None),
-            Err(error) => Err(error),
+        let mut file = match self.resolver.handle.core.disk.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has(self.number) => return Ok(None),
+            opened => opened?,
+        };
+        if self.failures >= FAILURES {
+            file = Arc::new(Holed::new(file));
         }
+        let mut id = self.id.filter(|(number, _)| *number == self.number).map(|(_, id)| id);
+        if id.is_none() {
+            let len = file.len()?;
+            id = Id::read(&file, len)?;
+            if id.is_none() && self.failures >= FAILURES {
+                id = Id::search(&file, len)?;
+            }
+        }
+        let Some(id) = id else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a segment lost its header"));
+        };
+        let number = self.number;
+        self.id = Some((number, id));
+        Ok(Some(self.file.insert(Opened { number, id, file }).clone()))
     }
 
     fn has(&self, number: u64) -> bool {
@@ -206,8 +289,7 @@ impl Reader {
     fn take_recent(&mut self, head: &Head, bytes: Pieces) -> Step {
         let position = self.position();
         self.chunk = Bytes::new();
-        self.offset += head.size();
-        self.before += head.items;
+        self.passed(self.offset + head.size(), head.items);
         let mut state = self.resolver.log.state();
         if !state.take(position, self.offset, head.items, head.received) {
             return Step::Again;
@@ -222,188 +304,105 @@ impl Reader {
         }
     }
 
-    /// Reads ahead; after a failure no further than is needed, because only something behind that may be bad.
+    /// Reads ahead; around what cannot be read no further than is needed, because only something behind may be bad.
     fn fill(&mut self, file: &File, end: u64, needed: usize) -> io::Result<()> {
-        let len = if self.failures == 0 { needed.max(CHUNK) } else { needed };
-        let most = (end - self.offset).min(len as u64) as usize;
-        let read = file.read_at(self.offset, most);
-        self.failures = if read.is_ok() { self.failures } else { self.failures + 1 };
-        self.chunk = Bytes::from(read?);
+        let most = |len: usize| (end - self.offset).min(len as u64) as usize;
+        if self.offset >= self.careful && self.failures < FAILURES {
+            let len = needed.max(CHUNK);
+            if let Ok(chunk) = file.read_at(self.offset, most(len)) {
+                self.chunk = Bytes::from(chunk);
+                return Ok(());
+            }
+            self.careful = self.offset + len as u64;
+        }
+        self.chunk = Bytes::from(file.read_at(self.offset, most(needed))?);
         Ok(())
     }
 
-    /// Passes a record, or if its head is lost all that is left of the segment, because the disk does not give it back.
-    fn pass_unreadable(&mut self, opened: &Opened, end: u64) -> io::Result<Step> {
-        let head = opened
-            .file
-            .read_at(self.offset, HEAD)
-            .ok()
-            .and_then(|bytes| Head::decode(&bytes, opened.id));
-        let head = head.filter(|head| self.offset + head.size() <= end);
-        let position = self.position();
-        let (items, next, received) = {
-            let state = self.resolver.log.state();
-            let tally = state
-                .segments
-                .get(&self.number)
-                .map_or_else(Default::default, |segment| segment.tally);
-            let rest = (tally.items.saturating_sub(self.before), end, tally.first);
-            head.map_or(rest, |head| (head.items, self.offset + head.size(), head.received))
-        };
-        if self.resolver.log.state().take(position, next, items, received) {
-            self.resolver
-                .set_bad_aside(position, items, Bytes::new(), "unreadable")?;
-        }
-        self.chunk = Bytes::new();
-        (self.offset, self.failures) = (next, 0);
-        self.before += items;
-        Ok(Step::Again)
-    }
-
     /// Takes the record at the front of the chunk.
-    fn take(&mut self, head: &Head, size: usize) -> io::Result<Step> {
+    fn take(&mut self, head: &Head) -> io::Result<Step> {
         let position = self.position();
+        let size = head.size() as usize;
         let bytes = self.chunk.slice(HEAD.min(self.chunk.len())..size.min(self.chunk.len()));
-        let end = self.offset + size as u64;
+        let end = self.offset + head.size();
         let wanted = self.resolver.log.state().take(position, end, head.items, head.received);
         let good = bytes.len() == head.length as usize && crc32fast::hash(&bytes) == head.check;
         if wanted && !good {
             self.resolver
-                .set_bad_aside(position, head.items, bytes.clone(), "corrupt")?;
+                .set_bad_aside(position, head.items, bytes.clone(), self.reason())?;
         }
         self.chunk = self.chunk.slice(size.min(self.chunk.len())..);
-        (self.offset, self.failures) = (end, 0);
-        self.before += head.items;
+        self.passed(end, head.items);
         if !wanted || !good {
             return Ok(Step::Again);
         }
         Ok(Step::Record(record(position, head, bytes)))
     }
 
-    /// Sets aside bytes that are no record, up to the next record or the end of the segment. The items are what the
-    /// segment's footer counted and nobody else in it has.
-    fn pass_gap(&mut self, opened: &Opened, end: u64) -> io::Result<Step> {
+    /// Bytes that are no record, up to the next record or the end of the segment. The items are what the segment's footer
+    /// counted and nobody else in it has.
+    fn gap(&self, opened: &Opened, end: u64) -> io::Result<Gap> {
         let Opened { id, file, .. } = opened;
-        let position = self.position();
         let next = segment::find(file, *id, self.offset + 1, end)?.unwrap_or(end);
-        let behind = segment::survey(file, *id, next, end)?.items;
-        let (total, received) = {
-            let state = self.resolver.log.state();
-            let cursor = state.cursor.received;
-            state
-                .segments
-                .get(&self.number)
-                .map_or((0, cursor), |segment| (segment.tally.items, segment.tally.first))
-        };
-        let items = total.saturating_sub(self.before).saturating_sub(behind);
-        let bytes = Bytes::from(file.read_at(self.offset, (next - self.offset) as usize)?);
-        if self.resolver.log.state().take(position, next, items, received) {
-            self.resolver.set_bad_aside(position, items, bytes, "corrupt")?;
+        let behind = segment::items(file, *id, next, end)?;
+        let rest = self.rest(end);
+        Ok(Gap {
+            next,
+            items: rest.items.saturating_sub(behind),
+            bytes: Bytes::from(file.read_at(self.offset, (next - self.offset) as usize)?),
+            ..rest
+        })
+    }
+
+    /// All that is left of a segment, without its bytes.
+    fn rest(&self, end: u64) -> Gap {
+        let state = self.resolver.log.state();
+        let cursor = state.cursor.received;
+        let (total, received) = state
+            .segments
+            .get(&self.number)
+            .map_or((0, cursor), |segment| (segment.tally.items, segment.tally.first));
+        Gap {
+            next: end,
+            items: total.saturating_sub(self.before),
+            received,
+            bytes: Bytes::new(),
+        }
+    }
+
+    /// Sets aside what is no record.
+    fn pass(&mut self, gap: Gap) -> io::Result<Step> {
+        let position = self.position();
+        if self
+            .resolver
+            .log
+            .state()
+            .take(position, gap.next, gap.items, gap.received)
+        {
+            self.resolver
+                .set_bad_aside(position, gap.items, gap.bytes, self.reason())?;
         }
         self.chunk = Bytes::new();
-        self.offset = next;
-        self.before += items;
+        self.passed(gap.next, gap.items);
         Ok(Step::Again)
     }
-}
 
-/// What stands at a position.
-fn record(position: Position, head: &Head, bytes: impl Into<Pieces>) -> Record {
-    Record {
-        position,
-        items: head.items,
-        received: time(head.received),
-        bytes: bytes.into(),
-    }
-}
-
-impl Resolver {
-    /// A record once more, from the disk: for whoever let its bytes go while it waits. `None` if it was answered for.
-    ///
-    /// # Errors
-    /// If it cannot be read as it was written. A new reader finds out what is to become of it.
-    pub fn again(&self, position: Position) -> io::Result<Option<Record>> {
-        let path = {
-            let state = self.log.state();
-            if state.waits_for(position).is_none() {
-                return Ok(None);
-            }
-            segment_path(&state.dir, position.segment)
-        };
-        let bad = || io::Error::new(io::ErrorKind::InvalidData, "a record changed on the disk");
-        let file = self.handle.core.disk.open(&path)?;
-        let id = Id::read(&file, file.len()?)?.ok_or_else(bad)?;
-        let head = Head::decode(&file.read_at(position.offset, HEAD)?, id).ok_or_else(bad)?;
-        let bytes = file.read_at(position.offset + HEAD as u64, head.length as usize)?;
-        if crc32fast::hash(&bytes) != head.check {
-            return Err(bad());
+    /// Why what is bad is bad.
+    fn reason(&self) -> &'static str {
+        if self.failures < FAILURES {
+            "corrupt"
+        } else {
+            "unreadable"
         }
-        Ok(Some(record(position, &head, bytes)))
     }
 
-    /// Books an answer, as [`Reader::resolve`] does. A record that was answered for already keeps its answer.
-    ///
-    /// # Errors
-    /// If what is to be set aside cannot be written: then the record is not answered for, and this can be tried again.
-    pub fn resolve(&self, position: Position, outcome: Outcome) -> io::Result<()> {
-        let Some(items) = self.log.state().waits_for(position) else {
-            return Ok(());
-        };
-        self.write_aside(position, &outcome.set_aside, true)?;
-        self.book(position, settle(items, &outcome))
-    }
-
-    fn set_bad_aside(&self, position: Position, items: u64, bytes: Bytes, reason: &str) -> io::Result<()> {
-        tracing::warn!(lane = self.log.lane, items, reason, "a bad record is set aside");
-        let part = Part {
-            bytes,
-            items,
-            reason: reason.to_owned(),
-        };
-        self.write_aside(position, &[part], false)?;
-        self.book(
-            position,
-            Settled {
-                set_aside: items,
-                ..Settled::default()
-            },
-        )
-    }
-
-    fn write_aside(&self, position: Position, parts: &[Part], whole: bool) -> io::Result<()> {
-        let core = &self.handle.core;
-        if core.is_closed() {
-            return Err(io::Error::other("the spool is closed"));
+    /// Goes on behind what was dealt with.
+    fn passed(&mut self, next: u64, items: u64) {
+        if self.failures > 0 {
+            // The next place is tried anew, without holes.
+            self.forget();
         }
-        if parts.is_empty() {
-            return Ok(());
-        }
-        let dir = self.log.state().dir.clone();
-        let added = aside::write(&*core.disk, &dir, position, parts, whole, core.now());
-        core.note_trouble(added.as_ref().err());
-        if added
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
-        {
-            // What was sent already is worth less than what was not: the next attempt finds more room.
-            let _ = self.handle.jobs.send(Job::MakeRoom);
-        }
-        core.set_aside.fetch_add(added?, std::sync::atomic::Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn book(&self, position: Position, settled: Settled) -> io::Result<()> {
-        let core = &self.handle.core;
-        let advance = self.log.state().answer(position, settled);
-        core.release(&self.log.lane, advance.freed);
-        if let Some(error) = &advance.trouble {
-            // The cursor in memory has moved all the same, and the next advance writes it again.
-            core.note_trouble(Some(error));
-        }
-        if advance.left_segment {
-            // Closed meanwhile: the next start trims.
-            let _ = self.handle.jobs.send(Job::Trim);
-        }
-        Ok(())
+        (self.offset, self.failures) = (next, 0);
+        self.before += items;
     }
 }

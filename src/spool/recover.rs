@@ -2,14 +2,17 @@
 //!
 //! That does not depend on the backlog: only the segment that was open when the last process ended has no footer (and
 //! those of starts that were killed before they could end it for their predecessor). Nothing is cut or deleted here.
+//!
+//! A place that the disk does not give back keeps no agent from starting: what is behind it is the reader's to find out.
 
 use super::{
     Owner, aside,
     core::{Caps, Logs, is_owner},
-    cursor::Cursor,
-    disk::Disk,
-    log::{CURSOR, Log, SPARE, Segment, State, make_cursor, segment_path},
-    segment::{self, HEADER, Id, SPENT, Tally},
+    cursor::{self, CURSOR, Cursor},
+    disk::{Disk, File},
+    holes::Holed,
+    log::{Log, SPARE, Segment, State, segment_path},
+    segment::{self, FOOTER, HEAD, HEADER, Head, Id, SPENT, Tally},
 };
 use std::{io, path::Path, sync::Arc};
 
@@ -36,7 +39,7 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
             let unsealed: Vec<u64> = state
                 .segments
                 .range(from..)
-                .filter(|(_, segment)| !segment.sealed)
+                .filter(|(_, segment)| !segment.sealed && !segment.unknown)
                 .map(|(number, _)| *number)
                 .collect();
             let log = Arc::new(Log::with(&lane, state));
@@ -61,25 +64,29 @@ fn recover_log(disk: &dyn Disk, owner: &Owner, dir: &Path) -> io::Result<State> 
     let mut state = State::new(owner.clone(), dir.to_path_buf());
     match disk.open(&dir.join(CURSOR)) {
         Ok(file) => {
-            state.cursor = Cursor::read(&file)?;
-            state.cursor_file = Some(file);
+            let (cursor, is_whole) = Cursor::read(&file);
+            state.cursor = cursor;
+            state.cursor_file = is_whole.then_some(file);
+            if !is_whole {
+                tracing::error!(dir = %dir.display(), "a cursor cannot be read; what was sent may be sent again");
+            }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_damage(&error) => {}
         Err(error) => return Err(error),
     }
     for (name, is_dir) in disk.list(dir)? {
         if name == SPARE {
-            state.spare = recover_spare(disk, &dir.join(SPARE))?;
+            state.spare = recover_spare(disk, &dir.join(SPARE));
         }
         if let Some(number) = number_of(&name).filter(|_| !is_dir) {
-            let segment = recover_segment(disk, &segment_path(dir, number), number < state.cursor.segment)?;
+            let segment = recover_segment(disk, &segment_path(dir, number), number, &state.cursor)?;
             state.segments.insert(number, segment);
         }
     }
     let newest = state.segments.keys().next_back().copied().unwrap_or(0);
     state.next = newest.max(state.cursor.segment) + 1;
     if state.cursor_file.is_none() {
-        match make_cursor(disk, dir, &state.cursor) {
+        match cursor::make(disk, dir, &state.cursor) {
             Ok(file) => state.cursor_file = Some(file),
             Err(error) => tracing::warn!(%error, "a log has no cursor on disk for now"),
         }
@@ -88,13 +95,14 @@ fn recover_log(disk: &dyn Disk, owner: &Owner, dir: &Path) -> io::Result<State> 
 }
 
 /// Whether there is a spare file. One that was in use when the power went holds nothing that was accepted.
-fn recover_spare(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
-    let is_spent = disk.open(path)?.read_at(0, SPENT.len())? == SPENT;
+fn recover_spare(disk: &dyn Disk, path: &Path) -> bool {
+    let start = disk.open(path).and_then(|file| file.read_at(0, SPENT.len()));
+    let is_spent = start.is_ok_and(|start| start == SPENT);
     if !is_spent {
         // If it stays, the next spare file takes its name.
         let _ = disk.unlink(path);
     }
-    Ok(is_spent)
+    is_spent
 }
 
 fn number_of(name: &str) -> Option<u64> {
@@ -102,35 +110,115 @@ fn number_of(name: &str) -> Option<u64> {
     (digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
-fn recover_segment(disk: &dyn Disk, path: &Path, is_history: bool) -> io::Result<Segment> {
-    let file = disk.open(path)?;
+fn recover_segment(disk: &dyn Disk, path: &Path, number: u64, cursor: &Cursor) -> io::Result<Segment> {
+    let is_history = number < cursor.segment;
+    let (len, known) = match disk.open(path) {
+        Ok(file) => {
+            let len = file.len()?;
+            (len, if is_history { sum_of_history(&file) } else { sum(&file) })
+        }
+        Err(error) if is_damage(&error) => (0, Err(error)),
+        Err(error) => return Err(error),
+    };
+    match known {
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+            tracing::error!(path = %path.display(), %error, "a segment cannot be read");
+            // At least one byte behind the cursor, for the reader to come by.
+            let passed = if number == cursor.segment { cursor.offset } else { 0 };
+            let end = len.max(passed.max(HEADER) + 1);
+            Ok(Segment {
+                tally: Tally {
+                    records: 1,
+                    bytes: end - HEADER,
+                    first: cursor.received,
+                    last: cursor.received,
+                    ..Tally::default()
+                },
+                unknown: !is_history,
+                ..Segment::default()
+            })
+        }
+        known => known,
+    }
+}
+
+/// Whether it is about one file: what the machine has too little of, or forbids, is told to whoever starts the agent.
+fn is_damage(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// What is in a segment: its footer says so, or else its records do.
+pub(super) fn sum(file: &File) -> io::Result<Segment> {
     let len = file.len()?;
-    let Some(id) = Id::read(&file, len)? else {
+    let Some(id) = Id::read(file, len)? else {
         return Ok(Segment::default());
     };
-    if let Some(tally) = segment::footer(&file, len, id)? {
+    if let Some(tally) = segment::footer(file, len, id)? {
         return Ok(Segment {
             tally,
-            open: false,
             sealed: true,
+            ..Segment::default()
         });
     }
-    if is_history {
-        let tally = Tally {
-            records: 1,
-            bytes: len.saturating_sub(HEADER),
-            ..Tally::default()
-        };
-        return Ok(Segment {
-            tally,
-            open: false,
-            sealed: false,
-        });
-    }
-    let tally = segment::survey(&file, id, HEADER, len)?;
     Ok(Segment {
-        tally,
-        open: false,
-        sealed: false,
+        tally: segment::survey(file, id, HEADER, len)?,
+        ..Segment::default()
     })
+}
+
+/// The same of a segment of which nothing is wanted any more: no record of it is read.
+fn sum_of_history(file: &File) -> io::Result<Segment> {
+    let len = file.len()?;
+    let Some(id) = Id::read(file, len)? else {
+        return Ok(Segment::default());
+    };
+    let footer = segment::footer(file, len, id)?;
+    let guess = Tally {
+        records: 1,
+        bytes: len.saturating_sub(HEADER),
+        ..Tally::default()
+    };
+    Ok(Segment {
+        sealed: footer.is_some(),
+        tally: footer.unwrap_or(guess),
+        ..Segment::default()
+    })
+}
+
+/// The same of a segment that the disk does not give back as a whole. All up to its last hole counts as accepted, so that
+/// the reader comes by and sets it aside: nobody can tell it from a torn tail.
+pub(super) fn sum_around_holes(file: File) -> io::Result<Segment> {
+    let holed = Arc::new(Holed::new(file));
+    let file: File = holed.clone();
+    let len = file.len()?;
+    if file.read_at(0, SPENT.len())? == SPENT {
+        return Ok(Segment::default());
+    }
+    let id = match Id::read(&file, len)? {
+        Some(id) => Some(id),
+        None => Id::search(&file, len)?,
+    };
+    let mut segment = Segment::default();
+    let tally = &mut segment.tally;
+    if let Some(id) = id {
+        if let Some(footer) = segment::footer(&file, len, id)? {
+            *tally = footer;
+            segment.sealed = true;
+            return Ok(segment);
+        }
+        *tally = segment::survey(&file, id, HEADER, len)?;
+        while tally.end() < holed.end()
+            && let Some(head) = Head::decode(&file.read_at(tally.end(), HEAD)?, id)
+            && tally.end() + head.size() <= len
+        {
+            tally.add(&head);
+        }
+    }
+    if len.saturating_sub(tally.end()) != FOOTER as u64 {
+        tally.bytes = tally.bytes.max(holed.end().saturating_sub(HEADER));
+    }
+    if tally.bytes > 0 {
+        tally.records = tally.records.max(1);
+    }
+    Ok(segment)
 }

@@ -81,6 +81,24 @@ impl Id {
         }
         Ok(footer_of_any(file, file_len)?.map(|(id, _)| id))
     }
+
+    /// The id of the first whole record in a file of which neither start nor end can be read.
+    pub(super) fn search(file: &File, file_len: u64) -> io::Result<Option<Id>> {
+        let mut window = Window::new(file);
+        for at in (HEADER..file_len).step_by(CHUNK) {
+            let chunk = file.read_at(at, CHUNK + HEAD - 1)?;
+            for (i, bytes) in chunk.windows(HEAD).enumerate() {
+                let body = at + (i + HEAD) as u64;
+                if let Some((id, head)) = Head::decode_any(bytes)
+                    && body + u64::from(head.length) <= file_len
+                    && window.check(body, head.length)? == head.check
+                {
+                    return Ok(Some(id));
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// A segment's header.
@@ -232,6 +250,16 @@ fn footer_of_any(file: &File, file_len: u64) -> io::Result<Option<(Id, Tally)>> 
 /// to set aside. Bad bytes with nothing good behind them are a torn tail, which nobody was told was accepted.
 /// The tally's `bytes` reach to the end of the last good record, bad ones before it included.
 pub(super) fn survey(file: &File, id: Id, from: u64, end: u64) -> io::Result<Tally> {
+    walk(file, id, from, end).map(|(sure, _)| sure)
+}
+
+/// The items of the records from `from` to `end`, all of which were accepted: also of bad ones with nothing behind them.
+pub(super) fn items(file: &File, id: Id, from: u64, end: u64) -> io::Result<u64> {
+    walk(file, id, from, end).map(|(_, all)| all.items)
+}
+
+/// The sums up to the last good record, and up to the last of all.
+fn walk(file: &File, id: Id, from: u64, end: u64) -> io::Result<(Tally, Tally)> {
     let mut window = Window::new(file);
     let mut tally = Tally::default();
     let mut doubtful = tally;
@@ -252,7 +280,7 @@ pub(super) fn survey(file: &File, id: Id, from: u64, end: u64) -> io::Result<Tal
             },
         }
     }
-    Ok(tally)
+    Ok((tally, doubtful))
 }
 
 /// The first place from `from` on where a whole record could be.

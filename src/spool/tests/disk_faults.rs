@@ -474,3 +474,61 @@ async fn history_makes_room_for_what_must_be_set_aside() {
         .expect("the committer has done what was asked before");
     assert_eq!((before, world.segments().len()), (2, 1));
 }
+
+#[tokio::test]
+async fn an_entry_is_sent_again_once_however_often_it_is_asked_for_while_the_disk_is_busy() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "refused once").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    let refused = reader.next().await.expect("a record");
+    let part = Part {
+        bytes: refused.bytes.to_bytes(),
+        items: 1,
+        reason: "400".to_owned(),
+    };
+    let outcome = Outcome {
+        set_aside: vec![part],
+        ..Outcome::default()
+    };
+    reader.resolve(refused.position, outcome).expect("books");
+    let id = spool.set_aside().expect("a list").remove(0).id;
+    world.disk.set(Faults {
+        hang: true,
+        ..Faults::default()
+    });
+    {
+        let mut first = pin!(spool.retry(&id));
+        tokio::select! {
+            biased;
+            _ = &mut first => panic!("nothing is appended before it is synced"),
+            () = tokio::task::yield_now() => world.disk.wait_until_a_sync_hangs(),
+        }
+        let mut second = pin!(spool.retry(&id));
+        let again = tokio::select! {
+            biased;
+            again = &mut second => Some(again),
+            () = tokio::task::yield_now() => None,
+        };
+        let given_up = spool.give_up(&id);
+        // Before anything is asserted: a spool is not dropped while its disk hangs.
+        world.disk.set(Faults::default());
+        first.await.expect("appended again");
+        for refused in [again.expect("it does not wait to append twice"), given_up] {
+            let kind = refused.expect_err("it is under way").kind();
+            assert_eq!(kind, io::ErrorKind::ResourceBusy);
+        }
+    }
+    let gone = spool.retry(&id).await.expect_err("it was appended");
+    assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    assert_eq!(texts(&mut reader), ["refused once"]);
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 1,
+            pending: 1,
+            ..Books::default()
+        }
+    );
+    assert_eq!(spool.stats().set_aside, 0);
+}

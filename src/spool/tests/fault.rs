@@ -48,6 +48,8 @@ pub(crate) struct Faults {
     pub write: bool,
     /// Reads of this byte of any file fail.
     pub bad_sector: Option<u64>,
+    /// Only of files whose names end so.
+    pub bad_in: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -331,11 +333,12 @@ impl Blob for Opened {
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut image = self.image()?;
-        if image
+        let is_bad = image
             .faults
             .bad_sector
-            .is_some_and(|bad| (offset..offset + len as u64).contains(&bad))
-        {
+            .is_some_and(|bad| (offset..offset + len as u64).contains(&bad));
+        let mut names = image.live.iter().filter(|(_, node)| **node == Node::File(self.inode));
+        if is_bad && names.any(|(path, _)| path.to_string_lossy().ends_with(image.faults.bad_in)) {
             return Err(io::Error::from_raw_os_error(5));
         }
         let bytes = &image.inodes[self.inode].live;

@@ -1,7 +1,10 @@
 //! Promises 3 and 5: caps, history, rings, expiry, and who gets what was pending.
 
 use super::{
-    super::{disk::Disk, segment::HEAD},
+    super::{
+        disk::Disk,
+        segment::{HEAD, Id},
+    },
     *,
 };
 
@@ -253,6 +256,48 @@ async fn promise_3_a_ring_is_never_full_and_what_it_lets_go_is_counted_as_expire
     assert_eq!(spool.stats().bytes, 2 * (HEAD as u64 + (16 << 20)));
     let full = spool.append(&ada(), TRACES, 1, Bytes::from_static(b"x")).await;
     assert!(matches!(full, Err(AppendError::Full)));
+}
+
+/// As if the wall clock had been ahead when the last record of a segment came in.
+fn put_ahead(world: &World, path: &Path) {
+    let file = world.disk.open(path).expect("a segment");
+    let len = file.len().expect("a length");
+    let id = Id::read(&file, len).expect("readable").expect("an id");
+    let mut tally = segment::footer(&file, len, id).expect("readable").expect("a footer");
+    tally.last += 86_400_000;
+    file.write_at(tally.end(), &mut [io::IoSlice::new(&tally.encode(id))])
+        .expect("a healthy disk");
+}
+
+#[tokio::test]
+async fn promise_3_a_ring_lets_its_oldest_go_also_after_the_wall_clock_stepped_back() {
+    let world = World::new();
+    let spool = world.open("s1");
+    fill(&spool, 4).await;
+    spool.close().await;
+    drop(spool);
+    for path in &world.segments()[..2] {
+        put_ahead(&world, path);
+    }
+    let spool = world.open_with(Config {
+        keep_bytes: 40 << 20,
+        ..place("here", "s2")
+    });
+    spool.set_ring(TRACES, true);
+    committed(&spool).await;
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 4,
+            expired: 2,
+            pending: 2,
+            ..Books::default()
+        }
+    );
+    spool.set_ring(TRACES, false);
+    let unsent = 2 * (HEAD as u64 + (16 << 20));
+    assert_eq!(spool.stats().bytes, unsent);
+    assert_eq!(spool.handle.core.caps.lock().expect("caps").lanes[TRACES], unsent);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod disk_faults;
 mod fault;
 mod keeping;
 mod model;
+mod unreadable;
 
 use super::{segment::HEADER, *};
 use fault::Faulty;

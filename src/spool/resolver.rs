@@ -1,0 +1,122 @@
+//! Books what became of each record of one log, and reads again what waits for its answer.
+
+use super::{
+    Handle, Outcome, Part, Position, Record, aside,
+    commit::Job,
+    core::time,
+    cursor::Settled,
+    log::{Log, segment_path, settle},
+    segment::{HEAD, Head, Id},
+};
+use crate::pieces::Pieces;
+use bytes::Bytes;
+use std::{io, sync::Arc};
+
+/// Books answers for one log, also while its reader waits. A cheap handle.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    pub(super) handle: Arc<Handle>,
+    pub(super) log: Arc<Log>,
+}
+
+impl Resolver {
+    /// A record once more, from the disk: for whoever let its bytes go while it waits. `None` if it was answered for.
+    ///
+    /// # Errors
+    /// If it cannot be read as it was written. A new reader finds out what is to become of it.
+    pub fn again(&self, position: Position) -> io::Result<Option<Record>> {
+        let path = {
+            let state = self.log.state();
+            if state.waits_for(position).is_none() {
+                return Ok(None);
+            }
+            segment_path(&state.dir, position.segment)
+        };
+        let bad = || io::Error::new(io::ErrorKind::InvalidData, "a record changed on the disk");
+        let file = self.handle.core.disk.open(&path)?;
+        let id = Id::read(&file, file.len()?)?.ok_or_else(bad)?;
+        let head = Head::decode(&file.read_at(position.offset, HEAD)?, id).ok_or_else(bad)?;
+        let bytes = file.read_at(position.offset + HEAD as u64, head.length as usize)?;
+        if crc32fast::hash(&bytes) != head.check {
+            return Err(bad());
+        }
+        Ok(Some(record(position, &head, bytes)))
+    }
+
+    /// Books an answer, as [`Reader::resolve`] does. A record that was answered for already keeps its answer.
+    ///
+    /// # Errors
+    /// If what is to be set aside cannot be written: then the record is not answered for, and this can be tried again.
+    pub fn resolve(&self, position: Position, outcome: Outcome) -> io::Result<()> {
+        let Some(items) = self.log.state().waits_for(position) else {
+            return Ok(());
+        };
+        self.write_aside(position, &outcome.set_aside, true)?;
+        self.book(position, settle(items, &outcome))
+    }
+
+    /// Sets aside what is no record any more.
+    pub(super) fn set_bad_aside(&self, position: Position, items: u64, bytes: Bytes, reason: &str) -> io::Result<()> {
+        tracing::warn!(lane = self.log.lane, items, reason, "a bad record is set aside");
+        let part = Part {
+            bytes,
+            items,
+            reason: reason.to_owned(),
+        };
+        self.write_aside(position, &[part], false)?;
+        self.book(
+            position,
+            Settled {
+                set_aside: items,
+                ..Settled::default()
+            },
+        )
+    }
+
+    fn write_aside(&self, position: Position, parts: &[Part], whole: bool) -> io::Result<()> {
+        let core = &self.handle.core;
+        if core.is_closed() {
+            return Err(io::Error::other("the spool is closed"));
+        }
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let dir = self.log.state().dir.clone();
+        let added = aside::write(&*core.disk, &dir, position, parts, whole, core.now());
+        core.note_trouble(added.as_ref().err());
+        if added
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
+        {
+            // What was sent already is worth less than what was not: the next attempt finds more room.
+            let _ = self.handle.jobs.send(Job::MakeRoom);
+        }
+        core.set_aside.fetch_add(added?, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn book(&self, position: Position, settled: Settled) -> io::Result<()> {
+        let core = &self.handle.core;
+        let advance = self.log.state().answer(position, settled);
+        core.release(&self.log.lane, advance.freed);
+        if let Some(error) = &advance.trouble {
+            // The cursor in memory has moved all the same, and the next advance writes it again.
+            core.note_trouble(Some(error));
+        }
+        if advance.left_segment {
+            // Closed meanwhile: the next start trims.
+            let _ = self.handle.jobs.send(Job::Trim);
+        }
+        Ok(())
+    }
+}
+
+/// What stands at a position.
+pub(super) fn record(position: Position, head: &Head, bytes: impl Into<Pieces>) -> Record {
+    Record {
+        position,
+        items: head.items,
+        received: time(head.received),
+        bytes: bytes.into(),
+    }
+}
