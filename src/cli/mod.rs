@@ -241,7 +241,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             env: shell,
             detached,
         } => up::run(
-            Context::load(env, cli.set),
+            up::settings(cli.set, detached).and_then(|set| Context::load(env, set)),
             up::Options {
                 foreground,
                 replace,
