@@ -175,7 +175,8 @@ impl Sender {
                     turn.fine();
                     return Ok(Judged::Size(reason));
                 }
-                Verdict::Credential(reason) if lease.credential.token.is_none() => {
+                // There is none to blame.
+                Verdict::Credential(reason) | Verdict::Forbidden(reason) if lease.credential.token.is_none() => {
                     turn.failed(&answering(reason), random());
                 }
                 Verdict::Credential(_) => self.unauthenticated(generation),
