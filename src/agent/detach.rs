@@ -7,7 +7,10 @@
 use std::{
     fs::{DirBuilder, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -25,20 +28,31 @@ const READY: &str = "ready";
 const LOG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Starts `program arguments…` in its own session with `log` as its standard error, and waits until it is ready, but no
-/// longer than `patience`; it goes on also if that was too short.
+/// longer than `patience`; it goes on also if that was too short. It finds `settings` by [`settings`]: its arguments are
+/// for everybody to read for as long as it lives.
 ///
 /// # Errors
 /// The text that the new process gave, as it is fit for a person, or that of the operating system; `TimedOut`.
-pub fn spawn(program: &Path, arguments: &[String], log: &Path, patience: Duration) -> io::Result<()> {
+pub fn spawn(
+    program: &Path,
+    arguments: &[&str],
+    settings: &[String],
+    log: &Path,
+    patience: Duration,
+) -> io::Result<()> {
     // Hooks leak descriptors (editors, task runners), and a leaked pipe holds its reader for as long as the agent lives.
     close_fds::set_fds_cloexec(3, &[]);
     let mut child = Command::new(program)
         .args(arguments)
         .current_dir("/")
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(open_log(log)?)
         .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // One that ended without a look at them says why, or its log does.
+        let _ = stdin.write_all(&serde_json::to_vec(settings)?);
+    }
     let answer = first_line(&mut child, patience)?;
     match answer.trim_end() {
         READY => Ok(()),
@@ -48,6 +62,16 @@ pub fn spawn(program: &Path, arguments: &[String], log: &Path, patience: Duratio
         ))),
         text => Err(io::Error::other(text.to_owned())),
     }
+}
+
+/// In the new process: what the starter's `--set` flags said, from standard input, which is let go.
+///
+/// # Errors
+/// The starter went away before it had said all of it.
+pub fn settings() -> io::Result<Vec<String>> {
+    let settings = serde_json::from_reader(io::stdin().lock())?;
+    rustix::stdio::dup2_stdin(null()?)?;
+    Ok(settings)
 }
 
 /// In the new process: leaves the session that it was born in.
@@ -70,9 +94,16 @@ fn say(line: &str) -> io::Result<()> {
     // The starter may be gone: that is its business, not a reason to stop.
     let _ = writeln!(io::stdout(), "{line}");
     let _ = io::stdout().flush();
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stdout(null()?)?;
     Ok(())
+}
+
+fn null() -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(
+        "/dev/null",
+        OFlags::RDWR | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 fn first_line(child: &mut Child, patience: Duration) -> io::Result<String> {

@@ -48,7 +48,7 @@ pub mod telemetry;
 use handover::{Handed, Handles, Will};
 use notify::{News, Supervisor};
 use report::Facts;
-use serve::Stop;
+use serve::{Bound, Stop};
 use share::Share;
 use signals::Signals;
 use telemetry::Telemetry;
@@ -166,7 +166,7 @@ struct Agent {
     owner: watch::Sender<Owner>,
     telemetry: Telemetry,
     control: tokio::net::UnixListener,
-    socket: PathBuf,
+    socket: Bound,
     share: Option<Share>,
     supervisor: Supervisor,
     /// What the login of the agent before this one comes over.
@@ -219,7 +219,7 @@ impl Agent {
                 .into_iter()
                 .for_each(|signal| spool.set_ring(signal.as_str(), true));
         }
-        let control = serve::listen(&socket).map_err(|error| Error::Control(socket.clone(), error))?;
+        let (control, socket) = serve::listen(&socket).map_err(|error| Error::Control(socket, error))?;
         let facts = Arc::new(Facts {
             started: Instant::now(),
             session: session.clone(),
@@ -353,7 +353,7 @@ impl Agent {
             stop("the export", export, ends.saturating_duration_since(Instant::now())).await;
         }
         // While the lock is held: afterwards the name may be the next agent's already.
-        let _ = std::fs::remove_file(&socket);
+        socket.remove();
         spool.close().await;
         // The next agent may send under what this one did; only the login ends with it.
         let credential = facts.credential_left();

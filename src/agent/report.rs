@@ -228,6 +228,7 @@ impl Facts {
             set_aside: stats.set_aside,
             books: stats.books,
             trouble: stats.trouble,
+            full: stats.full,
         }
     }
 

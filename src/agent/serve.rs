@@ -2,8 +2,8 @@
 
 use std::{
     io,
-    os::unix::fs::PermissionsExt,
-    path::Path,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -55,13 +55,37 @@ impl From<Left> for Answer {
     }
 }
 
+/// The file of a socket that was bound.
+#[derive(Debug)]
+pub(super) struct Bound {
+    path: PathBuf,
+    /// Device and inode: none other has these while the socket is open.
+    file: (u64, u64),
+}
+
+impl Bound {
+    /// The name may be the next agent's already, where this one's spool was deleted under it, lock and all.
+    pub(super) fn remove(&self) {
+        if identity(&self.path).is_ok_and(|file| file == self.file) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    std::fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
 /// Binds the socket. The spool's lock is held, so a file that is there was left by an agent that is gone.
-pub(super) fn listen(path: &Path) -> io::Result<UnixListener> {
+pub(super) fn listen(path: &Path) -> io::Result<(UnixListener, Bound)> {
     if let Some(directory) = path.parent() {
         private_directory(directory)?;
     }
     let _ = std::fs::remove_file(path);
-    bind_private(path)
+    let listener = bind_private(path)?;
+    let file = identity(path)?;
+    let path = path.to_owned();
+    Ok((listener, Bound { path, file }))
 }
 
 /// A socket of mode 0600.

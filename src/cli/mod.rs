@@ -2,7 +2,10 @@
 //!
 //! One file a command. No command prints a token but `token`, and none reads the environment but through [`Env`].
 
-use std::process::ExitCode;
+use std::{
+    os::unix::process::CommandExt,
+    process::{self, ExitCode},
+};
 
 use clap::{Parser, Subcommand};
 
@@ -238,7 +241,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             version::run(json);
             Ok(())
         }
-        Command::Demo { duration, json } => demo(&duration, json),
+        Command::Demo { duration, json } => demo(&env, &duration, json),
         Command::DemoToken { issuer, audience } => demo_token(&issuer, &audience),
         Command::Up {
             foreground,
@@ -255,7 +258,8 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
                 logging_in: false,
             };
             // It decides itself what a failure is, that of its output too.
-            return up::run(Context::load(env, cli.set), options, shell);
+            let context = up::settings(cli.set, detached).and_then(|set| Context::load(env, set));
+            return up::run(context, options, shell);
         }
         Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),
         Command::Status { json } => status::run(&Context::load(env, cli.set)?, json),
@@ -375,7 +379,8 @@ impl Context {
     }
 }
 
-fn demo(duration: &str, json: bool) -> Result<(), Failure> {
+fn demo(env: &Env, duration: &str, json: bool) -> Result<(), Failure> {
+    without_sdk_settings(env, duration, json)?;
     let duration = parse_duration(duration)?;
     let runtime = runtime()?;
     let report = runtime
@@ -387,7 +392,28 @@ fn demo(duration: &str, json: bool) -> Result<(), Failure> {
             format!("{} spans that were accepted did not arrive", report.lost),
         ));
     }
+    if report.accepted == 0 {
+        return Err(
+            Failure::new(Kind::Failed, "the agent accepted nothing, so nothing was shown")
+                .hint("let it send for longer, as with --for 10s"),
+        );
+    }
     Ok(())
+}
+
+/// The demonstration's sample is a program with an SDK, which takes what `OTEL_*` says over what it is told. Where any of
+/// it is set, the process begins again without.
+fn without_sdk_settings(env: &Env, duration: &str, json: bool) -> Result<(), Failure> {
+    let mut names = env.0.keys().filter(|name| name.starts_with("OTEL_")).peekable();
+    if names.peek().is_none() {
+        return Ok(());
+    }
+    let mut again = process::Command::new(std::env::current_exe()?);
+    again.args(["demo", "--for", duration]).args(json.then_some("--json"));
+    for name in names {
+        again.env_remove(name);
+    }
+    Err(again.exec().into())
 }
 
 fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {

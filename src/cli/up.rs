@@ -98,6 +98,11 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options, shell: Op
     }
 }
 
+/// The `--set` flags: its own, or of a detached agent its starter's.
+pub(super) fn settings(own: Vec<String>, detached: bool) -> Result<Vec<String>, Failure> {
+    Ok(if detached { detach::settings()? } else { own })
+}
+
 /// One agent with these settings, or why there is none. What it says of itself is none if it ran in the foreground.
 pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status>, Failure> {
     // A detached agent's starter has said them.
@@ -179,13 +184,12 @@ fn why_replace(context: &Context, status: &Status) -> Option<String> {
 
 fn background(context: &Context, options: Options, replace: bool) -> Result<(), Failure> {
     let program = std::env::current_exe()?;
-    let mut arguments: Vec<String> = ["up", "--foreground", "--detached"].map(str::to_owned).to_vec();
-    arguments.extend(replace.then(|| "--replace".to_owned()));
-    arguments.extend(context.set.iter().flat_map(|set| ["--set".to_owned(), set.clone()]));
+    let mut arguments = vec!["up", "--foreground", "--detached"];
+    arguments.extend(replace.then_some("--replace"));
     let log = agent::log_path(&context.loaded.config.dirs);
     let began = Instant::now();
     loop {
-        let error = match detach::spawn(&program, &arguments, &log, options.start()) {
+        let error = match detach::spawn(&program, &arguments, &context.set, &log, options.start()) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };

@@ -175,7 +175,8 @@ impl Sender {
                     turn.fine();
                     return Ok(Judged::Size(reason));
                 }
-                Verdict::Credential(trouble) if lease.credential.token.is_none() => {
+                // There is none to blame.
+                Verdict::Credential(trouble) | Verdict::Forbidden(trouble) if lease.credential.token.is_none() => {
                     turn.failed(&trouble, random());
                 }
                 Verdict::Credential(_) => self.unauthenticated(generation),

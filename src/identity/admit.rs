@@ -55,7 +55,8 @@ pub(super) fn admit(minted: Minted, terms: &Terms, asked: Now, now: Now) -> Resu
         && !expiry.is_usable(now)
     {
         return Err(MintError::Transient(
-            "the token had already expired when it came: compare this machine's clock with the issuer's".to_owned(),
+            "the token had already expired when it came: it is an old one, or this machine's clock is ahead of the issuer's"
+                .to_owned(),
         ));
     }
     let principal = claims

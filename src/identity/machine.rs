@@ -138,6 +138,11 @@ impl Machine {
         self.start_if_due(now)
     }
 
+    /// The newest credential, also when it ended.
+    pub(super) fn held(&self) -> Option<Arc<Credential>> {
+        self.credential.clone()
+    }
+
     pub(super) fn state(&self) -> State {
         self.state
     }
@@ -206,11 +211,8 @@ impl Machine {
     }
 
     fn admitted(&mut self, admitted: Admitted, now: Now, unit: f64) {
-        let is_same = self.credential.as_ref().is_some_and(|credential| {
-            admitted.token.is_some()
-                && credential.token.as_ref().map(|token| token.expose())
-                    == admitted.token.as_ref().map(|token| token.expose())
-        });
+        let held = self.credential.as_ref();
+        let is_same = held.is_some_and(|held| held.is_token(admitted.token.as_ref()));
         if is_same {
             return self.same_again(admitted, now, unit);
         }

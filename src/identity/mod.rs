@@ -79,6 +79,11 @@ impl Credential {
     pub fn is_usable(&self, now: Now) -> bool {
         self.expiry.is_none_or(|expiry| expiry.is_usable(now))
     }
+
+    fn is_token(&self, token: Option<&Secret>) -> bool {
+        let (own, other) = (self.token.as_ref(), token);
+        own.is_some() && own.map(Secret::expose) == other.map(Secret::expose)
+    }
 }
 
 /// The state machine's states (`status` shows them in lower case with dashes).

@@ -163,6 +163,7 @@ impl Identity {
         let exchange = self.exchange.clone();
         let asked = clock.now();
         let timeout = self.machine.attempt(asked);
+        let held = self.machine.held();
         Box::pin(async move {
             let mut steps = Vec::new();
             let audience = exchange
@@ -182,7 +183,14 @@ impl Identity {
                 }
                 (minted, _) => minted,
             };
-            let admitted = minted.and_then(|minted| admit(minted, &terms, asked, clock.now()));
+            let admitted = minted.and_then(|minted| {
+                let is_held = held.is_some_and(|held| held.is_token(minted.token.as_ref()));
+                admit(minted, &terms, asked, clock.now()).map_err(|error| match (is_held, &exchange) {
+                    // It was admitted before: only its end can be what changed since.
+                    (true, None) => MintError::Transient(source.ended()),
+                    _ => error,
+                })
+            });
             (steps, admitted)
         })
     }

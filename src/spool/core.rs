@@ -55,6 +55,23 @@ pub(super) struct Caps {
     pub rings: BTreeSet<String>,
 }
 
+impl Caps {
+    /// The lanes that have hardly any room left of what one lane may take of `max` bytes.
+    pub(super) fn full(&self, max: u64) -> Vec<String> {
+        let is_full = |used: u64| used.saturating_mul(10) >= of_lane(max).saturating_mul(9);
+        self.lanes
+            .iter()
+            .filter(|(lane, used)| !self.rings.contains(*lane) && is_full(**used))
+            .map(|(lane, _)| lane.clone())
+            .collect()
+    }
+}
+
+/// What one lane may take of `max` bytes.
+fn of_lane(max: u64) -> u64 {
+    max / 2
+}
+
 impl Core {
     /// The log for appends and readers; makes it in memory if there is none.
     pub(super) fn log(&self, owner: &Owner, lane: &str) -> io::Result<Arc<Log>> {
@@ -113,6 +130,7 @@ impl Core {
         Stats {
             set_aside: self.set_aside.load(Ordering::Relaxed),
             trouble: lock(&self.trouble).clone(),
+            full: lock(&self.caps).full(self.config.max_bytes),
             ..stats(&self.all(), &rings)
         }
     }
@@ -135,7 +153,7 @@ impl Core {
             .map(|(_, n)| n)
             .sum();
         let used = caps.lanes.get(lane).copied().unwrap_or(0);
-        if !caps.rings.contains(lane) && (unsent + bytes > max || used + bytes > max / 2) {
+        if !caps.rings.contains(lane) && (unsent + bytes > max || used + bytes > of_lane(max)) {
             return false;
         }
         match caps.lanes.get_mut(lane) {

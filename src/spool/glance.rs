@@ -7,12 +7,12 @@ use super::{Spool, Stats, core, disk::ReadOnly, recover::recover};
 use std::{collections::BTreeSet, io, path::Path};
 
 impl Spool {
-    /// The statistics of the spool in `dir`, of all owners; all zero where there is none. Like a start, it reads names,
+    /// The statistics of the spool in `dir`, which may grow to `max_bytes`; all zero where there is none. Like a start, it reads names,
     /// footers and cursors, and records only of what was open when an agent was killed.
     ///
     /// # Errors
     /// The directory cannot be read, or a newer version wrote there (`InvalidData`).
-    pub fn glance(dir: &Path) -> io::Result<Stats> {
+    pub fn glance(dir: &Path, max_bytes: u64) -> io::Result<Stats> {
         let found = match recover(&ReadOnly, dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stats::default()),
             found => found?,
@@ -24,6 +24,7 @@ impl Spool {
             .flat_map(std::collections::BTreeMap::into_values)
             .collect();
         Ok(Stats {
+            full: found.caps.full(max_bytes),
             set_aside: found.set_aside,
             ..core::stats(&logs, &BTreeSet::new())
         })

@@ -172,6 +172,8 @@ pub struct Stats {
     pub set_aside: u64,
     /// Why the disk refuses right now, if it does.
     pub trouble: Option<String>,
+    /// Lanes that filled nine tenths of the half that is theirs, or more; however empty the rest is.
+    pub full: Vec<String>,
 }
 
 /// One entry that rests in `set-aside`.

@@ -169,6 +169,16 @@ pub struct Spool {
     pub books: BTreeMap<String, Books>,
     /// Why the disk refuses right now, or why it cannot be read.
     pub trouble: Option<String>,
+    /// Signals that have no room left: each takes at most half of `max_bytes`, however empty the rest is.
+    #[serde(default)]
+    pub full: Vec<String>,
+}
+
+impl Spool {
+    /// Whether hardly any room is left for anything.
+    pub fn is_nearly_full(&self) -> bool {
+        self.max_bytes > 0 && self.bytes.saturating_mul(10) >= self.max_bytes.saturating_mul(9)
+    }
 }
 
 /// What left, in items.

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Read,
     net::TcpListener,
+    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
@@ -18,6 +19,9 @@ use crate::support::{
     telemetry,
 };
 
+/// Long enough for every story; reached only when one fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How often the agent is killed under load.
 const KILLS: usize = 10;
 
@@ -31,6 +35,23 @@ fn up_is_idempotent_and_down_says_what_is_left() {
     assert!(home.text(&["down"]).contains("kept here and sent nowhere"));
     assert!(home.status()["agent"].is_null());
     assert!(home.text(&["down"]).contains("no agent runs"));
+}
+
+#[test]
+fn an_agent_whose_state_was_deleted_leaves_the_next_ones_socket_alone() {
+    let home = Home::new();
+    home.up();
+    let first = home.pid().expect("an agent runs");
+    fs::remove_dir_all(home.path().join("state")).expect("the state is there");
+    home.text(&["up", "--strict", "--set", "export.timeout=3s"]);
+    let began = Instant::now();
+    while Path::new(&format!("/proc/{first}")).exists() && !is_zombie(first) {
+        assert!(began.elapsed() < PATIENCE, "the first one ends");
+        std::thread::yield_now();
+    }
+    assert!(home.pid().is_some_and(|pid| pid != first));
+    assert!(home.run(&["down"]).status.success());
+    assert!(home.status()["agent"].is_null());
 }
 
 #[tokio::test(flavor = "multi_thread")]

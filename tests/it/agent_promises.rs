@@ -80,10 +80,16 @@ async fn promise_3_full_is_said_in_both_protocols_and_ends_with_the_outage() {
     let called = receiver::call(home.grpc(), Signal::Logs, &body()).await;
     assert_eq!(called.grpc_code(), 14, "UNAVAILABLE");
     assert!(called.grpc_details().retry_delay.is_some());
+    let status = home.status();
     assert_eq!(
-        books(&home.status(), Signal::Logs),
+        books(&status, Signal::Logs),
         [accepted, 0, 0, 0, 0, accepted],
         "what was accepted waits"
+    );
+    assert_eq!(
+        status["spool"]["full"],
+        serde_json::json!(["logs"]),
+        "and whoever looks is told"
     );
 
     upstream.recover().await.expect("the port again");

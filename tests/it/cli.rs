@@ -294,6 +294,35 @@ fn followed_logs_grow_and_end_at_sigint() {
 }
 
 #[test]
+fn a_demo_shows_the_same_whatever_the_environment_says_to_sdks() {
+    let home = Home::new().set("OTEL_TRACES_SAMPLER", "always_off");
+    let settings = [
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "content-encoding=gzip"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "0"),
+    ];
+    let home = settings
+        .into_iter()
+        .fold(home, |home, (name, value)| home.set(name, value));
+    let demo = |time| {
+        home.command(&["demo", "--json", "--for", time])
+            .env("TMPDIR", home.path())
+            .output()
+    };
+    let shown = demo("2s").expect("it runs");
+    let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+    assert!(shown.status.success(), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("a report");
+    assert!(report["accepted"].as_u64() > Some(0), "{report}");
+
+    let nothing = demo("0s").expect("it runs");
+    let said = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert_eq!(nothing.status.code(), Some(1), "{said}");
+    assert!(said.contains("nothing was shown"), "{said}");
+}
+
+#[test]
 fn a_demo_that_is_ended_in_the_middle_leaves_neither_a_process_nor_a_file() {
     for (kind, after) in [
         (Signal::INT, "issuer"),

@@ -466,7 +466,7 @@ fn a_token_file_is_out_of_date() {
     let home = home.set("TAGALONG_IDENTITY_FILE", file);
     home.up();
     until_starved(&home);
-    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: the token had already expired when it came: compare this machine's clock with the issuer's → see to it that a fresh token is written to HOME/token; telemetry waits in the spool meanwhile");
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: the token had already expired when it came: it is an old one, or this machine's clock is ahead of the issuer's → see to it that a fresh token is written to HOME/token; telemetry waits in the spool meanwhile");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Whose data leaves, under what, and where a bearer never goes: promises 4, 5 and 7 at the exporter.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tagalong::{
@@ -94,6 +94,34 @@ async fn no_credential_means_no_header() {
         rig.append_spans(["a"]).await;
         rig.run(config(&upstream.url(), protocol)).drain().await;
         assert_eq!(upstream.seen()[0].header("authorization"), None);
+    }
+}
+
+#[tokio::test]
+async fn who_shows_no_credential_is_not_told_that_it_was_refused() {
+    for (http, code) in [(401, 16), (403, 7)] {
+        for protocol in PROTOCOLS {
+            let mut rig = Rig::new();
+            let upstream = Upstream::start(move |_| Say::Status {
+                http,
+                code,
+                message: "members only",
+                retry: None,
+            })
+            .await;
+            rig.store.rotate(person("ada"), None, None);
+            rig.append_spans(["a"]).await;
+            let mut running = rig.run(config(&upstream.url(), protocol));
+            let found = running
+                .until(|status| matches!(status.state, status::State::Paused { .. }))
+                .await;
+            assert!(format!("{:?}", found.state).contains("members only"), "{found:?}");
+            let store = Arc::get_mut(&mut rig.store).expect("its only holder");
+            let said = tokio::time::timeout(Duration::ZERO, store.said()).await;
+            assert!(said.is_err(), "{http}: {said:?}");
+            upstream.script(|_| Say::Ok);
+            running.drain().await;
+        }
     }
 }
 

@@ -69,6 +69,21 @@ fn whoever_waits_for_the_end_of_any_inherited_descriptor_is_not_held() {
 }
 
 #[test]
+fn promise_7_a_setting_of_the_command_line_is_in_no_argument_of_the_agent() {
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", "http://127.0.0.1:9");
+    let up = |key: &str| home.text(&["up", "--strict", "--set", &format!("export.headers=x-api-key={key}")]);
+    up("canary1");
+    for (key, said) in [("canary1", "already running"), ("canary2", "other settings")] {
+        assert!(up(key).contains(said), "{key}");
+        let pid = home.pid().expect("an agent runs");
+        for file in ["cmdline", "environ"] {
+            let bytes = fs::read(format!("/proc/{pid}/{file}")).expect("our own process");
+            assert!(!String::from_utf8_lossy(&bytes).contains("canary"), "{file}");
+        }
+    }
+}
+
+#[test]
 fn what_it_sends_gives_way_to_the_programs_around_it_and_to_what_it_takes() {
     let home = Home::new();
     home.up();

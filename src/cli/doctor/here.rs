@@ -161,9 +161,14 @@ pub(super) fn spool(status: &Status, room: &Room) -> Link {
         );
         return Link::failed(Name::Spool, trouble.clone(), hint);
     }
-    if spool.max_bytes > 0 && spool.bytes.saturating_mul(10) >= spool.max_bytes.saturating_mul(9) {
+    let is_full = spool.is_nearly_full();
+    if is_full || !spool.full.is_empty() {
         let (unsent, most) = (bytes_text(spool.bytes), bytes_text(spool.max_bytes));
-        let found = format!("full: {unsent} of {most} wait to be sent, and senders are told to come again");
+        let full = match is_full {
+            true => "full".to_owned(),
+            false => format!("full for {}, half of it at most", spool.full.join(" and ")),
+        };
+        let found = format!("{full}: {unsent} of {most} wait to be sent, and senders are told to come again");
         let hint = "mend the first broken link below, or raise spool.max_bytes";
         return Link::failed(Name::Spool, found, hint);
     }

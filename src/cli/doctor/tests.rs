@@ -146,7 +146,13 @@ fn a_full_spool_points_to_the_link_that_is_broken() {
     FAIL  spool writable      full: 1.0 GiB of 1.0 GiB wait to be sent, and senders are told to come again
                               → mend the first broken link below, or raise spool.max_bytes
     ");
-    status.spool.bytes = 0;
+    status.spool.bytes /= 2;
+    status.spool.full = vec!["traces".to_owned()];
+    insta::assert_snapshot!(line(&here::spool(&status, &room(1 << 40))), @"
+    FAIL  spool writable      full for traces, half of it at most: 512.0 MiB of 1.0 GiB wait to be sent, and senders are told to come again
+                              → mend the first broken link below, or raise spool.max_bytes
+    ");
+    (status.spool.bytes, status.spool.full) = (0, Vec::new());
     insta::assert_snapshot!(line(&here::spool(&status, &room(4096))), @"
     FAIL  spool writable      the disk of /workspace/.tagalong/spool is full: 4 KiB left
                               → make room on that disk, or set spool.dir to another

@@ -92,7 +92,7 @@ pub(super) fn without_agent(context: &Context) -> Status {
 }
 
 fn spool_on_disk(dir: &std::path::Path, max_bytes: u64) -> Spool {
-    let (stats, trouble) = match spool::Spool::glance(dir) {
+    let (stats, trouble) = match spool::Spool::glance(dir, max_bytes) {
         Ok(stats) => (stats, None),
         Err(error) => (
             spool::Stats::default(),
@@ -109,5 +109,6 @@ fn spool_on_disk(dir: &std::path::Path, max_bytes: u64) -> Spool {
         set_aside: stats.set_aside,
         books: stats.books,
         trouble,
+        full: stats.full,
     }
 }

@@ -178,12 +178,14 @@ fn spool(status: &Status, lines: &mut Lines) {
         set_aside,
         books,
         trouble,
+        full,
         dir: _,
     } = &status.spool;
     let age = oldest_age.map_or(String::new(), |age| format!(", the oldest {} old", duration_text(age)));
-    let is_nearly_full = *max_bytes > 0 && bytes.saturating_mul(10) >= max_bytes.saturating_mul(9);
+    let is_nearly_full = status.spool.is_nearly_full();
+    let is_full = is_nearly_full || !full.is_empty();
     let text = format!("{} of {} unsent{age}", bytes_text(*bytes), bytes_text(*max_bytes));
-    lines.toned("spool", is_nearly_full.then_some(Tone::Bad), &text);
+    lines.toned("spool", is_full.then_some(Tone::Bad), &text);
     for (signal, books) in books {
         lines.add("", &books_line(signal, books));
     }
@@ -196,6 +198,10 @@ fn spool(status: &Status, lines: &mut Lines) {
         Some(trouble) if status.agent.is_some() => lines.trouble(&format!("{trouble}: senders are told to come again")),
         Some(trouble) => lines.trouble(trouble),
         None if is_nearly_full => lines.trouble("full: senders are told to come again"),
+        None if is_full => lines.trouble(&format!(
+            "full for {}, half of it at most: senders are told to come again; see `tagalong doctor`",
+            full.join(" and ")
+        )),
         None => {}
     }
 }

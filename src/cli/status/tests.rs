@@ -76,6 +76,7 @@ pub(in crate::cli) fn at_work() -> Status {
             set_aside: 0,
             books: BTreeMap::from([("traces".to_owned(), books)]),
             trouble: None,
+            full: Vec::new(),
         },
         export: Export {
             endpoint: Some("https://otel.example.com/".to_owned()),
@@ -267,6 +268,24 @@ fn a_spool_that_is_full() {
                full: senders are told to come again
     export     paused; upstream is https://otel.example.com/
                connection refused
+    ");
+}
+
+#[test]
+fn a_spool_that_is_full_for_one_signal() {
+    let mut status = at_work();
+    status.spool.bytes = status.spool.max_bytes / 2;
+    status.spool.full = vec!["traces".to_owned()];
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, fresh, generation 3, ends in 41 min
+    spool      512.0 MiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 delivered + 34 pending
+               full for traces, half of it at most: senders are told to come again; see `tagalong doctor`
+    export     sending to https://otel.example.com/
     ");
 }
 

@@ -16,6 +16,8 @@ use crate::identity::{
 };
 
 const CANARY: &str = "canary-4f1d";
+/// When stories begin, in seconds since the epoch.
+const START: u64 = 1_800_000_000;
 
 struct Story {
     receiver: Receiver,
@@ -25,12 +27,14 @@ struct Story {
     task: tokio::task::JoinHandle<()>,
 }
 
+fn begin() -> Driven {
+    Driven::starting_at(UNIX_EPOCH + Duration::from_secs(START))
+}
+
 /// An issuer on the driven clock; `broken(n)` fails the nth asking.
 fn story(lifetime: Duration, broken: impl Fn(u64) -> bool + Send + Sync + 'static) -> Story {
-    let driven = Driven::starting_at(UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-    let clock = Clock::Driven(driven.clone());
-    let asked = Arc::new(AtomicU64::new(0));
-    let issuer = clock.clone();
+    let driven = begin();
+    let issuer = Clock::Driven(driven.clone());
     let answer = move |number| {
         if broken(number) {
             return (
@@ -50,6 +54,16 @@ fn story(lifetime: Duration, broken: impl Fn(u64) -> bool + Send + Sync + 'stati
         };
         (Duration::from_millis(200), Ok(minted))
     };
+    story_of(driven, answer)
+}
+
+/// A source that answers so, the nth asking by its number.
+fn story_of(
+    driven: Driven,
+    answer: impl Fn(u64) -> (Duration, Result<Minted, MintError>) + Send + Sync + 'static,
+) -> Story {
+    let clock = Clock::Driven(driven.clone());
+    let asked = Arc::new(AtomicU64::new(0));
     let (identity, receiver) = Identity::build(Config {
         source: Source::Scripted(Scripted {
             answer: Arc::new(answer),
@@ -116,6 +130,28 @@ async fn a_hundred_senders_with_a_401_get_one_new_credential() {
         assert_eq!(generation.expect("a sender"), 2);
     }
     assert_eq!(story.asked.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_ends_in_its_place_is_not_blamed_on_a_clock() {
+    let token = jwt(&json!({"iss": "https://issuer.example", "sub": "1", "iat": START, "exp": START + 12}));
+    let answer = move |_| (Duration::ZERO, Ok(Minted::bare(Secret::new(token.clone()))));
+    let mut story = story_of(begin(), answer);
+    story.receiver.lease().await;
+    while story.receiver.current().state != State::Starved {
+        story.receiver.changed().await;
+    }
+    let trouble = || story.receiver.current().trouble.unwrap_or_default();
+    let ended = "the token ended, and the scripted source gave no fresh one";
+    while trouble() != ended {
+        assert!(!trouble().contains("clock"), "{}", trouble());
+        story.receiver.clone().changed().await;
+    }
+    let file = Source::File("/run/token".into());
+    assert_eq!(
+        file.ended(),
+        "the token in /run/token ended, and no fresh one was written"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,3 +27,8 @@ pub(crate) async fn read(path: &Path) -> Result<Minted, MintError> {
     file.take(limit).read_to_end(&mut content).await.map_err(describe)?;
     token(&content, &whence).map(Minted::bare)
 }
+
+/// In words, where nobody keeps it fresh any more.
+pub(crate) fn ended(path: &Path) -> String {
+    format!("the token in {} ended, and no fresh one was written", path.display())
+}

@@ -28,6 +28,10 @@ impl Kubernetes {
         }
     }
 
+    pub(super) fn ended(&self) -> String {
+        file::ended(&self.path)
+    }
+
     pub(super) async fn mint(&self, asking: &Asking<'_>) -> Result<Minted, MintError> {
         let audience = asking.audience()?;
         let minted = file::read(&self.path).await?;

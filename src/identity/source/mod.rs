@@ -237,6 +237,15 @@ impl Source {
         }
     }
 
+    /// What is wrong where it goes on giving a token that was good, and ended.
+    pub(super) fn ended(&self) -> String {
+        match self {
+            Source::File(path) => file::ended(path),
+            Source::Kubernetes(kubernetes) => kubernetes.ended(),
+            _ => format!("the token ended, and the {} source gave no fresh one", self.name()),
+        }
+    }
+
     /// One attempt. Dropping the future ends the attempt and every process that it started.
     pub async fn mint(&self, asking: &Asking<'_>) -> Result<Minted, MintError> {
         let attempt = async {

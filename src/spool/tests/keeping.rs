@@ -25,11 +25,12 @@ async fn promise_3_full_is_said_at_the_cap_and_one_lane_takes_half() {
         max_bytes: 100 * KIB as u64,
         ..place("here", "s1")
     });
-    let record = Bytes::from(vec![0; 40 * KIB]);
+    let record = Bytes::from(vec![0; 45 * KIB]);
     spool
         .append(&ada(), "traces", 1, record.clone())
         .await
         .expect("accepted");
+    assert_eq!(spool.stats().full, ["traces"], "and that is said");
     assert!(matches!(
         spool.append(&ada(), "traces", 1, record.clone()).await,
         Err(AppendError::Full)
@@ -45,6 +46,7 @@ async fn promise_3_full_is_said_at_the_cap_and_one_lane_takes_half() {
     let mut reader = spool.reader(&ada(), "traces").expect("a reader");
     let sent = reader.next().await.expect("a record");
     reader.resolve(sent.position, delivered(1)).expect("books");
+    assert_eq!(spool.stats().full, ["logs"]);
     spool.append(&ada(), "traces", 1, record).await.expect("room again");
 }
 
