@@ -179,7 +179,10 @@ fn delete_from(core: &Core, log: &Log, numbers: &[u64], end: End) -> (u64, io::R
     for &number in numbers {
         let path = segment_path(&dir, number);
         let ended = match end {
-            End::Spare if may_spare(core, log, number) => spare(core, log, &path, &dir),
+            // What cannot be written to cannot serve again, and would hold up what is behind it.
+            End::Spare if may_spare(core, log, number) => {
+                spare(core, log, &path, &dir).or_else(|_| core.disk.unlink(&path))
+            }
             End::Spare | End::Delete => core.disk.unlink(&path),
         };
         match ended {

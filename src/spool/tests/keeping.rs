@@ -5,6 +5,7 @@ use super::{
         disk::Disk,
         segment::{HEAD, Id},
     },
+    fault::Faults,
     *,
 };
 
@@ -174,6 +175,26 @@ async fn a_crash_before_a_file_that_serves_again_has_its_new_header_brings_nothi
     assert_eq!((books(&spool).accepted, books(&spool).pending), (2, 0));
     put(&spool, &ada(), "new").await;
     assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["new"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_marked_as_spent_is_deleted_and_holds_up_nothing_behind_it() {
+    let world = World::new();
+    let spool = world.open("s1");
+    fill(&spool, 3).await;
+    answer_all(&spool).await;
+    spool.close().await;
+    drop(spool);
+    world.disk.set(Faults {
+        write: true,
+        ..Faults::default()
+    });
+    let spool = world.open_with(Config {
+        keep_bytes: 20 << 20,
+        ..place("here", "s2")
+    });
+    committed(&spool).await;
+    assert_eq!(world.segments().len(), 1);
 }
 
 #[tokio::test]
