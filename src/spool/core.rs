@@ -58,13 +58,17 @@ pub(super) struct Caps {
 impl Caps {
     /// The lanes that have hardly any room left of what one lane may take of `max` bytes.
     pub(super) fn full(&self, max: u64) -> Vec<String> {
-        let is_full = |used: u64| used.saturating_mul(10) >= of_lane(max).saturating_mul(9);
         self.lanes
             .iter()
-            .filter(|(lane, used)| !self.rings.contains(*lane) && is_full(**used))
+            .filter(|(lane, used)| !self.rings.contains(*lane) && is_nearly_full(**used, of_lane(max)))
             .map(|(lane, _)| lane.clone())
             .collect()
     }
+}
+
+/// Whether hardly any room is left of `max` bytes: a tenth.
+pub fn is_nearly_full(used: u64, max: u64) -> bool {
+    used.saturating_mul(10) >= max.saturating_mul(9)
 }
 
 /// What one lane may take of `max` bytes.
@@ -126,11 +130,14 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let rings = lock(&self.caps).rings.clone();
+        let (rings, full) = {
+            let caps = lock(&self.caps);
+            (caps.rings.clone(), caps.full(self.config.max_bytes))
+        };
         Stats {
             set_aside: self.set_aside.load(Ordering::Relaxed),
             trouble: lock(&self.trouble).clone(),
-            full: lock(&self.caps).full(self.config.max_bytes),
+            full,
             ..stats(&self.all(), &rings)
         }
     }

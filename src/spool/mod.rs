@@ -57,7 +57,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-pub use self::{reader::Reader, resolver::Resolver};
+pub use self::{core::is_nearly_full, reader::Reader, resolver::Resolver};
 
 /// Of those who run beside the committer: a storm of connections must not become one of threads.
 const BLOCKING_THREADS: usize = 8;

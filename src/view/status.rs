@@ -7,7 +7,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{identity::State, spool::Books, workspace::Trust};
+use crate::{
+    identity::State,
+    spool::{self, Books},
+    workspace::Trust,
+};
 
 /// The whole answer; `agent` is null when none runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -177,7 +181,7 @@ pub struct Spool {
 impl Spool {
     /// Whether hardly any room is left for anything.
     pub fn is_nearly_full(&self) -> bool {
-        self.max_bytes > 0 && self.bytes.saturating_mul(10) >= self.max_bytes.saturating_mul(9)
+        self.max_bytes > 0 && spool::is_nearly_full(self.bytes, self.max_bytes)
     }
 }
 
