@@ -211,6 +211,10 @@ pub fn main() -> ExitCode {
     }
     let result = match parsed {
         Ok(cli) => run(cli, env),
+        Err(error) if !asks && up::is_hook(std::env::args_os()) => {
+            let _ = error.print();
+            return ExitCode::SUCCESS;
+        }
         Err(error) => error.exit(),
     };
     let failure = match result {

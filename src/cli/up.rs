@@ -3,12 +3,15 @@
 //! It never fails a hook: unless `--strict` is given, what goes wrong is said and the exit code is 0.
 
 use std::{
+    ffi::OsString,
     io::Write,
     time::{Duration, Instant},
 };
 
+use clap::CommandFactory;
+
 use super::{
-    Context, consent,
+    Cli, Context, consent,
     env::Shell,
     failure::{Failure, Kind},
     login, output,
@@ -96,6 +99,14 @@ pub(super) fn run(context: Result<Context, Failure>, options: Options, shell: Op
         }
         other => other,
     }
+}
+
+/// Whether these are the words of a hook, also where they make no command line: the first that names a command is `up`,
+/// and nothing says that somebody wants to know.
+pub(super) fn is_hook(words: impl Iterator<Item = OsString>) -> bool {
+    let cli = Cli::command();
+    let mut words = words.skip_while(|word| !cli.get_subcommands().any(|command| command.get_name() == word));
+    words.next().is_some_and(|word| word == "up") && !words.any(|word| word == "--strict" || word == "--foreground")
 }
 
 /// The `--set` flags: its own, or of a detached agent its starter's.

@@ -71,6 +71,27 @@ fn wrong_words_are_said_with_the_right_ones() {
 }
 
 #[test]
+fn promise_9_words_that_up_does_not_know_are_said_and_fail_no_hook() {
+    let home = Home::new();
+    let ended = |arguments: &[&str]| {
+        let text = failure(&home, arguments);
+        assert!(text.contains("unexpected argument '--envv' found"), "{text}");
+        text.lines().last().expect("the exit code").to_owned()
+    };
+    for hook in [&["up", "--envv"][..], &["--set", "export.timeout=9s", "up", "--envv"]] {
+        assert_eq!(ended(hook), "exit code 0", "{hook:?}");
+    }
+    for asks in [
+        &["up", "--envv", "--strict"][..],
+        &["up", "--foreground", "--envv"],
+        &["status", "--envv"],
+        &["config", "set", "up", "--envv"],
+    ] {
+        assert_eq!(ended(asks), "exit code 2", "{asks:?}");
+    }
+}
+
+#[test]
 fn wrong_settings_are_said_all_at_once() {
     let home = Home::new()
         .set("TAGALONG_EXPORT_TIMEOUT", "soon")
