@@ -5,7 +5,7 @@
 //! so a hook that waits for the end of its pipes is not held. Nothing in here talks to a running agent.
 
 use std::{
-    fs::{DirBuilder, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
     os::{
         fd::OwnedFd,
@@ -33,13 +33,7 @@ const LOG_BYTES: u64 = 4 * 1024 * 1024;
 ///
 /// # Errors
 /// The text that the new process gave, as it is fit for a person, or that of the operating system; `TimedOut`.
-pub fn spawn(
-    program: &Path,
-    arguments: &[&str],
-    settings: &[String],
-    log: &Path,
-    patience: Duration,
-) -> io::Result<()> {
+pub fn spawn(program: &Path, arguments: &[&str], settings: &[String], log: File, patience: Duration) -> io::Result<()> {
     // Hooks leak descriptors (editors, task runners), and a leaked pipe holds its reader for as long as the agent lives.
     close_fds::set_fds_cloexec(3, &[]);
     let mut child = Command::new(program)
@@ -47,7 +41,7 @@ pub fn spawn(
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(open_log(log)?)
+        .stderr(log)
         .spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that ended without a look at them says why, or its log does.
@@ -56,10 +50,7 @@ pub fn spawn(
     let answer = first_line(&mut child, patience)?;
     match answer.trim_end() {
         READY => Ok(()),
-        "" => Err(io::Error::other(format!(
-            "the agent ended before it was ready; its log is {}",
-            log.display()
-        ))),
+        "" => Err(io::Error::other("it ended before it was ready")),
         text => Err(io::Error::other(text.to_owned())),
     }
 }
@@ -123,7 +114,10 @@ fn first_line(child: &mut Child, patience: Duration) -> io::Result<String> {
 }
 
 /// Opens the agent's log for appending, and begins a new one when it has grown beyond its cap.
-fn open_log(path: &Path) -> io::Result<std::fs::File> {
+///
+/// # Errors
+/// It, or the directory that it is in, cannot be made or written.
+pub fn open_log(path: &Path) -> io::Result<File> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }

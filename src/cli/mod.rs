@@ -2,10 +2,7 @@
 //!
 //! One file a command. No command prints a token but `token`, and none reads the environment but through [`Env`].
 
-use std::{
-    os::unix::process::CommandExt,
-    process::{self, ExitCode},
-};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -27,6 +24,7 @@ macro_rules! remark {
 mod completions;
 mod config;
 mod consent;
+mod demo;
 mod doctor;
 mod down;
 mod env;
@@ -49,6 +47,8 @@ use output::print;
 
 /// Set to 1 or true, it makes every command a silent no-op that succeeds.
 const DISABLED: &str = "TAGALONG_DISABLED";
+/// The workspace's id where none can be kept.
+const UNKNOWN: &str = "unknown";
 
 /// Telemetry of this workspace, tagged with who and where, never lost, under a credential that rotates by itself.
 #[derive(Debug, Parser)]
@@ -198,6 +198,8 @@ pub struct Context {
     pub workspace: Workspace,
     /// The `--set` flags, to be handed to an agent that this call starts.
     pub set: Vec<String>,
+    /// Why the workspace's id cannot be kept: then it has none, which is enough to look and not enough to start.
+    pub unkept: Option<Failure>,
 }
 
 /// Parses the process's arguments, runs the command, and decides the exit code.
@@ -245,8 +247,8 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             version::run(json);
             Ok(())
         }
-        Command::Demo { duration, json } => demo(&env, &duration, json),
-        Command::DemoToken { issuer, audience } => demo_token(&issuer, &audience),
+        Command::Demo { duration, json } => demo::run(&env, &duration, json),
+        Command::DemoToken { issuer, audience } => demo::token(&issuer, &audience),
         Command::Up {
             foreground,
             replace,
@@ -265,9 +267,9 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             let context = up::settings(cli.set, detached).and_then(|set| Context::load(env, set));
             return up::run(context, options, shell);
         }
-        Command::Down { timeout } => down::run(&Context::load(env, cli.set)?, &timeout),
-        Command::Status { json } => status::run(&Context::load(env, cli.set)?, json),
-        Command::Doctor { json, send } => doctor::run(Context::load(env, cli.set), json, send),
+        Command::Down { timeout } => down::run(&look(env, cli.set)?, &timeout),
+        Command::Status { json } => status::run(&look(env, cli.set)?, json),
+        Command::Doctor { json, send } => doctor::run(Context::look(env, cli.set), json, send),
         Command::Login(options) => login::run(Context::load(env, cli.set)?, &options),
         Command::Logout => login::logout(&Context::load(env, cli.set)?),
         Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
@@ -289,13 +291,22 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         ),
         Command::Spool { command } => spool::run(&Context::load(env, cli.set)?, command),
         Command::Purge { dry_run } => purge::run(&env, &cli.set, dry_run),
-        Command::Logs { follow } => logs::run(&Context::load(env, cli.set)?, follow),
-        Command::Config { command: None } => config::run(&Context::load(env, cli.set)?),
+        Command::Logs { follow } => logs::run(&look(env, cli.set)?, follow),
+        Command::Config { command: None } => config::run(&look(env, cli.set)?),
         Command::Config {
             command: Some(config::Command::Set { key, value }),
         } => config::set(&env, &key, &value),
     };
     done.and_then(|()| output::end())
+}
+
+/// For a command that starts nothing: says what would keep an agent from starting, and goes on.
+fn look(env: Env, set: Vec<String>) -> Result<Context, Failure> {
+    let context = Context::look(env, set)?;
+    if let Some(failure) = &context.unkept {
+        remark!("{}", failure.render(screen::Screen::of_errors(&context.env)));
+    }
+    Ok(context)
 }
 
 /// Reads every setting; writes nothing.
@@ -326,16 +337,33 @@ impl Context {
     /// Reads every setting and detects the workspace.
     ///
     /// # Errors
-    /// All settings that are wrong, at once.
+    /// All settings that are wrong, at once; or that the workspace's id cannot be kept.
     pub fn load(env: Env, set: Vec<String>) -> Result<Context, Failure> {
+        let mut context = Context::look(env, set)?;
+        context.unkept.take().map_or(Ok(context), Err)
+    }
+
+    /// The same for whoever only looks, and needs no id for that.
+    ///
+    /// # Errors
+    /// All settings that are wrong, at once.
+    pub fn look(env: Env, set: Vec<String>) -> Result<Context, Failure> {
         let mut files = Locations::of(&env);
         let mut loaded = settings(&env, &set, &files)?;
         let state = &loaded.config.dirs.state;
-        let detected = workspace::detect(&env, &files.machine, &loaded.config.workspace, state);
-        let workspace = detected.map_err(|error| {
-            Failure::new(Kind::Failed, format!("the workspace's id cannot be kept: {error}"))
-                .hint(format!("make {} writable, or set workspace.id", state.display()))
-        })?;
+        let detect = |config: &workspace::Config| workspace::detect(&env, &files.machine, config, state);
+        let wanted = &loaded.config.workspace;
+        let (workspace, unkept) = match detect(wanted) {
+            Ok(workspace) => (workspace, None),
+            Err(error) => {
+                let id = Some(UNKNOWN.to_owned());
+                let nameless = detect(&workspace::Config { id, ..wanted.clone() })?;
+                (
+                    nameless,
+                    Some(unwritable("the workspace's id cannot be kept", state, &error)),
+                )
+            }
+        };
         let spool = crate::agent::claim::spool_of(&loaded.config.spool.dir, &workspace.place);
         // The ports of the last start are the agent's own too: an OTEL_* endpoint there is no upstream.
         files.own = crate::agent::ports::remembered(&spool);
@@ -355,6 +383,7 @@ impl Context {
             loaded,
             workspace,
             set,
+            unkept,
         })
     }
 
@@ -383,55 +412,18 @@ impl Context {
     }
 }
 
-fn demo(env: &Env, duration: &str, json: bool) -> Result<(), Failure> {
-    without_sdk_settings(env, duration, json)?;
-    let duration = parse_duration(duration)?;
-    let runtime = runtime()?;
-    let report = runtime
-        .block_on(crate::demo::run(crate::demo::Options { duration, json }))
-        .map_err(|error| Failure::new(Kind::Failed, format!("the demo did not run: {error}")))?;
-    if report.lost > 0 {
-        return Err(Failure::new(
-            Kind::Failed,
-            format!("{} spans that were accepted did not arrive", report.lost),
-        ));
-    }
-    if report.accepted == 0 {
-        return Err(
-            Failure::new(Kind::Failed, "the agent accepted nothing, so nothing was shown")
-                .hint("let it send for longer, as with --for 10s"),
-        );
-    }
-    Ok(())
-}
-
-/// The demonstration's sample is a program with an SDK, which takes what `OTEL_*` says over what it is told. Where any of
-/// it is set, the process begins again without.
-fn without_sdk_settings(env: &Env, duration: &str, json: bool) -> Result<(), Failure> {
-    let mut names = env.0.keys().filter(|name| name.starts_with("OTEL_")).peekable();
-    if names.peek().is_none() {
-        return Ok(());
-    }
-    let mut again = process::Command::new(std::env::current_exe()?);
-    again.args(["demo", "--for", duration]).args(json.then_some("--json"));
-    for name in names {
-        again.env_remove(name);
-    }
-    Err(again.exec().into())
-}
-
-fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {
-    let token = runtime()?
-        .block_on(crate::demo::token(issuer, audience))
-        .map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
-    say!("{token}");
-    Ok(())
-}
-
 /// The socket, or a directory above it, is not for this user.
 fn foreign(socket: &std::path::Path, error: &std::io::Error) -> Failure {
     let message = format!("the control socket {} cannot be reached: {error}", socket.display());
     Failure::new(Kind::Failed, message).hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own")
+}
+
+/// Nothing lasts in the state directory.
+fn unwritable(what: &str, state: &std::path::Path, error: &std::io::Error) -> Failure {
+    Failure::new(Kind::Failed, format!("{what}: {error}")).hint(format!(
+        "make {} a directory that you can write to, or name another one in TAGALONG_HOME",
+        state.display()
+    ))
 }
 
 /// Somebody holds the socket and says nothing.

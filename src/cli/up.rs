@@ -197,10 +197,13 @@ fn background(context: &Context, options: Options, replace: bool) -> Result<(), 
     let program = std::env::current_exe()?;
     let mut arguments = vec!["up", "--foreground", "--detached"];
     arguments.extend(replace.then_some("--replace"));
-    let log = agent::log_path(&context.loaded.config.dirs);
+    let dirs = &context.loaded.config.dirs;
+    let log = agent::log_path(dirs);
     let began = Instant::now();
     loop {
-        let error = match detach::spawn(&program, &arguments, &context.set, &log, options.start()) {
+        let file = detach::open_log(&log)
+            .map_err(|error| super::unwritable("the agent's log cannot be written", &dirs.state, &error))?;
+        let error = match detach::spawn(&program, &arguments, &context.set, file, options.start()) {
             Ok(()) => return Ok(()),
             Err(error) => error,
         };

@@ -105,6 +105,48 @@ fn wrong_settings_are_said_all_at_once() {
 }
 
 #[test]
+fn a_state_directory_that_cannot_be_made_keeps_nobody_from_looking() {
+    let home = Home::new();
+    fs::write(home.path().join("state"), "in the way").expect("written");
+    for look in [&["status"][..], &["config"], &["down"]] {
+        let output = home.run(look);
+        assert!(!output.stdout.is_empty(), "{look:?}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(said(&home, &output), @"
+            tagalong: the workspace's id cannot be kept: Not a directory (os error 20)
+              make HOME/state/tagalong a directory that you can write to, or name another one in TAGALONG_HOME
+            exit code 0
+            ");
+        }
+    }
+    insta::assert_snapshot!(failure(&home, &["logs"]), @"
+    tagalong: the workspace's id cannot be kept: Not a directory (os error 20)
+      make HOME/state/tagalong a directory that you can write to, or name another one in TAGALONG_HOME
+    tagalong: there is no log to read at HOME/state/tagalong/agent.log: Not a directory (os error 20)
+      an agent that was started with `tagalong up` writes one
+    exit code 1
+    ");
+    for hook in [&["up"][..], &["up", "--strict"]] {
+        let text = failure(&home, hook);
+        let (text, code) = text.rsplit_once('\n').expect("an exit code");
+        assert_eq!(code, format!("exit code {}", hook.len() - 1), "{hook:?}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(text, @"
+            tagalong: the workspace's id cannot be kept: Not a directory (os error 20)
+              make HOME/state/tagalong a directory that you can write to, or name another one in TAGALONG_HOME
+            ");
+        }
+    }
+    // Where the id is known without it, the log is the first that cannot be written.
+    let named = home.set("TAGALONG_WORKSPACE_ID", "ws-1");
+    insta::assert_snapshot!(failure(&named, &["up", "--strict"]), @"
+    tagalong: the agent's log cannot be written: Not a directory (os error 20)
+      make HOME/state/tagalong a directory that you can write to, or name another one in TAGALONG_HOME
+    exit code 1
+    ");
+}
+
+#[test]
 fn without_an_agent_each_command_says_so() {
     let home = Home::new();
     insta::assert_snapshot!(failure(&home, &["whoami"]), @"

@@ -188,6 +188,13 @@ fn no_agent_runs() {
     insta::assert_snapshot!(first_trouble(&home, &[]), @"agent failed: none runs here → start it with `tagalong up`");
 }
 
+#[test]
+fn a_state_directory_cannot_be_made() {
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", NOWHERE);
+    fs::write(home.path().join("state"), "in the way").expect("written");
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"spool writable failed: the workspace's id cannot be kept: Not a directory (os error 20) → make HOME/state/tagalong a directory that you can write to, or name another one in TAGALONG_HOME");
+}
+
 /// What is started without its credential has to be started again: so that is mended first, whatever else is to do.
 #[test]
 fn a_credential_is_missing_before_the_first_start() {

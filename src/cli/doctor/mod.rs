@@ -219,7 +219,10 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
         here::settings(&context.loaded.notices),
         here::platform(&status.workspace),
         here::endpoint(&status, &own, config),
-        here::spool(&status, &here::Room::of(&config.spool.dir)),
+        match &context.unkept {
+            Some(failure) => Link::failed(Name::Spool, &failure.message, failure.hints.join("; ")),
+            None => here::spool(&status, &here::Room::of(&config.spool.dir)),
+        },
         agent,
         here::ports(&status, &held),
         programs::programs(&context.env, &status, &own, config.export.as_ref()),
