@@ -39,7 +39,7 @@ pub(super) fn run(context: &Context) -> Result<(), Failure> {
 pub(super) fn set(env: &Env, key: &str, text: &str) -> Result<(), Failure> {
     let files = Locations::of(env);
     let Some(file) = &files.user else {
-        return Err(Failure::new(Kind::Failed, "there is no home directory").hint("set HOME"));
+        return Err(Failure::new(Kind::Failed, "there is no home directory").hint("set HOME to its absolute path"));
     };
     let new = edit::new(key, text).map_err(|error| Failure::new(Kind::Usage, format!("{key}: {}", error.problem)))?;
     edit::set(file, &[(key, new)]).map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;

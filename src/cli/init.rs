@@ -64,9 +64,7 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
 
 fn home(env: &Env) -> Result<PathBuf, Failure> {
     let home = env.get("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    home.ok_or_else(|| {
-        Failure::new(Kind::Failed, "there is no home directory").hint("set HOME, or name the profile with --file")
-    })
+    home.ok_or_else(|| Failure::new(Kind::Failed, "there is no home directory").hint("set HOME to its absolute path"))
 }
 
 /// The top of the checkout that `here` is in, else `here`: the platforms look for their files there.

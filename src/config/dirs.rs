@@ -82,8 +82,9 @@ fn config_dir(env: &Env) -> Option<PathBuf> {
     Some(xdg.or_else(|| Some(home(env)?.join(".config")))?.join(NAME))
 }
 
-/// `HOME`, else what the system's list of users says.
+/// `HOME`, else what the system's list of users says. A relative path is none: it would be another one in every checkout.
 fn home(env: &Env) -> Option<PathBuf> {
-    let named = env.get("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    named.or_else(|| Some(directories::BaseDirs::new()?.home_dir().to_owned()))
+    let named = env.get("HOME").map(PathBuf::from);
+    let home = named.or_else(|| Some(directories::BaseDirs::new()?.home_dir().to_owned()))?;
+    home.is_absolute().then_some(home)
 }

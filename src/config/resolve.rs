@@ -42,7 +42,7 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
         settings.refuse(
             "HOME",
             &origin,
-            "there is no home directory; expected HOME or TAGALONG_HOME".to_owned(),
+            "there is no home directory; expected an absolute path in HOME or TAGALONG_HOME".to_owned(),
         );
     }
     let (Some(dirs), true) = (dirs, settings.errors.is_empty()) else {

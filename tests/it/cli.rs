@@ -147,6 +147,38 @@ fn a_state_directory_that_cannot_be_made_keeps_nobody_from_looking() {
 }
 
 #[test]
+fn a_relative_home_is_none_and_whatever_one_stands_in_is_left_alone() {
+    let home = Home::new();
+    let here = home.path().join("checkout");
+    fs::create_dir(&here).expect("a directory");
+    let failure = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.env("HOME", "home").current_dir(&here);
+        let output = command
+            .env_remove("XDG_CONFIG_HOME")
+            .env_remove("XDG_STATE_HOME")
+            .output();
+        said(&home, &output.expect("it runs"))
+    };
+    insta::assert_snapshot!(failure(&["status"]), @"
+    tagalong: a setting is wrong
+      HOME (HOME): there is no home directory; expected an absolute path in HOME or TAGALONG_HOME
+    exit code 2
+    ");
+    insta::assert_snapshot!(failure(&["config", "set", "export.timeout", "5s"]), @"
+    tagalong: there is no home directory
+      set HOME to its absolute path
+    exit code 1
+    ");
+    insta::assert_snapshot!(failure(&["init", "shell", "--file", ".profile"]), @"
+    tagalong: there is no home directory
+      set HOME to its absolute path
+    exit code 1
+    ");
+    assert_eq!(fs::read_dir(&here).expect("a directory").count(), 0);
+}
+
+#[test]
 fn without_an_agent_each_command_says_so() {
     let home = Home::new();
     insta::assert_snapshot!(failure(&home, &["whoami"]), @"
