@@ -85,6 +85,8 @@ pub struct Plan {
     pub socket: PathBuf,
     /// The sockets of an agent that is about to release the spool, where this one takes over from it.
     pub handed: Option<Handed>,
+    /// Standard input is a pipe, and its end ends the agent.
+    pub held: bool,
 }
 
 /// Why an agent does not start.
@@ -171,6 +173,7 @@ struct Agent {
     supervisor: Supervisor,
     /// What the login of the agent before this one comes over.
     will: Option<Will>,
+    held: bool,
 }
 
 impl Agent {
@@ -182,6 +185,7 @@ impl Agent {
             workspace,
             socket,
             handed,
+            held,
         } = plan;
         let session = parts::session_id();
         let patience = handed.as_ref().map_or(Duration::ZERO, |_| HANDED_OVER);
@@ -261,6 +265,7 @@ impl Agent {
             share,
             supervisor: Supervisor::of(&env),
             will,
+            held,
         })
     }
 
@@ -279,11 +284,12 @@ impl Agent {
             share,
             supervisor,
             will,
+            held,
         } = self;
         let began = facts.started;
         // One token a stage, cancelled in the order of the flow; `background` ends what is no stage.
         let [receiving, exporting, background] = std::array::from_fn(|_| CancellationToken::new());
-        let mut signals = Signals::listen()?;
+        let mut signals = Signals::listen(held)?;
         let (ask_stop, mut asked) = mpsc::channel(1);
         let telemetry = Arc::new(telemetry);
 

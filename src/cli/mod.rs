@@ -88,6 +88,8 @@ enum Command {
         env: Option<env::Shell>,
         #[arg(long, hide = true, requires = "foreground")]
         detached: bool,
+        #[arg(long, hide = true, requires = "foreground", conflicts_with = "detached")]
+        held: bool,
     },
     /// Drain and stop
     Down {
@@ -255,12 +257,14 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             strict,
             env: shell,
             detached,
+            held,
         } => {
             let options = up::Options {
                 foreground,
                 replace,
                 strict,
                 detached,
+                held,
                 logging_in: false,
             };
             // It decides itself what a failure is, that of its output too.

@@ -51,6 +51,8 @@ pub(super) struct Options {
     pub replace: bool,
     pub strict: bool,
     pub detached: bool,
+    /// The end of standard input ends the agent.
+    pub held: bool,
     /// Somebody is about to log in, so nobody is told to.
     pub logging_in: bool,
 }
@@ -63,6 +65,7 @@ impl Options {
             replace: false,
             strict: true,
             detached: false,
+            held: false,
             logging_in: true,
         }
     }
@@ -237,7 +240,13 @@ fn take_over(context: &Context, detached: bool) -> Result<Option<Handed>, Failur
     Ok(handover::take(&context.socket(), &agent.session_id, LOCKED)?)
 }
 
-fn foreground(context: &Context, Options { replace, detached, .. }: Options) -> Result<(), Failure> {
+fn foreground(context: &Context, options: Options) -> Result<(), Failure> {
+    let Options {
+        replace,
+        detached,
+        held,
+        ..
+    } = options;
     if detached {
         detach::leave_session();
     }
@@ -264,6 +273,7 @@ fn foreground(context: &Context, Options { replace, detached, .. }: Options) -> 
         workspace: context.workspace.clone(),
         socket: context.socket(),
         handed,
+        held,
     };
     let result = agent::run(plan, || {
         if detached {

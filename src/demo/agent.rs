@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 /// From exec to ports that accept, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -28,10 +28,12 @@ pub(super) struct Setup {
     environment: Vec<(String, String)>,
 }
 
-/// A running agent. Dropping it kills it.
+/// A running agent. Dropping it kills it; so does the end of this process, whatever ends it.
 #[derive(Debug)]
 pub(super) struct Agent {
     child: Child,
+    /// Nothing is written to it. Where it closes, the agent drains and stops.
+    _hold: Option<ChildStdin>,
 }
 
 impl Setup {
@@ -78,13 +80,16 @@ impl Setup {
     pub(super) async fn start(&self) -> io::Result<Agent> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log())?;
         let mut child = self
-            .command(&["up", "--foreground"])
+            .command(&["up", "--foreground", "--held"])
+            .stdin(Stdio::piped())
             // The terminal's Ctrl-C is for the demonstration, which then stops the agent in its own way.
             .process_group(0)
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
+        // Out of the child, which lets go of it while it is waited for.
+        let hold = child.stdin.take();
         let ports = async {
             for port in [self.grpc, self.http] {
                 while tokio::net::TcpStream::connect(port).await.is_err() {
@@ -93,7 +98,7 @@ impl Setup {
             }
         };
         let trouble = tokio::select! {
-            () = ports => return Ok(Agent { child }),
+            () = ports => return Ok(Agent { child, _hold: hold }),
             status = child.wait() => format!("the agent ended at once ({})", status?),
             () = tokio::time::sleep(READY_WITHIN) => "the agent did not open its ports".to_owned(),
         };

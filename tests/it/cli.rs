@@ -6,6 +6,7 @@ use std::{
     os::unix::{net::UnixListener, process::ExitStatusExt},
     path::PathBuf,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -17,6 +18,8 @@ use crate::support::{
 
 /// Nothing listens there: the port is reserved (RFC 6335) and none of ours.
 const NOWHERE: &str = "http://127.0.0.1:1";
+/// Longer than an agent drains, on a loaded machine too.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Exit code and what was said on standard error, with what varies replaced.
 fn failure(home: &Home, arguments: &[&str]) -> String {
@@ -456,5 +459,32 @@ fn a_demo_that_is_ended_in_the_middle_leaves_neither_a_process_nor_a_file() {
                 "{told:?}"
             );
         }
+    }
+}
+
+#[test]
+fn a_demo_that_is_killed_takes_its_agent_along() {
+    let home = Home::new();
+    let mut demo = home
+        .command(&["demo", "--for", "120s"])
+        .env("TMPDIR", home.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let pid: i32 = BufReader::new(demo.stdout.take().expect("piped"))
+        .lines()
+        .map_while(Result::ok)
+        .find_map(|line| line.split_once("pid ")?.1.split(',').next()?.parse().ok())
+        .expect("it says which agent it started");
+    demo.kill().expect("it runs");
+    demo.wait().expect("it ends");
+    let began = Instant::now();
+    while PathBuf::from(format!("/proc/{pid}")).exists() && !is_zombie(pid) {
+        if began.elapsed() > PATIENCE {
+            signal(pid, Signal::KILL);
+            panic!("the agent goes on without the demonstration");
+        }
+        std::thread::yield_now();
     }
 }
