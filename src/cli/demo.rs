@@ -12,6 +12,9 @@ pub(super) fn run(env: &Env, duration: &str, json: bool) -> Result<(), Failure> 
     let report = runtime
         .block_on(demo::run(demo::Options { duration, json }))
         .map_err(|error| Failure::new(Kind::Failed, format!("the demo did not run: {error}")))?;
+    if json {
+        say!("{}", serde_json::to_string(&report).map_err(std::io::Error::from)?);
+    }
     if report.lost > 0 {
         return Err(Failure::new(
             Kind::Failed,

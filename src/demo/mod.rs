@@ -26,7 +26,7 @@ pub mod upstream;
 pub struct Options {
     /// How long the sample application sends. What follows is waiting for the last spans, 30 seconds at most.
     pub duration: Duration,
-    /// One object at the end, on stdout; the narration goes to stderr.
+    /// The report is for a program: no table is written, and the narration goes to stderr.
     pub json: bool,
 }
 
@@ -58,7 +58,7 @@ impl Default for Options {
     }
 }
 
-/// Runs the demonstration, narrating as it goes, and writes the table or the object at its end.
+/// Runs the demonstration, narrating as it goes, and writes the table at its end.
 ///
 /// Ctrl-C, SIGTERM and SIGHUP end it early, with the table of what was so far, and leave neither a process nor a file.
 /// The caller decides what a report with losses means.

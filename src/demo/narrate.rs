@@ -4,7 +4,7 @@ use std::{io::Write, time::Instant};
 
 use super::Report;
 
-/// Writes lines with the time since the start in front. With `--json` they go to stderr, so that stdout holds one
+/// Writes lines with the time since the start in front. With `--json` they go to stderr, so that stdout is free for one
 /// object and nothing else.
 #[derive(Debug)]
 pub(super) struct Narrator {
@@ -24,11 +24,10 @@ impl Narrator {
         self.line(&format!("{:7.1}s  {line}", self.since.elapsed().as_secs_f64()));
     }
 
-    /// The end: a table for people, or one object for programs.
-    pub(super) fn report(&self, report: &Report) -> std::io::Result<()> {
+    /// The end: a table for people. Programs get the object from whoever asked for it.
+    pub(super) fn report(&self, report: &Report) {
         if self.json {
-            let mut stdout = std::io::stdout().lock();
-            return writeln!(stdout, "{}", serde_json::to_string(report)?);
+            return;
         }
         let rows = [
             ("spans accepted from the application", report.accepted),
@@ -43,7 +42,6 @@ impl Narrator {
         for (name, value) in rows {
             self.line(&format!("  {name:<38}{value:>10}"));
         }
-        Ok(())
     }
 
     fn line(&self, line: &str) {

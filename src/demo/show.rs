@@ -296,7 +296,7 @@ impl Show<'_> {
             refused: record.refused,
             duplicates: record.duplicates(),
         });
-        self.narrator.report(&report)?;
+        self.narrator.report(&report);
         Ok(report)
     }
 }

@@ -463,6 +463,23 @@ fn a_demo_that_is_ended_in_the_middle_leaves_neither_a_process_nor_a_file() {
 }
 
 #[test]
+fn a_demo_whose_report_nobody_reads_is_no_failure() {
+    let home = Home::new();
+    let mut demo = home
+        .command(&["demo", "--json", "--for", "1s"])
+        .env("TMPDIR", home.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(demo.stdout.take());
+    let output = demo.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains("pipe"), "{said}");
+}
+
+#[test]
 fn a_demo_that_is_killed_takes_its_agent_along() {
     let home = Home::new();
     let mut demo = home
