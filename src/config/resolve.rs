@@ -10,11 +10,13 @@ use super::{
 };
 use crate::workspace::{self, Env, hex};
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 use url::Url;
 
 pub(super) const ENDPOINT: &str = "export.endpoint";
 pub(super) const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const OTEL_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const LOG: &str = "TAGALONG_LOG";
 
 /// The last step of [`Config::load`].
 pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> Result<Loaded, Vec<ConfigError>> {
@@ -50,7 +52,7 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
     };
     settings.derive("spool.dir", &dirs.spool.display().to_string(), "the state directory");
     let config = Config {
-        log: env.get("TAGALONG_LOG").unwrap_or(DEFAULT_LOG).to_owned(),
+        log: settings.log(env),
         listen,
         export,
         identity,
@@ -71,7 +73,24 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
     })
 }
 
+/// Whether a text says what is logged. A bare word that is no level would be somebody's target, and show nothing of ours.
+fn is_log_filter(text: &str) -> bool {
+    let is_level = text.parse::<LevelFilter>().is_ok();
+    (is_level || text.contains(['=', ':', ','])) && EnvFilter::try_new(text).is_ok()
+}
+
 impl Settings {
+    fn log(&mut self, env: &Env) -> String {
+        let wanted = env.get(LOG).unwrap_or(DEFAULT_LOG);
+        if is_log_filter(wanted) {
+            return wanted.to_owned();
+        }
+        self.notices.push(format!(
+            "{LOG} is no log filter, so \"{DEFAULT_LOG}\" holds: write a level, such as debug, or TARGET=LEVEL."
+        ));
+        DEFAULT_LOG.to_owned()
+    }
+
     fn listen(&self) -> Listen {
         Listen {
             grpc: self.address("listen.grpc"),

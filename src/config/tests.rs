@@ -589,6 +589,23 @@ fn variables_of_others_are_told_and_left_alone() {
 }
 
 #[test]
+fn a_log_filter_that_says_nothing_is_told_and_left_out_of_account() {
+    let of = |text| {
+        let loaded = Machine::new().var("TAGALONG_LOG", text).loaded();
+        (loaded.config.log, loaded.notices.join(" "))
+    };
+    for filter in ["", "debug", "OFF", "tagalong::spool=trace", "warn,hyper=debug"] {
+        let log = if filter.is_empty() { "info" } else { filter };
+        assert_eq!(of(filter), (log.to_owned(), String::new()));
+    }
+    // The first of them names a target that nobody has.
+    for none in ["verbose", "tagalong=verbose", "info=debug=trace"] {
+        let said = "TAGALONG_LOG is no log filter, so \"info\" holds: write a level, such as debug, or TARGET=LEVEL.";
+        assert_eq!(of(none), ("info".to_owned(), said.to_owned()), "{none}");
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_an_error_and_one_that_is_not_there_is_not() {
     let machine = Machine::new();
     let mut locations = machine.locations();
