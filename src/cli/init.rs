@@ -78,6 +78,7 @@ fn failure(error: setup::Error) -> Failure {
     match error {
         setup::Error::Absent(_) => failure.hint("make it first, or name another one with --file"),
         setup::Error::Several(_) => failure.hint("name one with --file"),
+        setup::Error::Csh(_) => failure.hint("bash, zsh, fish and sh are: name a profile of theirs with --file"),
         setup::Error::Unreadable(..) => failure.hint("make it readable text, or name another one with --file"),
         setup::Error::Refused { by_hand, .. } => by_hand
             .lines()

@@ -89,6 +89,9 @@ pub enum Error {
     /// Several files could be meant.
     #[error("there are several files to choose from: {}", names(.0))]
     Several(Vec<PathBuf>),
+    /// A file in the language of csh, which is not written.
+    #[error("{0} is left as it is: csh and tcsh are not supported")]
+    Csh(PathBuf),
     /// The file cannot be read.
     #[error("{0} cannot be read: {1}")]
     Unreadable(PathBuf, String),

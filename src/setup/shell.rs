@@ -29,6 +29,7 @@ pub fn profile(shell: &str) -> &'static Path {
         Some("bash") => BASHRC,
         Some("zsh") => ".zshrc",
         Some("fish") => ".config/fish/config.fish",
+        Some("csh" | "tcsh") => ".cshrc",
         _ => PROFILE,
     })
 }
@@ -60,6 +61,9 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<P
 }
 
 fn edit(path: PathBuf, action: Action) -> Result<Edit, Error> {
+    if is_of_csh(&path) && action == Action::Add {
+        return Err(Error::Csh(path));
+    }
     let is_fish = path.extension().is_some_and(|extension| extension == "fish");
     let body = if is_fish { FISH } else { POSIX };
     edit_blocks(path, action, body, |text| {
@@ -68,6 +72,12 @@ fn edit(path: PathBuf, action: Action) -> Result<Edit, Error> {
         }
         Ok(block::insert(text, text.split_inclusive('\n').count(), 0, body))
     })
+}
+
+/// tcsh(1), "Startup and shutdown": `.cshrc` or `.tcshrc`, `.login`, and the same of the machine.
+fn is_of_csh(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with("cshrc") || name.ends_with(".login")
 }
 
 /// What a login bash reads, unless that leads on to `.bashrc`, as distributions have it.

@@ -612,6 +612,18 @@ fn a_login_bash_is_reached_by_the_file_that_it_reads_and_no_file_is_hidden_from_
 }
 
 #[test]
+fn a_file_of_csh_gets_no_line_of_sh() {
+    assert_eq!(profile("/bin/tcsh"), Path::new(".cshrc"));
+    let text = "set prompt = '> '\n";
+    for name in [".cshrc", ".tcshrc", ".login"] {
+        let dir = repository(&[(name, text)]);
+        let run = |action| plan(Target::Shell, action, dir.path(), Some(Path::new(name)));
+        assert_eq!(run(Action::Add), Err(Error::Csh(dir.path().join(name))));
+        assert_eq!(run(Action::Remove).map(|plan| changes(&plan)), Ok(0));
+    }
+}
+
+#[test]
 fn a_coder_template_gets_a_file_of_its_own_that_names_its_agent() {
     let main = "data \"coder_workspace\" \"me\" {}\ndata \"coder_workspace_owner\" \"me\" {}\n\
                 resource \"coder_agent\" \"dev\" {\n  os = \"linux\"\n}\n";
