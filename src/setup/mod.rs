@@ -125,7 +125,7 @@ enum Refusal {
 /// # Errors
 /// Why nothing can be done; then nothing is to be written at all.
 pub fn plan(target: Target, action: Action, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
-    match target {
+    let plan = match target {
         Target::Gitpod => gitpod::classic(action, root, file),
         Target::Ona => gitpod::ona(action, root, file),
         Target::Devcontainer => container::plan(action, root, file, container::Id::Pass),
@@ -137,6 +137,11 @@ pub fn plan(target: Target, action: Action, root: &Path, file: Option<&Path>) ->
         Target::Systemd => systemd::plan(action, root, file),
         Target::Vscode => vscode::plan(action, root, file),
         Target::Shell => shell::plan(action, root, file),
+    };
+    match plan {
+        // What is not there need not be taken out.
+        Err(Error::Absent(_)) if action == Action::Remove => Ok(Plan::default()),
+        plan => plan,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Files as people write them: what comes in stays in, what is ours comes out again, and what is not understood is left.
 
 use super::*;
+use clap::ValueEnum;
 use proptest::prelude::*;
 
 /// A repository with these files.
@@ -620,6 +621,15 @@ fn a_file_of_csh_gets_no_line_of_sh() {
         let run = |action| plan(Target::Shell, action, dir.path(), Some(Path::new(name)));
         assert_eq!(run(Action::Add), Err(Error::Csh(dir.path().join(name))));
         assert_eq!(run(Action::Remove).map(|plan| changes(&plan)), Ok(0));
+    }
+}
+
+#[test]
+fn what_is_not_there_need_not_be_taken_out() {
+    let dir = repository(&[]);
+    for target in Target::value_variants() {
+        let plan = plan(*target, Action::Remove, dir.path(), None);
+        assert_eq!(plan.map(|plan| changes(&plan)), Ok(0), "{target:?}");
     }
 }
 
