@@ -340,6 +340,20 @@ fn the_machine_has_no_certificates_of_authorities() {
 }
 
 #[test]
+fn no_span_is_sent_where_a_link_on_its_way_is_broken() {
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", NOWHERE);
+    home.up();
+    let output = home.run(&["doctor", "--send"]);
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (_, one_span) = text.split_once("note  one span").expect("the last link");
+    insta::assert_snapshot!(one_span.trim(), @r#"
+    not tried: the link "upstream reachable" is broken
+                              → mend it first, then try again
+    "#);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
 fn loopback_needs_no_authority() {
     let (_runtime, issuer, upstream) = parties();
     let home = without_authorities(Home::new().sending(&upstream.url(), &issuer.url()));

@@ -241,7 +241,7 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
         upstream::accepts(&status, probe.as_ref()),
     ]);
     if send {
-        links.push(send::one_span(context, &status));
+        links.push(send::one_span(context, &status, &links));
     }
     links
 }

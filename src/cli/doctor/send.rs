@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Link, Name};
+use super::{Link, Name, Verdict};
 use crate::{
     agent::control::{Answer, Ask},
     cli::{
@@ -19,11 +19,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a sent span may take to upstream and back.
 const DELIVERY: Duration = Duration::from_secs(15);
 
-/// Sends one span and waits until upstream has answered for all that was accepted.
-pub(super) fn one_span(context: &Context, status: &Status) -> Link {
+/// What a span passes once it was accepted. Where one of these is broken, it would be waited for in vain.
+const ON_ITS_WAY: [Name; 4] = [Name::Credential, Name::Exchange, Name::Reachable, Name::Accepts];
+
+/// Sends one span and waits until upstream has answered for all that was accepted; unless it is known from the other
+/// `links` that it would not get there.
+pub(super) fn one_span(context: &Context, status: &Status, links: &[Link]) -> Link {
     let Some(agent) = &status.agent else {
         return Link::failed(Name::OneSpan, "no agent runs here", "start it with `tagalong up`");
     };
+    let broken = |link: &&Link| link.verdict == Verdict::Failed && ON_ITS_WAY.contains(&link.link);
+    if let Some(Link { link, .. }) = links.iter().find(broken) {
+        let found = format!("not tried: the link \"{}\" is broken", link.label());
+        return Link::note(Name::OneSpan, found, "mend it first, then try again");
+    }
     let before = status.export.delivered;
     let trace_id = match post(&agent.endpoints.http) {
         Ok(trace_id) => trace_id,
