@@ -278,9 +278,10 @@ pub fn replace(target: &Path, text: &str, mode: u32) -> io::Result<()> {
         .truncate(true)
         .mode(mode)
         .open(&whole)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&whole, target)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.and_then(|()| fs::rename(&whole, target)).inspect_err(|_| {
+        let _ = fs::remove_file(&whole);
+    })?;
     fs::File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 

@@ -47,6 +47,15 @@ async fn a_file_is_whole_private_and_gone_after_it_is_forgotten() {
     assert!(keep.load().await.expect("readable").is_none());
 }
 
+#[test]
+fn what_cannot_be_put_in_its_place_is_not_left_beside_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let taken = directory.path().join("config.toml");
+    fs::create_dir(&taken).expect("a directory");
+    assert!(replace(&taken, "text", 0o600).is_err());
+    assert_eq!(fs::read_dir(directory.path()).expect("a directory").count(), 1);
+}
+
 #[tokio::test]
 async fn bug_truncated_in_place_no_reader_ever_sees_an_empty_or_half_a_login() {
     let directory = tempfile::tempdir().expect("a directory");
