@@ -83,6 +83,9 @@ pub enum Answer {
         expires_in: Option<f64>,
         /// The subject that it speaks for; empty without a token.
         principal: String,
+        /// Whom it was asked for; none where it is for nobody in particular.
+        #[serde(default)]
+        audience: Option<String>,
     },
     /// To [`Ask::SetAside`], in no order that is promised.
     SetAside(Vec<Entry>),

@@ -119,6 +119,7 @@ impl Facts {
             token: token.map(Into::into),
             expires_in: current.seconds_to_expiry(),
             principal: lease.map(|lease| lease.principal.subject.clone()).unwrap_or_default(),
+            audience: self.wanted_audience.clone(),
         }
     }
 

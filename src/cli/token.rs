@@ -43,7 +43,15 @@ pub(super) enum Format {
 pub(super) fn run(context: &Context, format: Format) -> Result<(), Failure> {
     leave_no_core_file();
     let (token, expires_in) = match context.ask(&Ask::Token, PATIENCE) {
-        Ok(Answer::Token { token, expires_in, .. }) => (token.map(Secret::from), expires_in),
+        Ok(Answer::Token {
+            token,
+            expires_in,
+            audience,
+            ..
+        }) => {
+            for_whom(context, audience.as_deref())?;
+            (token.map(Secret::from), expires_in)
+        }
         Ok(_) => return Err(super::unknown_answer()),
         Err(failure) if failure.kind == Kind::NotRunning && has_source(context) => {
             let minted = alone(context)?;
@@ -67,6 +75,22 @@ pub(super) fn run(context: &Context, format: Format) -> Result<(), Failure> {
     };
     say!("{}", render(token.expose(), expires_in, format, SystemTime::now()));
     Ok(())
+}
+
+/// Refuses the running agent's token where these settings ask for one for another `audience`. Those of an upstream that
+/// was taken from an `OTEL_*` variable ask for none.
+fn for_whom(context: &Context, audience: Option<&str>) -> Result<(), Failure> {
+    let config = &context.loaded.config;
+    let from_otel = config.export.as_ref().is_some_and(|export| export.from_otel);
+    match config.identity.wanted_audience().filter(|_| !from_otel) {
+        Some(wanted) if audience != Some(wanted) => {
+            let theirs = audience.unwrap_or("nobody in particular");
+            let message = format!("the running agent's token is for {theirs}, and these settings ask for {wanted}");
+            Err(Failure::new(Kind::NoCredential, message)
+                .hint("run `tagalong up`: it puts an agent with these settings in its place"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// There is nothing to show, and why, where that is known.

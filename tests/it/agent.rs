@@ -325,6 +325,27 @@ async fn the_main_job_spans_arrive_under_the_person_and_the_workspace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_another_audience_is_not_printed_in_place_of_the_one_that_is_asked_for() {
+    let (issuer, upstream) = parties(Duration::from_secs(600)).await;
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    home.until(|status| status["credential"]["state"] == "fresh");
+    let refused = home.run(&["--set", "identity.audience=https://other.example", "token"]);
+    assert!(refused.stdout.is_empty());
+    assert_eq!(refused.status.code(), Some(4));
+    let text = String::from_utf8_lossy(&refused.stderr).replace(&upstream.url(), "UPSTREAM");
+    insta::assert_snapshot!(text, @"
+    tagalong: the running agent's token is for UPSTREAM, and these settings ask for https://other.example
+      run `tagalong up`: it puts an agent with these settings in its place
+    ");
+    // Whoever names no audience wants the agent's.
+    let mut bare = home.command(&["token"]);
+    bare.env_remove("TAGALONG_EXPORT_ENDPOINT");
+    let token = bare.output().expect("it runs").stdout;
+    assert_eq!(String::from_utf8_lossy(&token), home.text(&["token"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promise_7_no_output_but_tokens_holds_the_token() {
     let (issuer, upstream) = parties(Duration::from_secs(600)).await;
     let home = Home::new()

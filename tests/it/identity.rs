@@ -120,6 +120,7 @@ async fn a_panic_over_whatever_holds_a_token_does_not_say_it() {
             token: Some(passed()),
             expires_in: None,
             principal: "u-1".to_owned(),
+            audience: None,
         }),
         panic_over(source::agent::Answer::Token {
             token: Zeroizing::new(CANARY.to_owned()),
