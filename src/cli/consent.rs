@@ -19,12 +19,8 @@ pub(super) fn untold(context: &Context, principal: Option<&Principal>) -> Option
     (!is_noted(context, FILE, &subject(context))).then(|| lines(context, principal))
 }
 
-/// Notes that they were said. If that fails they are said again, which is the better mistake. A shell's profile throws
-/// away what is said: then nobody was told, and the next `up` is the first that says it.
+/// Notes that they were said.
 pub(super) fn told(context: &Context) {
-    if is_thrown_away() || output::is_lost() {
-        return;
-    }
     note(context, FILE, &subject(context));
 }
 
@@ -33,8 +29,12 @@ pub(super) fn is_noted(context: &Context, file: &str, text: &str) -> bool {
     fs::read_to_string(context.loaded.config.dirs.state.join(file)).is_ok_and(|said| said == text)
 }
 
-/// Notes `text` there. That this fails is no trouble of whoever is being told.
+/// Notes `text` there, once it was said. If that fails it is said again, which is the better mistake. A shell's profile
+/// throws away what is said: then nobody was told, and the next command is the first that says it.
 pub(super) fn note(context: &Context, file: &str, text: &str) {
+    if is_thrown_away() || output::is_lost() {
+        return;
+    }
     let written = fs::OpenOptions::new()
         .write(true)
         .create(true)

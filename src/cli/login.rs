@@ -40,7 +40,7 @@ use crate::{
 mod plan;
 mod standing;
 
-pub(super) use standing::{TOLD, ask_once, say_if_nobody};
+pub(super) use standing::{TOLD, ask_once, say_if_nobody, told};
 
 /// The agent may revoke at the issuer before it answers.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -282,6 +282,21 @@ async fn status_asks_for_a_login_once_in_a_session_and_says_each_time_that_there
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_could_read_was_not_said() {
+    let provider = provider().await;
+    let home = nobody_at(&provider);
+    let unread: [fn() -> Stdio; 2] = [Stdio::null, || std::io::pipe().expect("a pipe").1.into()];
+    for stdout in unread.into_iter().cycle().take(4) {
+        for command in ["up", "status"] {
+            let ended = home.command(&[command]).stdout(stdout()).status().expect("it runs");
+            assert!(ended.success(), "{command}");
+            wait_for_state(&home, "needs-user");
+        }
+    }
+    assert!(home.text(&["status"]).contains("tagalong login"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn purge_ends_the_login_at_the_issuer_too_and_leaves_nothing_of_it_but_the_settings() {
     let (provider, home) = (provider().await, machine());
     log_in(&home, &provider);

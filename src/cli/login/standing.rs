@@ -30,7 +30,7 @@ pub(in crate::cli) fn say_if_nobody(context: &Context, status: &Status) {
     let (Some(agent), State::NeedsUser) = (&status.agent, status.credential.state) else {
         return;
     };
-    if was_told(context, &agent.session_id) {
+    if consent::is_noted(context, TOLD, &agent.session_id) {
         return;
     }
     let trouble = status.credential.trouble.as_deref();
@@ -39,6 +39,7 @@ pub(in crate::cli) fn say_if_nobody(context: &Context, status: &Status) {
         trouble.unwrap_or("nobody is logged in here: run `tagalong login`")
     );
     say!("  {}", Screen::of(&context.env).wrap(2, &text));
+    consent::note(context, TOLD, &agent.session_id);
 }
 
 /// Takes what to do out of the trouble that is shown, if somebody was told in this session; that nobody is logged in
@@ -48,19 +49,20 @@ pub(in crate::cli) fn ask_once(context: &Context, status: &mut Status) {
         return;
     };
     if let Some(fact) = trouble.strip_suffix(LOG_IN)
-        && was_told(context, &agent.session_id)
+        && consent::is_noted(context, TOLD, &agent.session_id)
     {
         *trouble = fact.trim_end_matches([' ', ':', ';']).to_owned();
     }
 }
 
-/// Whether somebody was told in this session. From now on somebody was.
-fn was_told(context: &Context, session: &str) -> bool {
-    let was_told = consent::is_noted(context, TOLD, session);
-    if !was_told {
-        consent::note(context, TOLD, session);
+/// Notes that somebody was told in this session, once a status was shown that [`ask_once`] left as it was.
+pub(in crate::cli) fn told(context: &Context, status: &Status) {
+    let trouble = status.credential.trouble.as_deref();
+    if let Some(agent) = &status.agent
+        && trouble.is_some_and(|trouble| trouble.ends_with(LOG_IN))
+    {
+        consent::note(context, TOLD, &agent.session_id);
     }
-    was_told
 }
 
 /// The status once the agent has looked for its login; none if that takes longer than a hook may.

@@ -35,6 +35,7 @@ pub(super) fn run(context: &Context, json: bool) -> Result<(), Failure> {
     } else {
         login::ask_once(context, &mut status);
         super::print(format_args!("{}", render(&status, Screen::of(&context.env))));
+        login::told(context, &status);
     }
     Ok(())
 }
