@@ -46,11 +46,10 @@ pub(super) fn set(env: &Env, key: &str, text: &str) -> Result<(), Failure> {
     say!("{key} is set in {}", file.display());
     // What is wrong beside it is worth knowing now.
     let loaded = super::settings(env, &[], &files)?;
-    let locked = format!("{key} ({}) is locked", file.display());
     let entries = loaded.entries();
     let origin = entries.iter().find(|entry| entry.key == key).map(|entry| &entry.origin);
     match origin {
-        _ if loaded.notices.iter().any(|notice| notice.starts_with(&locked)) => {
+        _ if loaded.locked.iter().any(|locked| locked == key) => {
             say!("  but it is locked on this machine: what /etc says of it holds");
         }
         Some(origin) if *origin != file.display().to_string() => {

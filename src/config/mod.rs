@@ -255,6 +255,8 @@ pub struct Loaded {
     pub config: Config,
     /// What was left out of account on purpose (a locked setting, a variable that is none of ours): sentences to show.
     pub notices: Vec<String>,
+    /// The settings that the machine's file alone may set, as `section.key`.
+    pub locked: Vec<String>,
     entries: Vec<Entry>,
 }
 

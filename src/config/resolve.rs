@@ -70,6 +70,7 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
         config,
         entries: settings.entries(),
         notices: settings.notices,
+        locked: settings.locked,
     })
 }
 

@@ -380,6 +380,7 @@ fn a_locked_setting_keeps_the_machines_value_and_the_rest_is_told_not_refused() 
         is("https://team.example/", "[dir]/system.toml")
     );
     assert_eq!(machine.shown("redact.enabled"), is("true", "default"));
+    assert_eq!(machine.loaded().locked, ["export.endpoint", "redact.enabled"]);
     insta::assert_snapshot!(machine.redact(&machine.loaded().notices.join("\n")), @r#"
     export.endpoint ([dir]/user.toml) is locked on this machine and was left out of account.
     export.endpoint (TAGALONG_EXPORT_ENDPOINT) is locked on this machine and was left out of account.
