@@ -3,7 +3,7 @@
 //! `postStartCommand` is the first hook that a prebuild does not reach, and the only one that runs at every start. A
 //! command that is there already goes on under a name of its own: the object form runs both.
 
-use super::{Action, Edit, Error, Plan, Refusal, is_by_hand, jsonc, read};
+use super::{Action, Error, Plan, Refusal, edit_json, is_by_hand, jsonc};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 
@@ -26,18 +26,9 @@ pub(super) enum Id {
 
 pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>, id: Id) -> Result<Plan, Error> {
     let path = find(root, file)?;
-    let before = read(&path)?;
-    let after = match action {
-        Action::Add => Some(match &before {
-            None => whole(id),
-            Some(text) => past_mark(text, |text| add(text, id)).map_err(|reason| refused(&path, &reason, id))?,
-        }),
-        Action::Remove => match &before {
-            Some(text) if [Id::Known, Id::Pass].iter().any(|id| *text == whole(*id)) => None,
-            Some(text) => Some(past_mark(text, remove).map_err(|reason| refused(&path, &reason, id))?),
-            None => None,
-        },
-    };
+    let new = [id, Id::Known, Id::Pass].map(whole);
+    let by_hand = format!("{{\n{}}}\n", ours(id));
+    let edit = edit_json(path, action, &new, &by_hand, |text| add(text, id), remove)?;
     let next = match action {
         Action::Add => vec![
             "The image needs the binary on its PATH: gitpod/install.sh puts it there.".to_owned(),
@@ -46,17 +37,9 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>, id: Id) -> 
         Action::Remove => Vec::new(),
     };
     Ok(Plan {
-        edits: vec![Edit { path, before, after }],
+        edits: vec![edit],
         next,
     })
-}
-
-/// The mark of the byte order is no part of JSON, but some editors write it before.
-pub(super) fn past_mark(text: &str, edit: impl FnOnce(&str) -> Result<String, Refusal>) -> Result<String, Refusal> {
-    match text.strip_prefix('\u{feff}') {
-        Some(text) => Ok(format!("\u{feff}{}", edit(text)?)),
-        None => edit(text),
-    }
 }
 
 fn add(text: &str, id: Id) -> Result<String, Refusal> {
@@ -150,14 +133,6 @@ pub(super) fn port_lines() -> String {
     ["4317", "4318"]
         .map(|port| format!("    \"{port}\": {{ \"label\": \"tagalong\", \"onAutoForward\": \"ignore\" }}"))
         .join(",\n")
-}
-
-fn refused(path: &Path, reason: &Refusal, id: Id) -> Error {
-    Error::Refused {
-        path: path.to_owned(),
-        reason: reason.to_string(),
-        by_hand: format!("{{\n{}}}\n", ours(id)),
-    }
 }
 
 /// Where the specification looks for it, in its order.

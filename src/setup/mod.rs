@@ -208,3 +208,38 @@ fn edit_blocks(
     };
     Ok(Edit { path, before, after })
 }
+
+/// One file of JSON with comments. Where there is none the first of `new` is written, and what is still one of them is
+/// taken out with the file.
+fn edit_json(
+    path: PathBuf,
+    action: Action,
+    new: &[String],
+    by_hand: &str,
+    add: impl FnOnce(&str) -> Result<String, Refusal>,
+    remove: impl FnOnce(&str) -> Result<String, Refusal>,
+) -> Result<Edit, Error> {
+    let before = read(&path)?;
+    let edited = match (action, before.as_deref()) {
+        (Action::Add, None) => Ok(new.first().cloned()),
+        (Action::Add, Some(text)) => past_mark(text, add).map(Some),
+        (Action::Remove, Some(text)) if !new.iter().any(|new| new == text) => past_mark(text, remove).map(Some),
+        (Action::Remove, _) => Ok(None),
+    };
+    match edited {
+        Ok(after) => Ok(Edit { path, before, after }),
+        Err(reason) => Err(Error::Refused {
+            path,
+            reason: reason.to_string(),
+            by_hand: by_hand.to_owned(),
+        }),
+    }
+}
+
+/// The mark of the byte order is no part of JSON, but some editors write it before.
+fn past_mark(text: &str, edit: impl FnOnce(&str) -> Result<String, Refusal>) -> Result<String, Refusal> {
+    match text.strip_prefix('\u{feff}') {
+        Some(text) => Ok(format!("\u{feff}{}", edit(text)?)),
+        None => edit(text),
+    }
+}

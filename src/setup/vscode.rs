@@ -3,7 +3,7 @@
 //! For where no file of the repository says so: Coder, and every machine behind SSH. The editor reads them when it
 //! connects, and they hold for all who connect to this home directory. Nothing else of them is touched.
 
-use super::{Action, Edit, Error, Plan, Refusal, container, jsonc, read};
+use super::{Action, Error, Plan, Refusal, container, edit_json, jsonc};
 use std::path::{Path, PathBuf};
 
 /// Of VS Code's server, which Remote - SSH puts there, and Coder's extension by way of it. It need not have come yet.
@@ -14,7 +14,9 @@ const GROUP: &str = "remote.portsAttributes";
 
 /// `root` is the home directory.
 pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
-    let edits = paths(root, file).into_iter().map(|path| edit(path, action));
+    let new = [whole()];
+    let edits = paths(root, file).into_iter();
+    let edits = edits.map(|path| edit_json(path, action, &new, &new[0], add, remove));
     Ok(Plan {
         edits: edits.collect::<Result<_, _>>()?,
         next: Vec::new(),
@@ -29,27 +31,6 @@ fn paths(root: &Path, file: Option<&Path>) -> Vec<PathBuf> {
     let directory = root.join(directory);
     let second = directory.is_dir().then(|| directory.join(name));
     [root.join(SERVER)].into_iter().chain(second).collect()
-}
-
-fn edit(path: PathBuf, action: Action) -> Result<Edit, Error> {
-    let before = read(&path)?;
-    let changed = |change: fn(&str) -> Result<String, Refusal>, text: &str| {
-        container::past_mark(text, change)
-            .map(Some)
-            .map_err(|reason| Error::Refused {
-                path: path.clone(),
-                reason: reason.to_string(),
-                by_hand: whole(),
-            })
-    };
-    let after = match (action, before.as_deref()) {
-        (Action::Add, None) => Some(whole()),
-        (Action::Add, Some(text)) => changed(add, text)?,
-        (Action::Remove, Some(text)) if text == whole() => None,
-        (Action::Remove, Some(text)) => changed(remove, text)?,
-        (Action::Remove, None) => None,
-    };
-    Ok(Edit { path, before, after })
 }
 
 fn add(text: &str) -> Result<String, Refusal> {
