@@ -48,6 +48,7 @@ mod gate;
 mod grpc;
 mod peer;
 mod ports;
+mod refusals;
 pub mod siblings;
 mod transcode;
 mod web;
@@ -57,6 +58,7 @@ use body::Limits;
 use gate::Origins;
 use peer::Peer;
 pub use ports::{BindError, Moved};
+use refusals::{Cause, Refusals};
 use siblings::{Key, Siblings};
 
 /// Connections at a time; further ones wait in the kernel's queue.
@@ -133,14 +135,14 @@ struct Door {
     origins: Origins,
     other_users: bool,
     retry_after: Duration,
-    /// Whether a stranger was already logged: one line, not one for each attempt.
-    strangers: AtomicBool,
+    refusals: Refusals,
 }
 
 /// What is known of a connection before its first request.
 #[derive(Clone, Debug)]
 struct Caller {
-    stranger: bool,
+    /// Whose it is, if they may not send.
+    stranger: Option<Peer>,
     entrance: Entrance,
     /// Whether the connection came in on a loopback address.
     loopback: bool,
@@ -181,7 +183,7 @@ impl Receiver {
             origins: Origins::new(config.allowed_origins),
             other_users: config.other_users,
             retry_after: config.retry_after,
-            strangers: AtomicBool::new(false),
+            refusals: Refusals::default(),
         });
         Ok(Receiver {
             listeners,
@@ -283,7 +285,8 @@ async fn accept_loop(
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
+                    let message = format!("a connection could not be accepted: {error}");
+                    door.refusals.tell(Cause::Connection, &message);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -332,9 +335,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let asked = Arc::new(AtomicBool::new(false));
-    let stranger = caller.stranger;
+    let is_stranger = caller.stranger.is_some();
     let service = service_fn({
-        let asked = asked.clone();
+        let (asked, door) = (asked.clone(), door.clone());
         move |request| {
             asked.store(true, Ordering::Relaxed);
             let (door, caller) = (door.clone(), caller.clone());
@@ -345,13 +348,25 @@ where
     let mut connection = std::pin::pin!(watcher.watch(connection));
     // A stranger gets its answer and no more of our time.
     let outcome = match timeout(FIRST_REQUEST, connection.as_mut()).await {
-        Err(_) if asked.load(Ordering::Relaxed) && !stranger => connection.await,
+        Err(_) if asked.load(Ordering::Relaxed) && !is_stranger => connection.await,
         Err(_) => return,
         Ok(outcome) => outcome,
     };
     if let Err(error) = outcome {
+        if !asked.load(Ordering::Relaxed) && is_other_speech(&*error) {
+            door.refusals.tell(
+                Cause::Speech,
+                "a connection begins with something else than HTTP: if an endpoint says https://, write http://",
+            );
+        }
         tracing::debug!(error, "a connection ended badly");
     }
+}
+
+/// Whether the first bytes are no HTTP, as where TLS begins; a connection without any, or with half a request, is none such.
+fn is_other_speech(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let error = error.downcast_ref::<hyper::Error>();
+    error.is_some_and(|error| error.is_parse() && !error.is_parse_too_large())
 }
 
 // === impl Door ===
@@ -365,8 +380,10 @@ impl Door {
         }
     }
 
-    /// Counts what is refused here; what the intake refuses, it counts itself.
+    /// Logs what is refused, and counts it; what the intake refuses, it counts itself.
     fn note(&self, refusal: &Refusal) {
+        let (cause, message) = refusal.why();
+        self.refusals.tell(cause, message);
         if !refusal.by_intake() {
             self.intake.turned_away();
         }
@@ -388,16 +405,12 @@ impl Caller {
     async fn identify(door: &Door, entrance: Entrance, stream: &TcpStream, theirs: SocketAddr) -> io::Result<Caller> {
         let ours = stream.local_addr()?;
         let is_known_by_user = matches!(entrance, Entrance::Own) && !door.other_users;
-        let stranger = is_known_by_user && {
-            let peer = task::spawn_blocking(move || Peer::of(theirs, ours)).await?;
-            let may = peer.may_send_as(rustix::process::geteuid().as_raw());
-            if !may && !door.strangers.swap(true, Ordering::Relaxed) {
-                tracing::warn!(?peer, "a connection of another user is refused (listen.other_users)");
-            }
-            !may
+        let peer = match is_known_by_user {
+            true => Some(task::spawn_blocking(move || Peer::of(theirs, ours)).await?),
+            false => None,
         };
         Ok(Caller {
-            stranger,
+            stranger: peer.filter(|peer| !peer.may_send_as(rustix::process::geteuid().as_raw())),
             entrance,
             loopback: ours.ip().to_canonical().is_loopback(),
         })
@@ -409,9 +422,13 @@ impl Caller {
             // A page does not know the key, whatever name it was sent to.
             return key.admits(request.headers());
         }
-        if self.stranger {
+        if let Some(stranger) = self.stranger {
             return Err(Refusal::forbidden(
-                "telemetry is taken from the agent's own user only, or it would go out under the wrong name (listen.other_users)",
+                Cause::User,
+                format!(
+                    "telemetry is taken from the agent's own user only, and this is {stranger}: it would go out under the \
+                     wrong name (listen.other_users)"
+                ),
             ));
         }
         gate::check_host(request, self.loopback)
