@@ -486,11 +486,8 @@ fn each_mismatch_has_a_line_of_its_own() {
 #[test]
 fn each_way_that_is_not_open_has_its_remedy() {
     let troubles = [
-        ("error sending request: invalid peer certificate: UnknownIssuer", None),
-        (
-            "error sending request: invalid peer certificate: UnknownIssuer",
-            Some(true),
-        ),
+        ("invalid peer certificate: UnknownIssuer", None),
+        ("invalid peer certificate: UnknownIssuer", Some(true)),
         (
             "invalid peer certificate: certificate not valid for name \"otel.example.com\"",
             None,
@@ -510,9 +507,9 @@ fn each_way_that_is_not_open_has_its_remedy() {
         .map(|(trouble, proxy)| line(&upstream::reachable(Some(&probe(trouble, proxy)))))
         .collect();
     insta::assert_snapshot!(lines.concat(), @r#"
-    FAIL  upstream reachable  otel.example.com:443: error sending request: invalid peer certificate: UnknownIssuer
+    FAIL  upstream reachable  otel.example.com:443: invalid peer certificate: UnknownIssuer
                               → set export.ca_file to a PEM file with the certificate of upstream's authority
-    FAIL  upstream reachable  otel.example.com:443 by the proxy proxy.corp:3128 (HTTPS_PROXY): error sending request: invalid peer certificate: UnknownIssuer
+    FAIL  upstream reachable  otel.example.com:443 by the proxy proxy.corp:3128 (HTTPS_PROXY): invalid peer certificate: UnknownIssuer
                               → set export.ca_file to a PEM file with the certificate of the proxy's or upstream's authority
     FAIL  upstream reachable  otel.example.com:443: invalid peer certificate: certificate not valid for name "otel.example.com"
                               → otel.example.com is not a name of that certificate: correct export.endpoint
