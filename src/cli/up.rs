@@ -147,8 +147,10 @@ fn report(context: &Context, word: &str, status: &Status) {
         Some(lines) => lines.iter().for_each(|line| say!("  {}", screen.wrap(2, line))),
         None => say!("  {}", screen.wrap(2, &destination(status))),
     }
-    for moved in status.agent.iter().flat_map(|agent| &agent.moved) {
-        say!("  {}", screen.wrap(2, moved));
+    if let Some(agent) = &status.agent {
+        for text in agent.moved.iter().chain(&agent.endpoints.siblings_trouble) {
+            say!("  {}", screen.wrap(2, text));
+        }
     }
     let identity = &context.loaded.config.identity;
     if identity.is_single() {

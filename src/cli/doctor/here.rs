@@ -15,12 +15,15 @@ use crate::{
     config::{Config, Listen, leads_to},
     view::{
         build,
-        status::{Status, Workspace},
+        status::{Agent, Endpoints, Status, Workspace},
     },
 };
 
 /// With less room than this the disk counts as full: one segment of the spool.
 const LITTLE_ROOM: u64 = 16 * 1024 * 1024;
+/// Where `listen.siblings` finds no address.
+const OPEN_FOR_SIBLINGS: &str = "start the container engine first, then `tagalong down` and `tagalong up`; or set \
+                                 listen.siblings to an IP address of this machine";
 /// On loopback, whoever listens accepts at once.
 const LOOPBACK: Duration = Duration::from_millis(300);
 
@@ -257,6 +260,17 @@ pub(super) fn ports(status: &Status, last: Option<&[SocketAddr]>, held: &[Socket
             let found = format!("{} is held by another process", held.join(" and "));
             let hint = "the agent takes another port, and `tagalong env` tells programs which";
             Link::note(Name::Ports, found, hint)
+        }
+        Some(Agent {
+            endpoints: Endpoints {
+                siblings_trouble: Some(trouble),
+                ..
+            },
+            moved,
+            ..
+        }) => {
+            let found: Vec<&str> = moved.iter().chain([trouble]).map(String::as_str).collect();
+            Link::note(Name::Ports, found.join("; "), OPEN_FOR_SIBLINGS)
         }
         Some(agent) if !agent.moved.is_empty() => Link::note(
             Name::Ports,

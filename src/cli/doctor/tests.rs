@@ -241,6 +241,19 @@ fn an_agent_that_does_not_answer_is_no_stranger_on_its_ports() {
     ");
 }
 
+#[test]
+fn containers_that_cannot_send_are_said_with_what_opens_for_them() {
+    let mut status = at_work();
+    if let Some(agent) = &mut status.agent {
+        agent.endpoints.siblings_trouble =
+            Some("containers next to this workspace cannot send (listen.siblings): no bridge is here".to_owned());
+    }
+    insta::assert_snapshot!(line(&here::ports(&status, None, &[])), @"
+    note  ports               containers next to this workspace cannot send (listen.siblings): no bridge is here
+                              → start the container engine first, then `tagalong down` and `tagalong up`; or set listen.siblings to an IP address of this machine
+    ");
+}
+
 fn programs(endpoint: Option<&str>, own: &[&str]) -> String {
     let name = |text: &str| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), text.to_owned());
     let env = Env(endpoint.map(name).into_iter().collect());

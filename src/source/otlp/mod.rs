@@ -111,7 +111,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Receiver {
     listeners: Vec<(TcpListener, Entrance)>,
-    siblings: Option<SocketAddr>,
+    siblings: Option<Result<SocketAddr, BindError>>,
     grpc: SocketAddr,
     http: SocketAddr,
     moved: Vec<Moved>,
@@ -173,7 +173,7 @@ impl Receiver {
         }
         let siblings = config
             .siblings
-            .and_then(|siblings| open_for(siblings, &mut handed, &mut listeners, &mut all_moved));
+            .map(|siblings| open_for(siblings, &mut handed, &mut listeners, &mut all_moved));
         let door = Arc::new(Door {
             intake,
             limits: Limits {
@@ -207,7 +207,12 @@ impl Receiver {
 
     /// Where containers next to the workspace can send to; none if they are not wanted, or if the address is not ours.
     pub fn siblings_addr(&self) -> Option<SocketAddr> {
-        self.siblings
+        self.siblings.as_ref()?.as_ref().ok().copied()
+    }
+
+    /// Why they are wanted and have no address.
+    pub fn siblings_error(&self) -> Option<&BindError> {
+        self.siblings.as_ref()?.as_ref().err()
     }
 
     /// The listeners that could not have the port they were to have.
@@ -242,13 +247,11 @@ fn open_for(
     handed: &mut Vec<std::net::TcpListener>,
     listeners: &mut Vec<(TcpListener, Entrance)>,
     all_moved: &mut Vec<Moved>,
-) -> Option<SocketAddr> {
-    let (listener, address, moved) = ports::listen(siblings.address, handed)
-        .inspect_err(|error| tracing::warn!(%error, "containers next to this workspace cannot send (listen.siblings)"))
-        .ok()?;
+) -> Result<SocketAddr, BindError> {
+    let (listener, address, moved) = ports::listen(siblings.address, handed)?;
     listeners.push((listener, Entrance::Siblings(Arc::new(siblings.key))));
     all_moved.extend(moved);
-    Some(address)
+    Ok(address)
 }
 
 /// Accepts until `shutdown`, closes the listener, and returns when the last of its connections is done.
