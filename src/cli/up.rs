@@ -264,7 +264,12 @@ fn foreground(context: &Context, Options { replace, detached, .. }: Options) -> 
         if detached {
             let _ = detach::say_failure(&error.to_string());
         }
-        Failure::new(Kind::Failed, error.to_string())
+        let failure = Failure::new(Kind::Failed, error.to_string());
+        match error {
+            agent::Error::AnotherAgent(_) if !replace => failure.hint("with --replace, this one takes its place"),
+            agent::Error::AnotherAgent(_) => failure.hint("try again when it has ended"),
+            _ => failure,
+        }
     })
 }
 

@@ -564,5 +564,5 @@ fn a_credential_command_is_missing() {
         .set("TAGALONG_IDENTITY_EXEC", r#"["/nowhere/mint", "canary"]"#);
     home.up();
     until_starved(&home);
-    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: the credential command cannot be started: No such file or directory (os error 2) → run /nowhere/mint by hand with its arguments: it is to print a token and to exit with 0; telemetry waits in the spool meanwhile");
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: the credential command /nowhere/mint cannot be started: No such file or directory (os error 2) → run /nowhere/mint by hand with its arguments: it is to print a token and to exit with 0; telemetry waits in the spool meanwhile");
 }
