@@ -11,7 +11,14 @@ pub(super) fn run(env: &Env, duration: &str, json: bool) -> Result<(), Failure> 
     let runtime = super::runtime()?;
     let report = runtime
         .block_on(demo::run(demo::Options { duration, json }))
-        .map_err(|error| Failure::new(Kind::Failed, format!("the demo did not run: {error}")))?;
+        .map_err(|error| {
+            let failure = Failure::new(Kind::Failed, format!("the demo did not run: {error}"));
+            match error.kind() {
+                std::io::ErrorKind::Interrupted => failure,
+                _ => failure
+                    .hint("it needs a directory in TMPDIR (else /tmp) that it can write in, and ports of 127.0.0.1"),
+            }
+        })?;
     if json {
         say!("{}", serde_json::to_string(&report).map_err(std::io::Error::from)?);
     }

@@ -55,7 +55,7 @@ const UNKNOWN: &str = "unknown";
 #[command(name = "tagalong", version = crate::view::build::named(), propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Set one setting for this call, as `section.key=value` (see `tagalong config`)
-    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true, display_order = 900)]
     set: Vec<String>,
     #[command(subcommand)]
     command: Command,

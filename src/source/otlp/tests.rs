@@ -36,12 +36,12 @@ fn door(dir: &tempfile::TempDir) -> Arc<Door> {
         origins: Origins::default(),
         other_users: false,
         retry_after: Duration::from_secs(1),
-        strangers: AtomicBool::new(false),
+        refusals: Refusals::default(),
     })
 }
 
 /// The far end of a connection that is served, and the graceful shutdown that it hangs on.
-fn connect(dir: &tempfile::TempDir, stranger: bool) -> (DuplexStream, GracefulShutdown) {
+fn connect(dir: &tempfile::TempDir, stranger: Option<Peer>) -> (DuplexStream, GracefulShutdown) {
     let (ours, theirs) = duplex(1 << 16);
     let graceful = GracefulShutdown::new();
     let caller = Caller {
@@ -65,7 +65,7 @@ async fn until_closed(mut stream: DuplexStream) -> (String, Duration) {
 async fn a_connection_without_a_request_is_closed() {
     for start in [&b""[..], b"P", b"PRI * HT", b"POST /v1/traces HTTP/1.1\r\nHos"] {
         let dir = tempfile::tempdir().expect("a directory");
-        let (mut stream, _graceful) = connect(&dir, false);
+        let (mut stream, _graceful) = connect(&dir, None);
         stream.write_all(start).await.expect("room");
         let (answer, took) = until_closed(stream).await;
         assert_eq!(answer, "", "{start:?}");
@@ -79,7 +79,7 @@ async fn a_connection_without_a_request_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_used_may_idle_longer_than_a_metric_readers_minute() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut stream, _graceful) = connect(&dir, false);
+    let (mut stream, _graceful) = connect(&dir, None);
     stream.write_all(REQUEST).await.expect("room");
     let (answer, took) = until_closed(stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -92,10 +92,13 @@ async fn a_connection_that_was_used_may_idle_longer_than_a_metric_readers_minute
 #[tokio::test(start_paused = true)]
 async fn a_stranger_is_told_why_and_does_not_keep_the_connection() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut stream, _graceful) = connect(&dir, true);
+    let (mut stream, _graceful) = connect(&dir, Some(Peer::User(1001)));
     stream.write_all(REQUEST).await.expect("room");
     let (answer, took) = until_closed(stream).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
-    assert!(answer.contains("listen.other_users"));
+    assert!(
+        answer.contains("uid 1001's") && answer.contains("listen.other_users"),
+        "{answer}"
+    );
     assert!(took <= FIRST_REQUEST + Duration::from_millis(50), "{took:?}");
 }
