@@ -73,7 +73,7 @@ pub enum Answer {
     },
     /// To [`Ask::HandOver`].
     HandingOver,
-    /// To [`Ask::HandOver`]: that session is over.
+    /// To [`Ask::HandOver`]: that session is over, or another agent has its sockets.
     Gone,
     /// To [`Ask::Token`].
     Token {

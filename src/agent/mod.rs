@@ -44,6 +44,7 @@ mod serve;
 mod share;
 mod signals;
 pub mod telemetry;
+pub mod turn;
 
 use handover::{Handed, Handles, Will};
 use notify::{News, Supervisor};

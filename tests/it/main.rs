@@ -31,4 +31,5 @@ mod sources;
 mod streams;
 mod support;
 mod tidy;
+mod turns;
 mod workspace;
