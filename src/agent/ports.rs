@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::{Error, bridge};
+use super::{Error, bridge, process};
 use crate::{
     config::{Config, Listen},
     intake::Intake,
@@ -70,6 +70,7 @@ pub(super) fn bind(
             other_users,
             siblings: bridge::siblings(config, http.port()),
             retry_after: RETRY_AFTER,
+            connections: process::connections(),
         },
         intake,
         Budget::new(Budget::DEFAULT_BYTES),

@@ -23,7 +23,7 @@ use super::{
     handover::Login,
     report::Facts,
 };
-use crate::identity::keep::private_directory;
+use crate::{identity::keep::private_directory, source::accept};
 
 /// A question is one line, and the longest brings two tokens; more is no question of ours.
 const QUESTION_BYTES: u64 = 256 * 1024;
@@ -105,10 +105,8 @@ pub(super) async fn run(
     let mut asked = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    asked.spawn(answer(stream, facts.clone(), stop.clone()));
-                }
+            (stream, _) = accept::next(|| listener.accept()) => {
+                asked.spawn(answer(stream, facts.clone(), stop.clone()));
             }
             Some(_) = asked.join_next() => {}
             () = shutdown.cancelled() => break,

@@ -19,9 +19,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::identity::{
-    Receiver, State,
-    source::agent::{Answer, MAX_LINE, Question},
+use crate::{
+    identity::{
+        Receiver, State,
+        source::agent::{Answer, MAX_LINE, Question},
+    },
+    source::accept,
 };
 
 /// Whoever connects and says nothing is not waited for.
@@ -81,10 +84,8 @@ pub(super) async fn run(share: Option<Share>, identity: Receiver, shutdown: Canc
     let mut asked = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = listener.accept(), if asked.len() < MOST => {
-                if let Ok((stream, _)) = accepted {
-                    asked.spawn(answer(stream, audience.clone(), identity.clone()));
-                }
+            (stream, _) = accept::next(|| listener.accept()), if asked.len() < MOST => {
+                asked.spawn(answer(stream, audience.clone(), identity.clone()));
             }
             Some(_) = asked.join_next() => {}
             () = shutdown.cancelled() => break,

@@ -8,6 +8,7 @@
 mod agent;
 mod agent_promises;
 mod cli;
+mod descriptors;
 mod doctor;
 mod endure;
 mod exchange;

@@ -32,13 +32,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::{self, JoinSet},
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     intake::Intake,
     otlp::{Batch, budget::Budget, status},
+    source::accept,
 };
 
 mod answer;
@@ -58,9 +59,6 @@ use gate::Origins;
 use peer::Peer;
 pub use ports::{BindError, Moved};
 use siblings::{Key, Siblings};
-
-/// Connections at a time; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
 
 /// A new connection must bring a request within this time, or it is closed.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
@@ -83,9 +81,6 @@ const MAX_FRAME: u32 = 128 * 1024;
 const MAX_READ: usize = 128 * 1024;
 const MAX_STREAMS: u32 = 100;
 
-/// After a failed accept (no descriptors left, mostly), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// What the receiver is built from.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -103,6 +98,8 @@ pub struct Config {
     pub siblings: Option<Siblings>,
     /// What a sender that is told to come again should wait.
     pub retry_after: Duration,
+    /// How many connections are taken at a time; further ones wait in the kernel's queue.
+    pub connections: usize,
 }
 
 /// A receiver that listens already; connections wait until it runs.
@@ -113,6 +110,7 @@ pub struct Receiver {
     grpc: SocketAddr,
     http: SocketAddr,
     moved: Vec<Moved>,
+    connections: usize,
     door: Arc<Door>,
 }
 
@@ -189,6 +187,7 @@ impl Receiver {
             grpc,
             http,
             moved: all_moved,
+            connections: config.connections,
             door,
         })
     }
@@ -224,7 +223,7 @@ impl Receiver {
     /// Serves until `shutdown` is cancelled, then answers what is in flight and returns.
     /// How long that may take is the caller's business: dropping the future closes every connection.
     pub async fn run(self, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(self.connections));
         let mut listening = JoinSet::new();
         for (listener, entrance) in self.listeners {
             let (door, slots, shutdown) = (self.door.clone(), slots.clone(), shutdown.clone());
@@ -263,29 +262,23 @@ async fn accept_loop(
     loop {
         let next = async {
             let slot = slots.clone().acquire_owned().await.expect("the slots are never closed");
-            (listener.accept().await, slot)
+            (accept::next(|| listener.accept()).await, slot)
         };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            (accepted, slot) = next => match accepted {
-                Ok((stream, theirs)) => {
-                    let (server, door, entrance) = (server.clone(), door.clone(), entrance.clone());
-                    let watcher = graceful.watcher();
-                    connections.spawn(async move {
-                        let _slot = slot;
-                        // Whose connection it is, is asked before its first byte is read.
-                        let Ok(caller) = Caller::identify(&door, entrance, &stream, theirs).await else {
-                            return;
-                        };
-                        serve(server, door, watcher, stream, caller).await;
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_PAUSE).await;
-                }
+            ((stream, theirs), slot) = next => {
+                let (server, door, entrance) = (server.clone(), door.clone(), entrance.clone());
+                let watcher = graceful.watcher();
+                connections.spawn(async move {
+                    let _slot = slot;
+                    // Whose connection it is, is asked before its first byte is read.
+                    let Ok(caller) = Caller::identify(&door, entrance, &stream, theirs).await else {
+                        return;
+                    };
+                    serve(server, door, watcher, stream, caller).await;
+                });
             }
         }
     }
