@@ -32,7 +32,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::{self, JoinSet},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +62,13 @@ use siblings::{Key, Siblings};
 
 /// A new connection must bring a request within this time, or it is closed.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
+
+/// What a connection is left for its answer, of those who may not send.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+
+/// How many of all connections may come in for siblings, as a divisor: whoever reaches their address is not known yet,
+/// and is to keep nobody else out.
+const SIBLINGS_SHARE: usize = 4;
 
 /// How long a connection of HTTP/1 may idle, or take over the head of a request.
 /// Metric readers export once a minute, and a connection that is closed the moment it is used costs its sender a retry.
@@ -142,6 +149,8 @@ struct Caller {
     entrance: Entrance,
     /// Whether the connection came in on a loopback address.
     loopback: bool,
+    /// Once it was told that it may not send.
+    refused: CancellationToken,
 }
 
 // === impl Receiver ===
@@ -223,10 +232,16 @@ impl Receiver {
     /// Serves until `shutdown` is cancelled, then answers what is in flight and returns.
     /// How long that may take is the caller's business: dropping the future closes every connection.
     pub async fn run(self, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.connections));
+        let of_siblings = self.siblings.map_or(0, |_| (self.connections / SIBLINGS_SHARE).max(1));
+        let of_own = self.connections.saturating_sub(of_siblings).max(1);
+        let [of_own, of_siblings] = [of_own, of_siblings].map(|slots| Arc::new(Semaphore::new(slots)));
         let mut listening = JoinSet::new();
         for (listener, entrance) in self.listeners {
-            let (door, slots, shutdown) = (self.door.clone(), slots.clone(), shutdown.clone());
+            let slots = match entrance {
+                Entrance::Own => of_own.clone(),
+                Entrance::Siblings(_) => of_siblings.clone(),
+            };
+            let (door, shutdown) = (self.door.clone(), shutdown.clone());
             listening.spawn(accept_loop(listener, entrance, door, slots, shutdown));
         }
         while listening.join_next().await.is_some() {}
@@ -325,7 +340,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let asked = Arc::new(AtomicBool::new(false));
-    let stranger = caller.stranger;
+    let refused = caller.refused.clone();
     let service = service_fn({
         let asked = asked.clone();
         move |request| {
@@ -336,11 +351,20 @@ where
     });
     let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
     let mut connection = std::pin::pin!(watcher.watch(connection));
-    // A stranger gets its answer and no more of our time.
-    let outcome = match timeout(FIRST_REQUEST, connection.as_mut()).await {
-        Err(_) if asked.load(Ordering::Relaxed) && !stranger => connection.await,
-        Err(_) => return,
-        Ok(outcome) => outcome,
+    let asked_in_time = async {
+        match timeout(FIRST_REQUEST, connection.as_mut()).await {
+            Err(_) if asked.load(Ordering::Relaxed) => connection.await,
+            Err(_) => Ok(()),
+            Ok(outcome) => outcome,
+        }
+    };
+    let given_up = async {
+        refused.cancelled().await;
+        sleep(AFTER_REFUSAL).await;
+    };
+    let outcome = tokio::select! {
+        outcome = asked_in_time => outcome,
+        () = given_up => return,
     };
     if let Err(error) = outcome {
         tracing::debug!(error, "a connection ended badly");
@@ -393,6 +417,7 @@ impl Caller {
             stranger,
             entrance,
             loopback: ours.ip().to_canonical().is_loopback(),
+            refused: CancellationToken::new(),
         })
     }
 
@@ -400,9 +425,11 @@ impl Caller {
     fn admitted<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         if let Entrance::Siblings(key) = &self.entrance {
             // A page does not know the key, whatever name it was sent to.
-            return key.admits(request.headers());
+            let admitted = key.admits(request.headers());
+            return admitted.inspect_err(|_| self.refused.cancel());
         }
         if self.stranger {
+            self.refused.cancel();
             return Err(Refusal::forbidden(
                 "telemetry is taken from the agent's own user only, or it would go out under the wrong name (listen.other_users)",
             ));
