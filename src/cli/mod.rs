@@ -427,7 +427,15 @@ fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {
 /// The socket, or a directory above it, is not for this user.
 fn foreign(socket: &std::path::Path, error: &std::io::Error) -> Failure {
     let message = format!("the control socket {} cannot be reached: {error}", socket.display());
-    Failure::new(Kind::Failed, message).hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own")
+    let failure =
+        Failure::new(Kind::Failed, message).hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own");
+    match socket.parent() {
+        Some(directory) => failure.hint(format!(
+            "if it is right, somebody else made {}, perhaps with sudo: remove that",
+            directory.display()
+        )),
+        None => failure,
+    }
 }
 
 /// Somebody holds the socket and says nothing.
