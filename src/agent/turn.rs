@@ -59,8 +59,8 @@ impl Turn {
         Ok(self.0.metadata()?.len())
     }
 
-    /// To stop the agent for good: what is about to run has begun to when this returns, and what waits for a turn starts
-    /// nothing any more. None where there is no spool, or the turn cannot be had.
+    /// To stop the agent for good: what was about to run runs when this returns, and what waits for its turn starts nothing
+    /// any more. None where there is no spool, or the turn cannot be had.
     pub fn to_stop(dir: &Path) -> Option<Turn> {
         let turn = dir.exists().then(|| Turn::take(dir, START))?.ok()?;
         // Where it cannot be written down, what waits starts afterwards.
