@@ -93,8 +93,6 @@ struct Door {
     spool: Spool,
     owner: watch::Receiver<Owner>,
     closed: AtomicBool,
-    /// Whether the last append was refused, so that a full spool is logged once and not for each batch.
-    refusing: AtomicBool,
     tally: Tally,
 }
 
@@ -131,7 +129,6 @@ impl Intake {
                 spool,
                 owner,
                 closed: AtomicBool::new(false),
-                refusing: AtomicBool::new(false),
                 tally: Tally::default(),
             }),
         }
@@ -154,9 +151,6 @@ impl Intake {
             let owner = door.owner.borrow().clone();
             let appended = door.spool.append(&owner, signal.as_str(), items, bytes).await;
             appended.map_err(|error| door.refused(error))?;
-            if door.refusing.swap(false, Ordering::Relaxed) {
-                tracing::info!("the spool takes data again");
-            }
         }
         add(&door.tally.accepted[slot(signal)], items);
         add(&door.tally.rejected[slot(signal)], rejected);
@@ -245,9 +239,6 @@ impl Door {
             AppendError::Closed => return self.closing(),
             AppendError::Full => add(&self.tally.full, 1),
             AppendError::Disk(_) => add(&self.tally.disk, 1),
-        }
-        if !self.refusing.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%error, "senders are told to come again");
         }
         Refused::Later(error.to_string())
     }

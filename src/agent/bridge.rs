@@ -21,25 +21,26 @@ pub const KEY_FILE: &str = "siblings-key";
 /// Of a network that is only in examples (RFC 5737): what leads there is the default route.
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
-/// What the receiver needs for `listen.siblings`: none if they are not wanted, or if they cannot be let in, which is
-/// logged and keeps nobody else out. `port` is the one that they find OTLP/HTTP at if it is free there.
-pub(super) fn siblings(config: &Config, port: u16) -> Option<Siblings> {
+/// What the receiver needs for `listen.siblings`; none if they are not wanted. `port` is the one that they find OTLP/HTTP
+/// at if it is free there.
+///
+/// # Errors
+/// Why they cannot be let in, in words, which keeps nobody else out.
+pub(super) fn siblings(config: &Config, port: u16) -> Result<Option<Siblings>, String> {
     let address = match config.listen.siblings {
-        config::Siblings::Off => return None,
+        config::Siblings::Off => return Ok(None),
         config::Siblings::At(address) => Some(address),
         config::Siblings::Auto => address(),
     };
-    let Some(address) = address else {
-        tracing::warn!("no container engine's bridge is here: listen.siblings = \"auto\" finds no address");
-        return None;
-    };
+    let address = address.ok_or("no container engine's bridge is here, so \"auto\" finds no address")?;
+    let file = config.dirs.state.join(KEY_FILE);
     let key = kept_key(&config.dirs.state, KEY_FILE)
-        .inspect_err(|error| tracing::warn!(%error, "the key for containers next to this workspace cannot be kept"))
-        .ok()?;
-    Some(Siblings {
+        .map_err(|error| format!("the key in {} cannot be kept: {error}", file.display()))?;
+    let key = Key::new(key.expose().trim().to_owned());
+    Ok(Some(Siblings {
         address: SocketAddr::new(address, port),
-        key: Key::new(key.expose().trim().to_owned())?,
-    })
+        key: key.ok_or_else(|| format!("the key in {} is too short", file.display()))?,
+    }))
 }
 
 /// None where there is neither a bridge nor a container around us.

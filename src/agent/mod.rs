@@ -193,7 +193,11 @@ impl Agent {
         let stamps = parts::stamps(&workspace, &session, config.identity.attributes);
         let intake = Intake::new(redactor, stamps, spool.clone(), owner_seen.clone());
         let (listeners, will) = handed.map_or_else(Default::default, |handed| (handed.listeners, handed.will));
-        let receiver = ports::bind(&config, spool.runtime(), intake.clone(), listeners)?;
+        let ports::Listening {
+            receiver,
+            moved,
+            siblings_trouble,
+        } = ports::bind(&config, spool.runtime(), intake.clone(), listeners)?;
         let identity = parts::identity(&env, &config, &workspace)?;
         let login = identity.source.login().cloned();
         let (identity, identity_seen) = Identity::build(identity);
@@ -235,7 +239,8 @@ impl Agent {
             http: receiver.http_addr(),
             siblings: receiver.siblings_addr(),
             handles: Handles::new(receiver.handles()?),
-            moved: receiver.moved().iter().map(ports::moved_text).collect(),
+            moved,
+            siblings_trouble,
             workspace,
             spool: spool.clone(),
             owner: owner_seen,

@@ -2,9 +2,10 @@
 //! so that programs that were told of them need not be told again.
 
 use std::{
+    collections::BTreeMap,
     net::{SocketAddr, TcpListener},
     path::Path,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ use crate::{
     intake::Intake,
     otlp::budget::Budget,
     source::otlp::{self, Moved, Receiver},
+    system,
 };
 
 const FILE: &str = "ports.json";
@@ -23,7 +25,7 @@ const FILE: &str = "ports.json";
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What was wanted and what was got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Ports {
     wanted_grpc: SocketAddr,
     wanted_http: SocketAddr,
@@ -31,6 +33,26 @@ struct Ports {
     http: SocketAddr,
     #[serde(default)]
     siblings: Option<SocketAddr>,
+    /// Why these are not the wanted ones. Notes of older versions do not say.
+    #[serde(default)]
+    taken: Vec<Taken>,
+}
+
+/// A wanted port that somebody held when another one was taken in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Taken {
+    wanted: SocketAddr,
+    by: Option<String>,
+    at: SystemTime,
+}
+
+/// A bound receiver, and what there is to say about where it listens.
+pub(super) struct Listening {
+    pub(super) receiver: Receiver,
+    /// One line for people about each port that is not the wanted one.
+    pub(super) moved: Vec<String>,
+    /// Why containers next to the workspace cannot send though they are wanted, in words.
+    pub(super) siblings_trouble: Option<String>,
 }
 
 /// Binds the receiver, which is to run in `runtime`: to the ports of the last start if the settings still want the same
@@ -43,7 +65,7 @@ pub(super) fn bind(
     runtime: &Handle,
     intake: Intake,
     handed: Vec<TcpListener>,
-) -> Result<Receiver, Error> {
+) -> Result<Listening, Error> {
     let _entered = runtime.enter();
     let Listen {
         grpc,
@@ -58,9 +80,10 @@ pub(super) fn bind(
     let may_have = |address: &SocketAddr| is_ours(address) || is_free(address);
     let choose = |wanted: SocketAddr, got: Option<SocketAddr>| got.filter(may_have).unwrap_or(wanted);
     let (choose_grpc, choose_http) = (
-        choose(grpc, last.map(|last| last.grpc)),
-        choose(http, last.map(|last| last.http)),
+        choose(grpc, last.as_ref().map(|last| last.grpc)),
+        choose(http, last.as_ref().map(|last| last.http)),
     );
+    let siblings = bridge::siblings(config, http.port());
     let receiver = Receiver::bind(
         otlp::Config {
             grpc: choose_grpc,
@@ -68,7 +91,7 @@ pub(super) fn bind(
             allowed_origins,
             max_request_bytes: usize::try_from(max_request_bytes).unwrap_or(usize::MAX),
             other_users,
-            siblings: bridge::siblings(config, http.port()),
+            siblings: siblings.clone().unwrap_or_default(),
             retry_after: RETRY_AFTER,
             connections: process::connections(),
         },
@@ -77,21 +100,60 @@ pub(super) fn bind(
         handed,
     )
     .map_err(|error| Error::Part(error.to_string()))?;
+    let siblings_trouble = siblings.err();
+    let siblings_trouble = siblings_trouble.or_else(|| receiver.siblings_error().map(ToString::to_string));
+    let siblings_trouble = siblings_trouble
+        .map(|trouble| format!("containers next to this workspace cannot send (listen.siblings): {trouble}"));
+    if let Some(trouble) = &siblings_trouble {
+        tracing::warn!("{trouble}");
+    }
+
+    let (mut moved, mut taken) = (Vec::new(), Vec::new());
+    for now in receiver.moved() {
+        moved.push(moved_text(&now));
+        taken.push(Taken {
+            wanted: now.wanted,
+            by: now.held_by,
+            at: SystemTime::now(),
+        });
+    }
+    let before = last.as_ref().map_or(&[][..], |last| &last.taken);
+    for (wanted, got) in BTreeMap::from([(grpc, receiver.grpc_addr()), (http, receiver.http_addr())]) {
+        let is_told = taken.iter().any(|now| now.wanted == wanted);
+        if wanted == got || wanted.port() == 0 || is_told {
+            continue;
+        }
+        let then = before.iter().find(|then| then.wanted == wanted);
+        moved.push(match is_free(&wanted) {
+            true => kept_text(wanted, got, then, SystemTime::now()),
+            false => moved_text(&Moved {
+                wanted,
+                got,
+                held_by: system::holder_of(wanted),
+            }),
+        });
+        taken.extend(then.cloned());
+    }
     let got = Ports {
         wanted_grpc: grpc,
         wanted_http: http,
         grpc: receiver.grpc_addr(),
         http: receiver.http_addr(),
         siblings: receiver.siblings_addr(),
+        taken,
     };
-    if last != Some(got) {
+    if last.as_ref() != Some(&got) {
         // Without the note the next start takes the wanted ports, which is no worse than the first start.
         let _ = std::fs::write(
             config.spool.dir.join(FILE),
             serde_json::to_vec(&got).unwrap_or_default(),
         );
     }
-    Ok(receiver)
+    Ok(Listening {
+        receiver,
+        moved,
+        siblings_trouble,
+    })
 }
 
 /// The addresses of the last start, for settings that must not point back at the agent.
@@ -110,10 +172,50 @@ pub(super) fn moved_text(moved: &Moved) -> String {
     )
 }
 
+/// The same of one that is free again: programs that were told of the other need not be told again.
+fn kept_text(wanted: SocketAddr, got: SocketAddr, then: Option<&Taken>, now: SystemTime) -> String {
+    let holder = then.and_then(|then| then.by.as_deref()).unwrap_or("another process");
+    // A clock that was set back knows no date.
+    let when = match then.filter(|then| then.at <= now) {
+        Some(then) => format!("on {:.10}", humantime::format_rfc3339_seconds(then.at).to_string()),
+        None => "at an earlier start".to_owned(),
+    };
+    format!(
+        "{wanted} was held by {holder} {when}; still listening on {got}, of which programs may have been told \
+         (`tagalong env` tells them)"
+    )
+}
+
 fn read(spool_dir: &Path) -> Option<Ports> {
     serde_json::from_slice(&std::fs::read(spool_dir.join(FILE)).ok()?).ok()
 }
 
 fn is_free(address: &SocketAddr) -> bool {
     TcpListener::bind(address).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_kept_says_who_held_the_wanted_one_and_when() {
+        let [wanted, got] = [4318, 40001].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let then = Taken {
+            wanted,
+            by: Some("otelcol (process 99)".to_owned()),
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(951_782_400),
+        };
+        let later = then.at + Duration::from_secs(3600);
+        insta::assert_snapshot!(kept_text(wanted, got, Some(&then), later), @"127.0.0.1:4318 was held by otelcol (process 99) on 2000-02-29; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them)");
+        insta::assert_snapshot!(kept_text(wanted, got, Some(&then), SystemTime::UNIX_EPOCH), @"127.0.0.1:4318 was held by otelcol (process 99) at an earlier start; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them)");
+        insta::assert_snapshot!(kept_text(wanted, got, None, later), @"127.0.0.1:4318 was held by another process at an earlier start; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them)");
+    }
+
+    #[test]
+    fn what_an_older_version_noted_is_still_read() {
+        let old = r#"{"wanted_grpc":"127.0.0.1:4317","wanted_http":"127.0.0.1:4318","grpc":"127.0.0.1:4317","http":"127.0.0.1:40001","siblings":null}"#;
+        let ports: Ports = serde_json::from_str(old).expect("a note");
+        assert_eq!(ports.taken, []);
+    }
 }

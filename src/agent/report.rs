@@ -50,6 +50,7 @@ pub(super) struct Facts {
     /// Of the listening sockets, for an agent that replaces this one.
     pub(super) handles: Handles,
     pub(super) moved: Vec<String>,
+    pub(super) siblings_trouble: Option<String>,
     pub(super) workspace: workspace::Workspace,
     pub(super) spool: Spool,
     /// Whose log is written now.
@@ -77,6 +78,7 @@ impl Facts {
                     grpc: self.grpc.to_string(),
                     http: self.http.to_string(),
                     siblings: self.siblings.map(|address| address.to_string()),
+                    siblings_trouble: self.siblings_trouble.clone(),
                 },
                 moved: self.moved.clone(),
                 config: self.fingerprint.clone(),

@@ -103,9 +103,10 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut asked = JoinSet::new();
+    let not_accepted = |error: &io::Error| tracing::warn!(%error, "a question could not be taken");
     loop {
         tokio::select! {
-            (stream, _) = accept::next(|| listener.accept()) => {
+            (stream, _) = accept::next(|| listener.accept(), not_accepted) => {
                 asked.spawn(answer(stream, facts.clone(), stop.clone()));
             }
             Some(_) = asked.join_next() => {}

@@ -82,9 +82,11 @@ pub(super) async fn run(share: Option<Share>, identity: Receiver, shutdown: Canc
         return;
     };
     let mut asked = JoinSet::new();
+    let not_accepted =
+        |error: &io::Error| tracing::warn!(%error, "a question for the shared credential could not be taken");
     loop {
         tokio::select! {
-            (stream, _) = accept::next(|| listener.accept()), if asked.len() < MOST => {
+            (stream, _) = accept::next(|| listener.accept(), not_accepted), if asked.len() < MOST => {
                 asked.spawn(answer(stream, audience.clone(), identity.clone()));
             }
             Some(_) = asked.join_next() => {}

@@ -1,7 +1,10 @@
 //! `tagalong config`: every setting, its value, and where the value came from; and one of them written into the user's
 //! own file, so that nobody has to know where that is and what its sections are.
 
-use clap::{Subcommand, builder::PossibleValuesParser};
+use clap::{
+    Subcommand,
+    builder::{PossibleValue, StringValueParser, TypedValueParser},
+};
 
 use super::{
     Context,
@@ -18,11 +21,32 @@ pub(super) enum Command {
     /// Write one setting into your own file, which is made if there is none
     Set {
         /// Which one, as `section.key`
-        #[arg(value_parser = PossibleValuesParser::new(config::keys()), hide_possible_values = true)]
+        #[arg(value_parser = Keys, hide_possible_values = true)]
         key: String,
-        /// Its value; a list's items are separated by commas
+        /// Its value; a list as ["a", "b"], or as a,b where no item can hold a comma
         value: String,
     },
+}
+
+/// Any text: what is no key is refused with the closest that is. What a shell offers is the keys.
+#[derive(Clone, Debug)]
+struct Keys;
+
+impl TypedValueParser for Keys {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(config::keys().map(PossibleValue::new)))
+    }
 }
 
 /// The origin of what nobody set.
@@ -41,8 +65,11 @@ pub(super) fn set(env: &Env, key: &str, text: &str) -> Result<(), Failure> {
     let Some(file) = &files.user else {
         return Err(Failure::new(Kind::Failed, "there is no home directory").hint("set HOME"));
     };
-    let new = edit::new(key, text).map_err(|error| Failure::new(Kind::Usage, format!("{key}: {}", error.problem)))?;
-    edit::set(file, &[(key, new)]).map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
+    let new = edit::new(key, text).map_err(|error| {
+        Failure::new(Kind::Usage, format!("{key}: {}", error.problem))
+            .hint("`tagalong config` lists the settings, with their values")
+    })?;
+    edit::set(file, &[(key, new)])?;
     say!("{key} is set in {}", file.display());
     // What is wrong beside it is worth knowing now.
     let loaded = super::settings(env, &[], &files)?;

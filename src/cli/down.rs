@@ -35,17 +35,12 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
         Answer::Left { bytes: 0, absent } => {
             say!("stopped; everything that was accepted has been sent");
             if absent > 0 {
-                let bytes = bytes_text(absent);
-                say!("  but for {bytes} of others who used this workspace: they wait for a start under their name");
+                say!("  but for {}", of_others(absent));
             }
             Ok(())
         }
-        Answer::Left { bytes, .. } => {
-            let left = Failure::new(
-                Kind::Undelivered,
-                format!("stopped; {bytes} bytes are left in the spool"),
-            )
-            .hint("the next `tagalong up` in this workspace sends them");
+        Answer::Left { bytes, absent } => {
+            let left = left(bytes, absent);
             if let Some(status) = &mut status {
                 login::ask_once(context, status);
             }
@@ -58,5 +53,42 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
         Answer::Failed(reason) => Err(Failure::new(Kind::Failed, reason)
             .hint("run `tagalong down` again in a moment: another agent may be about to take its place")),
         _ => Err(super::unknown_answer()),
+    }
+}
+
+/// What is unsent, of whoever is here and of those who are not.
+fn left(bytes: u64, absent: u64) -> Failure {
+    let bytes = bytes_text(bytes);
+    let left = Failure::new(
+        Kind::Undelivered,
+        format!("stopped; {bytes} of telemetry are left in the spool"),
+    )
+    .hint("the next `tagalong up` in this workspace sends them");
+    match absent {
+        0 => left,
+        absent => left.hint(format!("beside them, there are {}", of_others(absent))),
+    }
+}
+
+fn of_others(absent: u64) -> String {
+    let bytes = bytes_text(absent);
+    format!("{bytes} of others who used this workspace: they wait for a start under their name")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_is_said_in_the_sizes_of_status_and_what_others_left_with_it() {
+        insta::assert_snapshot!(left(3_500_000, 0), @"
+        tagalong: stopped; 3.3 MiB of telemetry are left in the spool
+          the next `tagalong up` in this workspace sends them
+        ");
+        insta::assert_snapshot!(left(700, 12_000), @"
+        tagalong: stopped; 700 B of telemetry are left in the spool
+          the next `tagalong up` in this workspace sends them
+          beside them, there are 11 KiB of others who used this workspace: they wait for a start under their name
+        ");
     }
 }

@@ -84,13 +84,16 @@ fn for_siblings(context: &Context) -> Result<Vec<(&'static str, String)>, Failur
         let off = Failure::new(Kind::Failed, "containers next to this workspace may not send here");
         return Err(off.hint("set listen.siblings = \"auto\", run `tagalong up`, and try again"));
     }
-    let address = match context.ask(&Ask::Status, Duration::from_secs(2))? {
-        Answer::Status(status) => status.agent.and_then(|agent| agent.endpoints.siblings),
-        _ => None,
+    let (address, trouble) = match context.ask(&Ask::Status, Duration::from_secs(2))? {
+        Answer::Status(status) => status.agent.map_or((None, None), |agent| {
+            (agent.endpoints.siblings, agent.endpoints.siblings_trouble)
+        }),
+        _ => (None, None),
     };
     let address = address.ok_or_else(|| {
-        Failure::new(Kind::Failed, "the agent has no address that containers could reach")
-            .hint("start the container engine first, then `tagalong down` and `tagalong up`; `tagalong logs` says more")
+        let trouble = trouble.unwrap_or_else(|| "the agent has no address that containers could reach".to_owned());
+        Failure::new(Kind::Failed, trouble)
+            .hint("start the container engine first, then `tagalong down` and `tagalong up`")
             .hint("or set listen.siblings to an IP address of this machine")
     })?;
     let file = config.dirs.state.join(bridge::KEY_FILE);

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::screen::Screen;
+use crate::config::edit::EditError;
 
 /// Columns before a line that says what to do.
 const HINT: usize = 2;
@@ -73,6 +74,17 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(&self.render(Screen::default()))
+    }
+}
+
+impl From<EditError> for Failure {
+    fn from(error: EditError) -> Failure {
+        let hint = match &error {
+            EditError::Unreadable(..) => "make it a text file that you may read, and try again",
+            EditError::Unwritable(..) => "make it writable, or make room on its disk, and try again",
+            EditError::Syntax(_) => "correct it in an editor (`tagalong config` says in which line), and try again",
+        };
+        Failure::new(Kind::Failed, error.to_string()).hint(hint)
     }
 }
 

@@ -128,7 +128,7 @@ fn confirm(context: Context, plan: &plan::Plan, yes: bool) -> Result<Context, Fa
             return Err(Failure::new(Kind::Failed, "nothing was changed"));
         }
     }
-    edit::set(&file, &plan.changes).map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
+    edit::set(&file, &plan.changes)?;
     let context = Context::load(context.env, context.set)?;
     plan.holds(&context)?;
     Ok(context)
@@ -153,7 +153,9 @@ async fn where_it_rests(session: &Session) -> Result<Place, Failure> {
 
 /// Shows a person where to go, and waits.
 async fn walk(client: &reqwest::Client, metadata: &Metadata, app: &App, flow: Flow) -> Result<Tokens, Failure> {
-    let failed = |error: crate::identity::login::LoginError| Failure::new(Kind::NoCredential, error.to_string());
+    let failed = |error: crate::identity::login::LoginError| {
+        Failure::new(Kind::NoCredential, error.to_string()).hint("nobody is logged in; run `tagalong login` again")
+    };
     match flow {
         Flow::Device => {
             let device = Device::begin(client, metadata, app, &Clock::System)
@@ -303,7 +305,7 @@ fn http_client(context: &Context) -> Result<reqwest::Client, Failure> {
     if ca_file.is_none() && !client::has_authorities() {
         remark!("this machine has no CA certificates: install ca-certificates, or set export.ca_file");
     }
-    web::client(ca_file).map_err(|error| Failure::new(Kind::Failed, error.to_string()))
+    web::client(ca_file).map_err(|error| Failure::new(Kind::Failed, error.to_string()).hint("correct export.ca_file"))
 }
 
 fn minutes(span: Duration) -> String {

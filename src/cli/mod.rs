@@ -55,7 +55,7 @@ const DISABLED: &str = "TAGALONG_DISABLED";
 #[command(name = "tagalong", version = crate::view::build::named(), propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {
     /// Set one setting for this call, as `section.key=value` (see `tagalong config`)
-    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true, display_order = 900)]
     set: Vec<String>,
     #[command(subcommand)]
     command: Command,
@@ -385,7 +385,14 @@ fn demo(env: &Env, duration: &str, json: bool) -> Result<(), Failure> {
     let runtime = runtime()?;
     let report = runtime
         .block_on(crate::demo::run(crate::demo::Options { duration, json }))
-        .map_err(|error| Failure::new(Kind::Failed, format!("the demo did not run: {error}")))?;
+        .map_err(|error| {
+            let failure = Failure::new(Kind::Failed, format!("the demo did not run: {error}"));
+            match error.kind() {
+                std::io::ErrorKind::Interrupted => failure,
+                _ => failure
+                    .hint("it needs a directory in TMPDIR (else /tmp) that it can write in, and ports of 127.0.0.1"),
+            }
+        })?;
     if report.lost > 0 {
         return Err(Failure::new(
             Kind::Failed,

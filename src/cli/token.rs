@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use super::{
     Context,
     failure::{Failure, Kind},
+    screen::Screen,
 };
 use crate::{
     agent::{
@@ -143,7 +144,8 @@ pub(super) fn whoami(context: &Context) -> Result<(), Failure> {
         Some(principal) => principal,
         None => return Err(nothing("nobody yet", credential.trouble)),
     };
-    super::print(format_args!("{}", person(&principal, &credential, &workspace)));
+    let screen = Screen::of(&context.env);
+    super::print(format_args!("{}", person(&principal, &credential, &workspace, screen)));
     Ok(())
 }
 
@@ -183,7 +185,12 @@ fn belief(trust: Trust) -> &'static str {
 }
 
 /// Who, by what is stamped, and what says so.
-fn person(principal: &Principal, credential: &status::Credential, workspace: &status::Workspace) -> String {
+fn person(
+    principal: &Principal,
+    credential: &status::Credential,
+    workspace: &status::Workspace,
+    screen: Screen,
+) -> String {
     let mut rows = vec![
         ("issuer", principal.issuer.clone()),
         ("subject", principal.subject.clone()),
@@ -202,9 +209,12 @@ fn person(principal: &Principal, credential: &status::Credential, workspace: &st
     rows.push(("verified", belief(principal.trust).to_owned()));
     rows.push(("workspace", super::status::with_trust(workspace, "id", &workspace.id)));
     let labels = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-    let mut text = format!("{}\n", super::status::principal_line(principal));
+    let mut text = format!("{}\n", screen.wrap(2, &super::status::principal_line(principal)));
     for (label, value) in rows {
-        text.push_str(&format!("{label:labels$}  {value}\n"));
+        match screen.is_narrow() {
+            true => text.push_str(&format!("{label}\n  {}\n", screen.wrap(2, &value))),
+            false => text.push_str(&format!("{label:labels$}  {}\n", screen.wrap(labels + 2, &value))),
+        }
     }
     text
 }
@@ -221,6 +231,45 @@ mod tests {
         for endless in [1e12, 1e300, f64::INFINITY, f64::NAN] {
             assert!(at(endless).is_none_or(|end| end.starts_with("1970")), "{endless}");
         }
+    }
+
+    #[test]
+    fn who_it_is_fits_the_terminal() {
+        let status = crate::cli::status::tests::at_work();
+        let principal = status.principal.expect("somebody");
+        let at = |width| {
+            let screen = Screen { colours: false, width };
+            person(&principal, &status.credential, &status.workspace, screen)
+        };
+        insta::assert_snapshot!(at(Some(80)), @"
+        ada@example.com (verified)
+        issuer      https://api.gitpod.io/idp
+        subject     1c9a
+        user.email  ada@example.com
+        user.id     1c9a
+        source      gitpod, generation 3, ends in 41 min
+        verified    the issuer's token says so; its signature is checked by upstream,
+                    not here
+        workspace   acme-shop-x1y2z3 (the platform's word)
+        ");
+        insta::assert_snapshot!(at(Some(50)), @"
+        ada@example.com (verified)
+        issuer
+          https://api.gitpod.io/idp
+        subject
+          1c9a
+        user.email
+          ada@example.com
+        user.id
+          1c9a
+        source
+          gitpod, generation 3, ends in 41 min
+        verified
+          the issuer's token says so; its signature is
+          checked by upstream, not here
+        workspace
+          acme-shop-x1y2z3 (the platform's word)
+        ");
     }
 
     #[test]

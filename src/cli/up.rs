@@ -178,8 +178,10 @@ fn report(context: &Context, word: &str, status: &Status) {
         Some(lines) => lines.iter().for_each(|line| say!("  {}", screen.wrap(2, line))),
         None => say!("  {}", screen.wrap(2, &destination(status))),
     }
-    for moved in status.agent.iter().flat_map(|agent| &agent.moved) {
-        say!("  {}", screen.wrap(2, moved));
+    if let Some(agent) = &status.agent {
+        for text in agent.moved.iter().chain(&agent.endpoints.siblings_trouble) {
+            say!("  {}", screen.wrap(2, text));
+        }
     }
     let identity = &context.loaded.config.identity;
     if identity.is_single() {
@@ -288,7 +290,12 @@ fn foreground(context: &Context, options: Options) -> Result<(), Failure> {
         if detached {
             let _ = detach::say_failure(&error.to_string());
         }
-        Failure::new(Kind::Failed, error.to_string())
+        let failure = Failure::new(Kind::Failed, error.to_string());
+        match error {
+            agent::Error::AnotherAgent(_) if !replace => failure.hint("with --replace, this one takes its place"),
+            agent::Error::AnotherAgent(_) => failure.hint("try again when it has ended"),
+            _ => failure,
+        }
     })
 }
 

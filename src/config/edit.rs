@@ -29,9 +29,12 @@ pub enum New {
 /// Why the file is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
+    /// By the file's path; also where it is no text.
+    #[error("{0} cannot be read: {1}")]
+    Unreadable(String, io::Error),
     /// By the file's path.
     #[error("{0} cannot be written: {1}")]
-    Io(String, io::Error),
+    Unwritable(String, io::Error),
     /// Its own words are not repeated: they quote the line, and a line may hold a secret.
     #[error("{0} is no valid TOML, so nothing is written into it")]
     Syntax(String),
@@ -62,16 +65,20 @@ pub fn new(key: &str, text: &str) -> Result<New, ConfigError> {
 /// # Errors
 /// The file is not readable, no TOML, or cannot be replaced.
 pub fn set(path: &Path, changes: &[(&str, New)]) -> Result<(), EditError> {
-    let io = |error| EditError::Io(path.display().to_string(), error);
+    let unreadable = |error| EditError::Unreadable(path.display().to_string(), error);
+    let unwritable = |error| EditError::Unwritable(path.display().to_string(), error);
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (text, mode) = match fs::read_to_string(&target) {
-        Ok(text) => (text, fs::metadata(&target).map_err(io)?.permissions().mode() & 0o777),
+        Ok(text) => (
+            text,
+            fs::metadata(&target).map_err(unreadable)?.permissions().mode() & 0o777,
+        ),
         Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), 0o600),
-        Err(error) => return Err(io(error)),
+        Err(error) => return Err(unreadable(error)),
     };
     let edited = edited(&text, changes).ok_or_else(|| EditError::Syntax(path.display().to_string()))?;
-    fs::create_dir_all(target.parent().unwrap_or(Path::new("/"))).map_err(io)?;
-    replace(&target, &edited, mode).map_err(io)
+    fs::create_dir_all(target.parent().unwrap_or(Path::new("/"))).map_err(unwritable)?;
+    replace(&target, &edited, mode).map_err(unwritable)
 }
 
 /// The text with the changes; none if it is no TOML, or a section is something else than a table.

@@ -126,9 +126,17 @@ impl Settings {
             return false;
         };
         let Some(url) = value::endpoint(text.trim()) else {
-            self.notices.push(format!(
-                "{OTEL_ENDPOINT} is no http or https URL and was left out of account."
-            ));
+            let why = match Url::parse(text.trim()) {
+                Ok(url) if value::has_user(&url) => {
+                    "has a user or password in its URL and was left out of account: set export.endpoint without them, \
+                     and export.headers to what upstream asks for."
+                }
+                Ok(url) if matches!(url.scheme(), "http" | "https") => {
+                    "has a query or fragment and was left out of account: an endpoint has neither."
+                }
+                _ => "is no http or https URL and was left out of account.",
+            };
+            self.notices.push(format!("{OTEL_ENDPOINT} {why}"));
             return false;
         };
         let mut own = vec![listen.grpc, listen.http];

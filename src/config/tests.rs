@@ -320,7 +320,7 @@ fn all_errors_are_said_at_once_each_with_key_origin_and_what_is_expected() {
     locked.keys ([dir]/system.toml): "export.endpiont" is no setting; did you mean export.endpoint?
     listen.allowed_origins ([dir]/user.toml): ["http://a/path"] is not accepted; expected a list of origins, such as ["http://localhost:3000"]
     listen.grpc ([dir]/user.toml): 4317 is not accepted; expected an IP address and a port, such as 127.0.0.1:4317
-    redact.patterns ([dir]/user.toml): ["("] is not accepted; expected a list of regular expressions, which "(" is not
+    redact.patterns ([dir]/user.toml): ["("] is not accepted; expected regular expressions, and "(" is none: unclosed group
     top ([dir]/user.toml): is outside of any section; expected one of listen, export, identity, workspace, spool, redact
     locked ([dir]/user.toml): only the machine's own file may lock settings; take this section out
     export.timeout (TAGALONG_EXPORT_TIMEOUT): "soon" is not accepted; expected a duration from 100ms to 10m, such as 200ms, 10s or 1h
@@ -421,6 +421,24 @@ fn the_otel_variable_is_an_upstream_that_never_gets_a_credential_or_headers() {
         !machine.loaded().config.export.unwrap().from_otel,
         "what is set goes before what is found"
     );
+}
+
+#[test]
+fn an_otel_variable_that_is_no_endpoint_is_told_what_is_wrong_with_it_and_nothing_secret_of_it() {
+    let told = [
+        "ftp://otel.example",
+        "https://ada:s3cret@otel.example",
+        "https://otel.example?key=s3cret",
+    ]
+    .map(|url| {
+        let machine = Machine::new().var("OTEL_EXPORTER_OTLP_ENDPOINT", url);
+        machine.loaded().notices.join("")
+    });
+    insta::assert_snapshot!(told.join("\n"), @"
+    OTEL_EXPORTER_OTLP_ENDPOINT is no http or https URL and was left out of account.
+    OTEL_EXPORTER_OTLP_ENDPOINT has a user or password in its URL and was left out of account: set export.endpoint without them, and export.headers to what upstream asks for.
+    OTEL_EXPORTER_OTLP_ENDPOINT has a query or fragment and was left out of account: an endpoint has neither.
+    ");
 }
 
 #[test]

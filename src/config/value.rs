@@ -197,7 +197,7 @@ impl Kind {
             }
             Kind::List => "a list of texts".into(),
             Kind::Origins => "a list of origins, such as [\"http://localhost:3000\"]".into(),
-            Kind::Patterns => "a list of regular expressions".into(),
+            Kind::Patterns => "a list of regular expressions, such as [\"key-[0-9a-f]{8}\"]".into(),
             Kind::Command => {
                 "a list of an absolute program and its arguments, such as [\"/usr/bin/mint\", \"--raw\"]".into()
             }
@@ -267,8 +267,16 @@ impl Kind {
             Kind::Command if items.first().is_some_and(|program| !Path::new(program).is_absolute()) => {
                 Err(self.expects())
             }
-            Kind::Patterns => match items.iter().find(|item| regex::Regex::new(item).is_err()) {
-                Some(bad) => Err(format!("{}, which {bad:?} is not", self.expects())),
+            Kind::Patterns => match items
+                .iter()
+                .find_map(|item| Some((item, regex::Regex::new(item).err()?)))
+            {
+                Some((bad, error)) => {
+                    // It draws the place first, in lines of its own; the reason comes last.
+                    let error = error.to_string();
+                    let why = error.rsplit("error: ").next().unwrap_or_default();
+                    Err(format!("regular expressions, and {bad:?} is none: {why}"))
+                }
                 None => Ok(Value::List(items)),
             },
             _ => Ok(Value::List(items)),
@@ -333,11 +341,15 @@ pub(super) fn endpoint(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let is_plain = matches!(url.scheme(), "http" | "https")
         && url.host_str().is_some_and(|host| !host.is_empty())
-        && url.username().is_empty()
-        && url.password().is_none()
+        && !has_user(&url)
         && url.query().is_none()
         && url.fragment().is_none();
     is_plain.then_some(url)
+}
+
+/// Whether credentials stand before the host.
+pub(super) fn has_user(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 /// TLS, or an address that no packet leaves this machine or link for: there platforms serve tokens over plain HTTP.
@@ -349,10 +361,7 @@ fn secret_url(text: &str) -> Option<Url> {
             Some(url::Host::Ipv6(ip)) => ip.is_unicast_link_local(),
             _ => false,
         };
-    let is_plain = url.host_str().is_some_and(|host| !host.is_empty())
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.fragment().is_none();
+    let is_plain = url.host_str().is_some_and(|host| !host.is_empty()) && !has_user(&url) && url.fragment().is_none();
     (is_plain && (url.scheme() == "https" || url.scheme() == "http" && is_near)).then_some(url)
 }
 

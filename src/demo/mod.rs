@@ -96,9 +96,14 @@ impl Scratch {
     fn new() -> io::Result<Scratch> {
         use std::os::unix::fs::DirBuilderExt;
         // Short, because Unix socket paths are limited to about a hundred bytes.
-        let path = std::env::temp_dir().join(format!("tagalong-demo-{}", std::process::id()));
+        let above = std::env::temp_dir();
+        let path = above.join(format!("tagalong-demo-{}", std::process::id()));
         // Never into something that is already there: it could be another user's.
-        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let made = fs::DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| {
+            let text = format!("no directory can be made in {}: {error}", above.display());
+            io::Error::new(error.kind(), text)
+        })?;
         Ok(Scratch(path))
     }
 }

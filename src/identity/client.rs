@@ -117,13 +117,19 @@ impl Wanted<'_> {
     }
 }
 
-/// An error with its causes, outermost first: the library's own first line rarely says what went wrong.
+/// What the HTTP client says first of every failure.
+const LAYERS: [&str; 2] = ["error sending request", "client error (Connect)"];
+
+/// An error with its causes, outermost first: the library's own first line rarely says what went wrong, and is left out
+/// where it says nothing.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
+        if LAYERS.contains(&text.as_str()) {
+            text = cause_text;
+        } else if !text.contains(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
         }
@@ -181,6 +187,42 @@ mod tests {
             connect_timeout,
             prior_knowledge: false,
         }
+    }
+
+    /// An error with a cause.
+    #[derive(Debug)]
+    struct Layer(&'static str, Option<Box<Layer>>);
+
+    impl std::fmt::Display for Layer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+    }
+
+    impl std::error::Error for Layer {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(self.1.as_deref()?)
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_every_failure_is_left_out_for_what_went_wrong() {
+        let said = |layers: &[&'static str]| {
+            let error = layers
+                .iter()
+                .rev()
+                .fold(None, |cause, layer| Some(Box::new(Layer(layer, cause))));
+            chain(&*error.expect("a layer"))
+        };
+        let refused = ["tcp connect error", "Connection refused (os error 111)"];
+        let all = [&["error sending request", "client error (Connect)"], &refused[..]].concat();
+        assert_eq!(said(&all), "tcp connect error: Connection refused (os error 111)");
+        assert_eq!(
+            said(&["error sending request", "operation timed out"]),
+            "operation timed out"
+        );
+        assert_eq!(said(&["error sending request"]), "error sending request");
+        assert_eq!(said(&["error decoding", "a: b", "b"]), "error decoding: a: b");
     }
 
     #[test]

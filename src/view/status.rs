@@ -46,7 +46,7 @@ pub struct Agent {
     pub session_id: String,
     /// Where it really listens, which may not be what was set.
     pub endpoints: Endpoints,
-    /// Ports that were taken, and by whom.
+    /// Ports that were taken, and by whom; also those that are free again, while the agent stays beside them.
     pub moved: Vec<String>,
     /// Names the settings that this agent runs with; another value means other settings.
     pub config: String,
@@ -62,6 +62,9 @@ pub struct Endpoints {
     /// Where containers next to the workspace send to, with a key; null unless they are wanted and can reach it.
     #[serde(default)]
     pub siblings: Option<String>,
+    /// Why `siblings` is null though they are wanted, in words.
+    #[serde(default)]
+    pub siblings_trouble: Option<String>,
 }
 
 /// What was detected, each value with how far it can be believed.

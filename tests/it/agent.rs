@@ -232,7 +232,8 @@ fn while_the_spool_is_held_starts_are_few_and_the_first_after_that_is_the_agent(
 
 #[test]
 fn a_taken_port_is_said_with_its_holder_and_another_is_taken() {
-    let holder = TcpListener::bind("127.0.0.1:0").expect("a port");
+    // Not where other tests get their ports from: one of them could have it in the meantime.
+    let holder = TcpListener::bind("127.77.0.3:0").expect("a port");
     let taken = holder.local_addr().expect("an address").to_string();
     let home = Home::new().set("TAGALONG_LISTEN_HTTP", taken.clone());
     let status = home.up();
@@ -247,6 +248,23 @@ fn a_taken_port_is_said_with_its_holder_and_another_is_taken() {
         "{moved}"
     );
     assert!(home.text(&["env"]).contains(&got));
+
+    // Whoever wonders why it is not the usual port is told after a restart, too.
+    home.text(&["down"]);
+    drop(holder);
+    let status = home.up();
+    assert_eq!(status["agent"]["endpoints"]["http"], got.as_str());
+    let kept = status["agent"]["moved"][0].as_str().expect("it is said");
+    assert!(
+        kept.starts_with(&format!("{taken} was held by")) && kept.contains(&std::process::id().to_string()),
+        "{kept}"
+    );
+    home.text(&["down"]);
+    let holder = TcpListener::bind(&taken).expect("it is free");
+    let status = home.up();
+    let moved = status["agent"]["moved"][0].as_str().expect("it is said");
+    assert!(moved.starts_with(&format!("{taken} is held by")), "{moved}");
+    drop(holder);
 }
 
 #[test]

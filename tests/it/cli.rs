@@ -84,6 +84,65 @@ fn wrong_settings_are_said_all_at_once() {
 }
 
 #[test]
+fn what_cannot_be_set_or_started_says_what_to_do_about_it() {
+    let home = Home::new();
+    insta::assert_snapshot!(failure(&home, &["config", "set", "export.timout", "10s"]), @"
+    tagalong: export.timout: there is no such setting; did you mean export.timeout?
+      `tagalong config` lists the settings, with their values
+    exit code 2
+    ");
+    insta::assert_snapshot!(failure(&home, &["config", "set", "nothing.of_ours", "10s"]), @"
+    tagalong: nothing.of_ours: there is no such setting
+      `tagalong config` lists the settings, with their values
+    exit code 2
+    ");
+    let file = home.path().join("config/tagalong/config.toml");
+    fs::create_dir_all(file.parent().expect("a directory")).expect("made");
+    fs::write(&file, "[export\n").expect("written");
+    insta::assert_snapshot!(failure(&home, &["config", "set", "export.timeout", "10s"]), @"
+    tagalong: HOME/config/tagalong/config.toml is no valid TOML, so nothing is written into it
+      correct it in an editor (`tagalong config` says in which line), and try again
+    exit code 1
+    ");
+    fs::write(&file, [0xff, 0xfe]).expect("written");
+    insta::assert_snapshot!(failure(&home, &["config", "set", "export.timeout", "10s"]), @"
+    tagalong: HOME/config/tagalong/config.toml cannot be read: stream did not contain valid UTF-8
+      make it a text file that you may read, and try again
+    exit code 1
+    ");
+    fs::remove_file(&file).expect("it is there");
+    fs::create_dir_all(file.join("below")).expect("made");
+    insta::assert_snapshot!(failure(&home, &["config", "set", "export.timeout", "10s"]), @"
+    tagalong: HOME/config/tagalong/config.toml cannot be read: Is a directory (os error 21)
+      make it a text file that you may read, and try again
+    exit code 1
+    ");
+
+    let home = Home::new().set("TMPDIR", "/nowhere/at/all");
+    insta::assert_snapshot!(failure(&home, &["demo", "--for", "1s"]), @"
+    tagalong: the demo did not run: no directory can be made in /nowhere/at/all: No such file or directory (os error 2)
+      it needs a directory in TMPDIR (else /tmp) that it can write in, and ports of 127.0.0.1
+    exit code 1
+    ");
+    insta::assert_snapshot!(failure(&home, &["login", "--yes", "http://ada:s3cret@otel.example"]), @"
+    tagalong: a user and password do not belong into the URL: the login is the credential
+      write it as https://HOST
+    exit code 2
+    ");
+    insta::assert_snapshot!(failure(&home, &["login", "--yes", "https://127.0.0.1:1"]), @"
+    tagalong: the endpoint https://127.0.0.1:1/ cannot be reached (no connection)
+      nothing was changed; check the address and the network, and run `tagalong login` again
+    exit code 1
+    ");
+    home.up();
+    insta::assert_snapshot!(failure(&home, &["up", "--foreground"]), @"
+    tagalong: another agent holds the spool HOME/state/tagalong/spool: it may be starting or stopping; `tagalong status` tells
+      with --replace, this one takes its place
+    exit code 1
+    ");
+}
+
+#[test]
 fn without_an_agent_each_command_says_so() {
     let home = Home::new();
     insta::assert_snapshot!(failure(&home, &["whoami"]), @"
@@ -177,7 +236,7 @@ fn what_waits_on_disk_is_shown_without_an_agent_and_sent_by_the_next() {
         home.run(&["down", "--timeout", "0ms"])
     };
     let text = said(&home, &output);
-    assert!(text.contains("bytes are left in the spool"), "{text}");
+    assert!(text.contains("of telemetry are left in the spool"), "{text}");
     assert!(text.ends_with("exit code 5"), "{text}");
 }
 

@@ -8,13 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tagalong::demo::{
     issuer::{self, Issuer},
     upstream::{self, Fault, Upstream},
 };
 
-use crate::support::{agent::Home, telemetry, tls::terminator};
+use crate::support::{
+    agent::{Home, signal},
+    telemetry,
+    tls::terminator,
+};
 
 /// Nothing listens there: the port is reserved (RFC 6335) and none of ours.
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -263,6 +268,30 @@ fn upstream_cannot_be_reached() {
     let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", NOWHERE);
     home.up();
     insta::assert_snapshot!(first_trouble(&told(home), &[]), @"upstream reachable failed: 127.0.0.1:1: tcp connect error: Connection refused (os error 111) → check export.endpoint, and whether a proxy or a VPN is needed; telemetry waits in the spool");
+}
+
+/// One that hangs accepts connections all the same, and nobody is to be told that its ports are somebody else's.
+#[test]
+fn the_agent_hangs() {
+    // Not where other tests get their ports from.
+    let free = TcpListener::bind("127.77.0.2:0").expect("a port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let home = Home::new().set("TAGALONG_LISTEN_HTTP", address);
+    home.up();
+    let pid = home.pid().expect("an agent runs");
+    signal(pid, Signal::STOP);
+    let output = home.run(&["doctor"]);
+    signal(pid, Signal::CONT);
+    let text = String::from_utf8_lossy(&output.stdout);
+    says(
+        &text,
+        &[
+            "FAIL  agent               the agent did not answer",
+            "not known while the agent cannot be asked",
+        ],
+    );
+    assert!(!text.contains("another process"), "{text}");
 }
 
 /// A URL of it with a certificate, and the authority that signed that.
@@ -519,13 +548,13 @@ fn programs_are_pointed_past_the_agent() {
     let home = home.set("OTEL_EXPORTER_OTLP_ENDPOINT", "https://vendor.example/v1?key=canary");
     let line = first_trouble(&home, &[]);
     assert!(!line.contains("canary"), "{line}");
-    insta::assert_snapshot!(line, @r#"programs failed: OTEL_EXPORTER_OTLP_ENDPOINT leads to vendor.example: what is started here goes past the agent → run `eval "$(tagalong env)"` here, and `tagalong init shell` for new shells"#);
+    insta::assert_snapshot!(line, @r#"programs failed: OTEL_EXPORTER_OTLP_ENDPOINT leads to vendor.example:443: what is started here goes past the agent → run `eval "$(tagalong env)"` here, and `tagalong init shell` for new shells"#);
     // What `env` sets would not count beside it.
     let here = home.http("");
     let home = home
         .set("OTEL_EXPORTER_OTLP_ENDPOINT", here)
         .set("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "https://vendor.example/v1/logs");
-    insta::assert_snapshot!(first_trouble(&home, &[]), @"programs failed: OTEL_EXPORTER_OTLP_LOGS_ENDPOINT leads to vendor.example: what is started here goes past the agent → run `unset OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` here, and take it out of where it is set");
+    insta::assert_snapshot!(first_trouble(&home, &[]), @"programs failed: OTEL_EXPORTER_OTLP_LOGS_ENDPOINT leads to vendor.example:443: what is started here goes past the agent → run `unset OTEL_EXPORTER_OTLP_LOGS_ENDPOINT` here, and take it out of where it is set");
 }
 
 #[test]
@@ -535,5 +564,5 @@ fn a_credential_command_is_missing() {
         .set("TAGALONG_IDENTITY_EXEC", r#"["/nowhere/mint", "canary"]"#);
     home.up();
     until_starved(&home);
-    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: the credential command cannot be started: No such file or directory (os error 2) → run /nowhere/mint by hand with its arguments: it is to print a token and to exit with 0; telemetry waits in the spool meanwhile");
+    insta::assert_snapshot!(first_trouble(&told(home), &[]), @"credential failed: the credential command /nowhere/mint cannot be started: No such file or directory (os error 2) → run /nowhere/mint by hand with its arguments: it is to print a token and to exit with 0; telemetry waits in the spool meanwhile");
 }

@@ -7,7 +7,8 @@ use tagalong::otlp::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{
-    receiver::{Builder, JSON, PROTOBUF, Running, Version, call, export, post, send},
+    log::Log,
+    receiver::{Builder, GRPC, JSON, PROTOBUF, Running, Version, call, call_framed, export, post, send},
     telemetry::{attribute, read_traces, request, span, spans, traces},
 };
 
@@ -278,6 +279,58 @@ async fn what_is_turned_away_at_the_door_is_counted() {
     assert_eq!(codes, [403, 404, 413, 415, 400, 200, 400]);
     let counts = receiver.intake.counts();
     assert_eq!((counts.turned_away, counts.malformed), (6, 1));
+}
+
+#[tokio::test]
+async fn the_agents_own_log_says_once_why_each_kind_of_request_was_refused() {
+    let log = Log::default();
+    let _captured = log.capture();
+    let receiver = Builder::default().max_request_bytes(1000).start();
+    let (to, logs) = (receiver.http, Signal::Logs);
+    let text = ("content-type", "text/plain");
+    for _ in 0..3 {
+        export(to, logs, &[PROTOBUF, ("host", "collector:4318")], Vec::new()).await;
+        export(to, logs, &[PROTOBUF, ("origin", "http://a.example")], Vec::new()).await;
+        export(to, logs, &[text], Vec::new()).await;
+        send(
+            to,
+            Version::Http1,
+            post(to, Version::Http1, "/", &[PROTOBUF], Vec::new()),
+        )
+        .await;
+        export(to, logs, &[PROTOBUF], request(logs, 1000)).await;
+        // The second of these is seen by the intake alone.
+        call_framed(receiver.grpc, logs.grpc_path(), &[GRPC], vec![0]).await;
+        call(receiver.grpc, logs, b"no protobuf at all").await;
+        // TLS, from a sender whose endpoint says https.
+        let mut tls = tokio::net::TcpStream::connect(to).await.expect("a connection");
+        tls.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+            .await
+            .expect("room");
+        tls.read_to_end(&mut Vec::new()).await.expect("it is closed");
+    }
+    let full = Builder::default().full_spool().start();
+    export(full.http, logs, &[PROTOBUF], request(logs, 1)).await;
+    let told = log.text();
+    for line in [
+        "refused: the request was sent to a name that is not this machine's: send to 127.0.0.1",
+        "refused: web pages may send only if their origin is in listen.allowed_origins",
+        "refused: the Content-Type must be application/x-protobuf or application/json",
+        "refused: there is nothing here: OTLP/HTTP goes to /v1/traces",
+        "refused: the request is larger than 1000 bytes, compressed or not (listen.max_request_bytes)",
+        "refused: the call ended before its message was complete; the sender is told to drop it",
+        "refused: a connection begins with something else than HTTP: if an endpoint says https://, write http://",
+        "refused: the spool is full; senders are told to come again, and `tagalong doctor` says",
+    ] {
+        assert_eq!(told.matches(line).count(), 1, "{line}\n{told}");
+    }
+    assert_eq!(told.matches("telemetry is refused").count(), 8, "{told}");
+    export(to, logs, &[PROTOBUF], request(logs, 1)).await;
+    assert_eq!(
+        log.text().matches("WARN").count(),
+        8,
+        "what is taken is nobody's business"
+    );
 }
 
 #[tokio::test]

@@ -109,6 +109,19 @@ async fn however_many_knock_there_without_the_key_the_workspaces_own_programs_ar
     }
 }
 
+#[test]
+fn where_containers_cannot_be_let_in_up_status_and_doctor_say_why() {
+    // Nobody's (RFC 5737).
+    let home = Home::new().set("TAGALONG_LISTEN_SIBLINGS", "203.0.113.1");
+    let why = "containers next to this workspace cannot send (listen.siblings): cannot listen on 203.0.113.1:0";
+    for command in [&["up"][..], &["status"], &["doctor"], &["env", "--for", "compose"]] {
+        let output = home.run(command);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains(why), "{command:?}: {said}");
+    }
+}
+
 /// An address of this machine that is not loopback; none in a network namespace with nothing else.
 fn reachable() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;

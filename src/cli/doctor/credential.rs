@@ -1,6 +1,6 @@
 //! The links of identity: clock and credential.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use super::{
     Link, Name,
@@ -224,13 +224,29 @@ fn remedy(source: &config::Credential, credential: &Credential) -> String {
     }
 }
 
+/// Why no token can come from a file.
+fn unreadable(path: &Path) -> Option<(String, String)> {
+    let file = path.display();
+    let mine = "make it a file that you may read, or correct identity.file".to_owned();
+    match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Some((
+            format!("there is no file {file}"),
+            "see to it that a token is written there, or correct identity.file".to_owned(),
+        )),
+        Err(error) => Some((format!("{file} cannot be read: {error}"), mine)),
+        Ok(meta) if meta.is_dir() => Some((format!("{file} is a directory"), mine)),
+        Ok(meta) if !meta.is_file() => Some((format!("{file} is not a regular file"), mine)),
+        Ok(_) => {
+            let error = rustix::fs::access(path, rustix::fs::Access::READ_OK).err()?;
+            Some((format!("{file} cannot be read: {}", io::Error::from(error)), mine))
+        }
+    }
+}
+
 /// While no agent runs: what is plainly not there.
 pub(super) fn missing(source: &config::Credential, env: &Env) -> Option<(String, String)> {
     match source {
-        config::Credential::File(path) if !path.is_file() => Some((
-            format!("there is no file {}", path.display()),
-            "see to it that a token is written there, or correct identity.file".to_owned(),
-        )),
+        config::Credential::File(path) => unreadable(path),
         config::Credential::Github if !Github::is_here(env) => Some((
             "this is no job that may ask for ID tokens".to_owned(),
             "give the job `permissions: id-token: write`, or choose another identity.credential".to_owned(),

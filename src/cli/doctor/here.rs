@@ -15,12 +15,15 @@ use crate::{
     config::{Config, Listen, leads_to},
     view::{
         build,
-        status::{Status, Workspace},
+        status::{Agent, Endpoints, Status, Workspace},
     },
 };
 
 /// With less room than this the disk counts as full: one segment of the spool.
 const LITTLE_ROOM: u64 = 16 * 1024 * 1024;
+/// Where `listen.siblings` finds no address.
+const OPEN_FOR_SIBLINGS: &str = "start the container engine first, then `tagalong down` and `tagalong up`; or set \
+                                 listen.siblings to an IP address of this machine";
 /// On loopback, whoever listens accepts at once.
 const LOOPBACK: Duration = Duration::from_millis(300);
 
@@ -59,8 +62,14 @@ pub(super) fn platform(workspace: &Workspace) -> Link {
     Link::ok(Name::Platform, found)
 }
 
-/// Where the agent listens; while none runs, where it would: not on what somebody else holds.
-pub(super) fn own_addresses(status: &Status, listen: &Listen, held: &[SocketAddr]) -> Vec<SocketAddr> {
+/// Where the agent listens; while none runs, where it would: not on what somebody else holds. One that cannot be asked is
+/// taken to be where an agent listened `last`.
+pub(super) fn own_addresses(
+    status: &Status,
+    listen: &Listen,
+    last: Option<&[SocketAddr]>,
+    held: &[SocketAddr],
+) -> Vec<SocketAddr> {
     let running = status.agent.as_ref().map(|agent| &agent.endpoints);
     let running: Vec<SocketAddr> = running
         .iter()
@@ -69,6 +78,9 @@ pub(super) fn own_addresses(status: &Status, listen: &Listen, held: &[SocketAddr
         .collect();
     if !running.is_empty() {
         return running;
+    }
+    if let Some(last) = last {
+        return last.to_vec();
     }
     let wanted = [listen.grpc, listen.http].into_iter();
     wanted.filter(|address| !held.contains(address)).collect()
@@ -223,9 +235,10 @@ pub(super) fn agent(status: &Status, hung: Option<&Failure>, fingerprint: &str) 
     )
 }
 
-/// While no agent runs: the addresses that it wants and that somebody else holds.
-pub(super) fn held(status: &Status, listen: &Listen) -> Vec<SocketAddr> {
-    if status.agent.is_some() {
+/// While no agent runs: the addresses that it wants and that somebody else holds. What one that cannot be asked holds is
+/// its own.
+pub(super) fn held(status: &Status, listen: &Listen, last: Option<&[SocketAddr]>) -> Vec<SocketAddr> {
+    if status.agent.is_some() || last.is_some() {
         return Vec::new();
     }
     let wanted = [listen.grpc, listen.http].into_iter();
@@ -234,14 +247,30 @@ pub(super) fn held(status: &Status, listen: &Listen) -> Vec<SocketAddr> {
         .collect()
 }
 
-pub(super) fn ports(status: &Status, held: &[SocketAddr]) -> Link {
+pub(super) fn ports(status: &Status, last: Option<&[SocketAddr]>, held: &[SocketAddr]) -> Link {
     match &status.agent {
+        None if last.is_some() => Link::note(
+            Name::Ports,
+            "not known while the agent cannot be asked",
+            "mend the link above",
+        ),
         None if held.is_empty() => Link::ok(Name::Ports, "free for the agent"),
         None => {
             let held: Vec<String> = held.iter().map(ToString::to_string).collect();
             let found = format!("{} is held by another process", held.join(" and "));
             let hint = "the agent takes another port, and `tagalong env` tells programs which";
             Link::note(Name::Ports, found, hint)
+        }
+        Some(Agent {
+            endpoints: Endpoints {
+                siblings_trouble: Some(trouble),
+                ..
+            },
+            moved,
+            ..
+        }) => {
+            let found: Vec<&str> = moved.iter().chain([trouble]).map(String::as_str).collect();
+            Link::note(Name::Ports, found.join("; "), OPEN_FOR_SIBLINGS)
         }
         Some(agent) if !agent.moved.is_empty() => Link::note(
             Name::Ports,

@@ -15,7 +15,10 @@ use super::{
     status,
 };
 use crate::{
-    agent::control::{Answer, Ask},
+    agent::{
+        control::{Answer, Ask},
+        ports,
+    },
     identity::{
         claims::Claims,
         secret::{Secret, leave_no_core_file},
@@ -202,8 +205,9 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
         Err(failure) => (status::without_agent(context), Some(failure)),
     };
     let config = &context.loaded.config;
-    let held = here::held(&status, &config.listen);
-    let own = here::own_addresses(&status, &config.listen, &held);
+    let last = hung.as_ref().map(|_| ports::remembered(&config.spool.dir));
+    let held = here::held(&status, &config.listen, last.as_deref());
+    let own = here::own_addresses(&status, &config.listen, last.as_deref(), &held);
     let probe = upstream::probe(&context.env, &status, config.export.as_ref());
     let credential = credential::credential(&status, &config.identity, &context.env);
     let agent = match here::agent(&status, hung.as_ref(), config.fingerprint()) {
@@ -221,7 +225,7 @@ fn links(context: &Context, send: bool) -> Vec<Link> {
         here::endpoint(&status, &own, config),
         here::spool(&status, &here::Room::of(&config.spool.dir)),
         agent,
-        here::ports(&status, &held),
+        here::ports(&status, last.as_deref(), &held),
         programs::programs(&context.env, &status, &own, config.export.as_ref()),
         credential::clock(&status.credential, probe.as_ref().and_then(upstream::Probe::skew)),
         credential,

@@ -36,8 +36,9 @@ pub(super) fn programs(env: &Env, status: &Status, own: &[SocketAddr], export: O
             continue;
         }
         // Host and port alone: what else is in there may be secret.
-        let host = url.host_str().unwrap_or("nowhere");
-        let found = format!("{name} leads to {host}: what is started here goes past the agent");
+        let port = url.port_or_known_default().map(|port| format!(":{port}"));
+        let place = format!("{}{}", url.host_str().unwrap_or("nowhere"), port.unwrap_or_default());
+        let found = format!("{name} leads to {place}: what is started here goes past the agent");
         if *name == ENDPOINT && export.is_some_and(|export| export.from_otel) {
             return Link::note(Name::Programs, found, EVALUATE);
         }
@@ -49,11 +50,9 @@ pub(super) fn programs(env: &Env, status: &Status, own: &[SocketAddr], export: O
     if let Some((name, _)) = set.first() {
         return Link::ok(Name::Programs, format!("{name} leads to the agent"));
     }
-    let is_default = own
-        .iter()
-        .map(SocketAddr::port)
-        .all(|port| DEFAULT_PORTS.contains(&port));
-    if is_default {
+    let is_default = |own: &SocketAddr| DEFAULT_PORTS.contains(&own.port());
+    // There may be none: strangers hold the usual ports, and no agent runs.
+    if !own.is_empty() && own.iter().all(is_default) {
         return Link::ok(Name::Programs, "SDKs look for the agent where it listens");
     }
     if status.agent.is_none() {

@@ -1,6 +1,9 @@
 //! What each link says of what was seen. The stories with real parts are among the integration tests.
 
-use std::path::PathBuf;
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -11,9 +14,10 @@ use super::{
 };
 use crate::{
     cli::status::tests::{at_rest, at_work},
+    config::{Credential, Listen, Siblings},
     identity::{State, claims::tests::jwt},
     view::status::Step,
-    workspace::Trust,
+    workspace::{Env, Trust},
 };
 
 fn line(link: &Link) -> String {
@@ -200,6 +204,111 @@ fn an_agent_of_another_commit_is_replaced_by_up_though_its_version_is_the_same()
     note  agent               version VERSION (0123456789ab) runs, this is VERSION (no commit)
                               → `tagalong up` replaces it, and loses nothing
     ");
+}
+
+/// Nothing answers at these, so nothing is connected to.
+fn no_ports() -> Listen {
+    Listen {
+        grpc: "127.0.0.1:0".parse().expect("an address"),
+        http: "127.0.0.1:0".parse().expect("an address"),
+        allowed_origins: Vec::new(),
+        max_request_bytes: 0,
+        other_users: false,
+        siblings: Siblings::Off,
+    }
+}
+
+#[test]
+fn an_agent_that_does_not_answer_is_no_stranger_on_its_ports() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (status, listen) = (
+        at_rest(),
+        Listen {
+            http: address,
+            ..no_ports()
+        },
+    );
+    let held = here::held(&status, &listen, None);
+    assert_eq!(held, [address], "without one, it is a stranger who listens there");
+    let last = Some(&[address][..]);
+    let held = here::held(&status, &listen, last);
+    assert_eq!(held, []);
+    assert_eq!(here::own_addresses(&status, &listen, last, &held), [address]);
+    insta::assert_snapshot!(line(&here::ports(&status, last, &held)), @"
+    note  ports               not known while the agent cannot be asked
+                              → mend the link above
+    ");
+}
+
+#[test]
+fn containers_that_cannot_send_are_said_with_what_opens_for_them() {
+    let mut status = at_work();
+    if let Some(agent) = &mut status.agent {
+        agent.endpoints.siblings_trouble =
+            Some("containers next to this workspace cannot send (listen.siblings): no bridge is here".to_owned());
+    }
+    insta::assert_snapshot!(line(&here::ports(&status, None, &[])), @"
+    note  ports               containers next to this workspace cannot send (listen.siblings): no bridge is here
+                              → start the container engine first, then `tagalong down` and `tagalong up`; or set listen.siblings to an IP address of this machine
+    ");
+}
+
+fn programs(endpoint: Option<&str>, own: &[&str]) -> String {
+    let name = |text: &str| ("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), text.to_owned());
+    let env = Env(endpoint.map(name).into_iter().collect());
+    let own: Vec<_> = own.iter().map(|address| address.parse().expect("an address")).collect();
+    line(&programs::programs(&env, &at_rest(), &own, None))
+}
+
+#[test]
+fn programs_that_are_pointed_elsewhere_are_told_where_with_the_port() {
+    let own = ["127.0.0.1:4317", "127.0.0.1:4318"];
+    insta::assert_snapshot!(programs(None, &own), @"ok    programs            SDKs look for the agent where it listens");
+    insta::assert_snapshot!(programs(Some("http://localhost:4319"), &own), @r#"
+    FAIL  programs            OTEL_EXPORTER_OTLP_ENDPOINT leads to localhost:4319: what is started here goes past the agent
+                              → run `eval "$(tagalong env)"` here, and `tagalong init shell` for new shells
+    "#);
+    insta::assert_snapshot!(programs(Some("https://ada:pw@otel.example.com/v1?key=pw"), &own), @r#"
+    FAIL  programs            OTEL_EXPORTER_OTLP_ENDPOINT leads to otel.example.com:443: what is started here goes past the agent
+                              → run `eval "$(tagalong env)"` here, and `tagalong init shell` for new shells
+    "#);
+}
+
+#[test]
+fn where_strangers_hold_the_usual_ports_nobody_says_that_sdks_find_the_agent_there() {
+    insta::assert_snapshot!(programs(None, &[]), @"ok    programs            nothing points them elsewhere");
+}
+
+#[test]
+fn what_stands_where_the_token_file_should_be_is_called_what_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let token = dir.path().join("token");
+    let missing = |path: &Path| {
+        let source = Credential::File(path.to_owned());
+        let (found, hint) = credential::missing(&source, &Env::default()).expect("something is wrong");
+        format!("{found} → {hint}").replace(&dir.path().display().to_string(), "DIR")
+    };
+    insta::assert_snapshot!(missing(&token), @"there is no file DIR/token → see to it that a token is written there, or correct identity.file");
+    insta::assert_snapshot!(missing(dir.path()), @"DIR is a directory → make it a file that you may read, or correct identity.file");
+    let fifo = dir.path().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .expect("a FIFO");
+    insta::assert_snapshot!(missing(&fifo), @"DIR/fifo is not a regular file → make it a file that you may read, or correct identity.file");
+    std::fs::write(&token, "a token").expect("written");
+    insta::assert_snapshot!(missing(&token.join("below")), @"DIR/token/below cannot be read: Not a directory (os error 20) → make it a file that you may read, or correct identity.file");
+    if !rustix::process::geteuid().is_root() {
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o000)).expect("mine");
+        insta::assert_snapshot!(missing(&token), @"DIR/token cannot be read: Permission denied (os error 13) → make it a file that you may read, or correct identity.file");
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).expect("mine");
+    }
+    assert_eq!(credential::missing(&Credential::File(token), &Env::default()), None);
 }
 
 #[test]
@@ -486,11 +595,8 @@ fn each_mismatch_has_a_line_of_its_own() {
 #[test]
 fn each_way_that_is_not_open_has_its_remedy() {
     let troubles = [
-        ("error sending request: invalid peer certificate: UnknownIssuer", None),
-        (
-            "error sending request: invalid peer certificate: UnknownIssuer",
-            Some(true),
-        ),
+        ("invalid peer certificate: UnknownIssuer", None),
+        ("invalid peer certificate: UnknownIssuer", Some(true)),
         (
             "invalid peer certificate: certificate not valid for name \"otel.example.com\"",
             None,
@@ -510,9 +616,9 @@ fn each_way_that_is_not_open_has_its_remedy() {
         .map(|(trouble, proxy)| line(&upstream::reachable(Some(&probe(trouble, proxy)))))
         .collect();
     insta::assert_snapshot!(lines.concat(), @r#"
-    FAIL  upstream reachable  otel.example.com:443: error sending request: invalid peer certificate: UnknownIssuer
+    FAIL  upstream reachable  otel.example.com:443: invalid peer certificate: UnknownIssuer
                               → set export.ca_file to a PEM file with the certificate of upstream's authority
-    FAIL  upstream reachable  otel.example.com:443 by the proxy proxy.corp:3128 (HTTPS_PROXY): error sending request: invalid peer certificate: UnknownIssuer
+    FAIL  upstream reachable  otel.example.com:443 by the proxy proxy.corp:3128 (HTTPS_PROXY): invalid peer certificate: UnknownIssuer
                               → set export.ca_file to a PEM file with the certificate of the proxy's or upstream's authority
     FAIL  upstream reachable  otel.example.com:443: invalid peer certificate: certificate not valid for name "otel.example.com"
                               → otel.example.com is not a name of that certificate: correct export.endpoint

@@ -85,21 +85,12 @@ fn ask(client: &reqwest::Client, url: &Url) -> Result<Answered, String> {
     let runtime = crate::cli::runtime().map_err(|failure| failure.message)?;
     let asked = SystemTime::now();
     let answer = runtime.block_on(async { client.get(url.clone()).timeout(PATIENCE).send().await });
-    let answer = answer.map_err(|error| plainly(&client::chain(&error.without_url())))?;
+    let answer = answer.map_err(|error| client::chain(&error.without_url()))?;
     let date = answer.headers().get(http::header::DATE);
     let date = date.and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
     Ok(Answered {
         skew: date.map(|date| skew(date, asked, SystemTime::now())),
     })
-}
-
-/// Without what the HTTP client says of every failure.
-fn plainly(chain: &str) -> String {
-    let layers = ["error sending request: ", "client error (Connect): "];
-    let bare = layers
-        .iter()
-        .fold(chain, |text, layer| text.strip_prefix(layer).unwrap_or(text));
-    bare.to_owned()
 }
 
 /// A time between asking and answering is no skew: it took that long.
@@ -228,7 +219,6 @@ pub(super) fn accepts(status: &Status, probe: Option<&Probe>) -> Link {
         return Link::note(Name::Accepts, "not asked: it cannot be reached", hint);
     }
     if let Some(trouble) = &export.trouble {
-        let trouble = &plainly(trouble);
         return Link::failed(Name::Accepts, trouble.clone(), refusal_remedy(trouble, status));
     }
     if !export.not_taken.is_empty() {

@@ -88,9 +88,15 @@ fn endpoint(text: &str) -> Result<Url, Failure> {
     } else {
         Url::parse(&format!("https://{text}"))
     };
-    url.ok()
-        .filter(crate::identity::web::may_carry_secret)
-        .ok_or_else(|| Failure::new(Kind::Usage, format!("{text} is no https URL")).hint("write it as https://HOST"))
+    let wrong = match url {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            "a user and password do not belong into the URL: the login is the credential".to_owned()
+        }
+        Ok(url) if crate::identity::web::may_carry_secret(&url) => return Ok(url),
+        // What stands before an @ may be secret.
+        _ => format!("{} is no https URL", text.rsplit('@').next().unwrap_or_default()),
+    };
+    Err(Failure::new(Kind::Usage, wrong).hint("write it as https://HOST"))
 }
 
 async fn target(context: &Context, client: &reqwest::Client, endpoint: Option<&Url>) -> Result<Target, Failure> {
@@ -159,7 +165,15 @@ fn scopes(target: &Target, metadata: &Metadata) -> Vec<String> {
 }
 
 fn failure(error: DiscoveryError) -> Failure {
-    Failure::new(Kind::Failed, error.to_string())
+    let hint = match &error {
+        DiscoveryError::Transient(_) | DiscoveryError::Later(..) => {
+            "nothing was changed; check the address and the network, and run `tagalong login` again"
+        }
+        DiscoveryError::Wrong(_) => {
+            "nothing was changed; `tagalong config set identity.issuer ISSUER` says who is to be asked"
+        }
+    };
+    Failure::new(Kind::Failed, error.to_string()).hint(hint)
 }
 
 impl Plan {

@@ -86,6 +86,9 @@ fn agent(status: &Status, lines: &mut Lines) {
     if let Some(siblings) = &agent.endpoints.siblings {
         lines.add("", &format!("{siblings} for containers next to it, with a key"));
     }
+    if let Some(trouble) = &agent.endpoints.siblings_trouble {
+        lines.trouble(trouble);
+    }
     for moved in &agent.moved {
         lines.toned("", Some(Tone::Notable), moved);
     }

@@ -28,6 +28,7 @@ pub(in crate::cli) fn at_work() -> Status {
                 grpc: "127.0.0.1:4317".to_owned(),
                 http: "127.0.0.1:4318".to_owned(),
                 siblings: None,
+                siblings_trouble: None,
             },
             moved: Vec::new(),
             config: "c0ffee".to_owned(),
@@ -354,6 +355,21 @@ fn ports_that_were_taken_and_no_upstream() {
     spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
                traces: 1234 accepted = 1200 delivered + 34 pending
     export     no export.endpoint is set: telemetry is kept here as a ring and sent nowhere
+    ");
+}
+
+#[test]
+fn containers_that_cannot_send_though_they_are_wanted() {
+    let mut status = at_work();
+    if let Some(agent) = &mut status.agent {
+        agent.endpoints.siblings_trouble =
+            Some("containers next to this workspace cannot send (listen.siblings): no bridge is here".to_owned());
+    }
+    let text = plain(&status);
+    let listening: Vec<&str> = text.lines().skip(1).take(2).collect();
+    insta::assert_snapshot!(listening.join("\n"), @"
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+               containers next to this workspace cannot send (listen.siblings): no bridge is here
     ");
 }
 

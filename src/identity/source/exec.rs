@@ -62,16 +62,17 @@ impl Program {
     pub(super) async fn mint(&self) -> Result<Minted, MintError> {
         let environment =
             [("PATH", PATH), (EXEC_INFO, EXEC_INFO_VALUE)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let program = self.program.display();
         let printed = command::output(&self.program, &self.arguments, &environment, Path::new("/"), TIMEOUT)
             .await
             .map_err(|error| {
-                let text = format!("the credential command {error}");
+                let text = format!("the credential command {program} {error}");
                 match error {
                     command::CommandError::Start(error) if is_lasting(&error) => MintError::Config(text),
                     _ => MintError::Transient(text),
                 }
             })?;
-        answer::read(&printed, "what the credential command printed")
+        answer::read(&printed, &format!("what the credential command {program} printed"))
     }
 }
 

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
+use super::refusals::Cause;
 use crate::{intake::Refused, otlp::status::Status};
 
 /// `google.rpc.Code`, as far as we say it.
@@ -34,6 +35,7 @@ pub(super) struct Refusal {
     code: i32,
     message: Cow<'static, str>,
     kind: Kind,
+    cause: Cause,
     /// The intake refused it, and has counted that.
     by_intake: bool,
 }
@@ -58,24 +60,37 @@ pub(super) struct Answer {
 // === impl Refusal ===
 
 impl Refusal {
-    fn new(http: StatusCode, code: i32, kind: Kind, message: impl Into<Cow<'static, str>>) -> Refusal {
+    fn new(http: StatusCode, code: i32, kind: Kind, cause: Cause, message: impl Into<Cow<'static, str>>) -> Refusal {
         Refusal {
             http,
             code,
             message: message.into(),
             kind,
+            cause,
             by_intake: false,
         }
     }
 
     /// The request is well-formed HTTP, but no OTLP: 400 and `INVALID_ARGUMENT`.
     pub(super) fn malformed(message: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal::new(StatusCode::BAD_REQUEST, code::INVALID_ARGUMENT, Kind::Bytes, message)
+        Refusal::new(
+            StatusCode::BAD_REQUEST,
+            code::INVALID_ARGUMENT,
+            Kind::Bytes,
+            Cause::Bytes,
+            message,
+        )
     }
 
     /// 503 and `UNAVAILABLE`: the same bytes may be taken later.
     pub(super) fn later(message: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code::UNAVAILABLE, Kind::Later, message)
+        Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            code::UNAVAILABLE,
+            Kind::Later,
+            Cause::Pace,
+            message,
+        )
     }
 
     /// 413 and `RESOURCE_EXHAUSTED`, which is final as long as no `RetryInfo` goes with it (R2, R3).
@@ -87,18 +102,31 @@ impl Refusal {
             StatusCode::PAYLOAD_TOO_LARGE,
             code::RESOURCE_EXHAUSTED,
             Kind::Plain,
+            Cause::Size,
             message,
         )
     }
 
     /// 403 and `PERMISSION_DENIED`.
-    pub(super) fn forbidden(message: &'static str) -> Refusal {
-        Refusal::new(StatusCode::FORBIDDEN, code::PERMISSION_DENIED, Kind::Plain, message)
+    pub(super) fn forbidden(cause: Cause, message: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal::new(
+            StatusCode::FORBIDDEN,
+            code::PERMISSION_DENIED,
+            Kind::Plain,
+            cause,
+            message,
+        )
     }
 
     /// 404 and `UNIMPLEMENTED`: what gRPC calls an unknown method is an unknown path in HTTP.
     pub(super) fn unknown(message: &'static str) -> Refusal {
-        Refusal::new(StatusCode::NOT_FOUND, code::UNIMPLEMENTED, Kind::Plain, message)
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            code::UNIMPLEMENTED,
+            Kind::Plain,
+            Cause::Path,
+            message,
+        )
     }
 
     /// 405. HTTP alone can get this: a gRPC call that is no POST is no gRPC call.
@@ -108,6 +136,7 @@ impl Refusal {
             StatusCode::METHOD_NOT_ALLOWED,
             code::UNIMPLEMENTED,
             Kind::Plain,
+            Cause::Path,
             message,
         )
     }
@@ -118,6 +147,7 @@ impl Refusal {
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             code::UNIMPLEMENTED,
             Kind::Plain,
+            Cause::Type,
             message,
         )
     }
@@ -125,6 +155,11 @@ impl Refusal {
     /// Whether the intake refused what is refused; else it never saw it.
     pub(super) fn by_intake(&self) -> bool {
         self.by_intake
+    }
+
+    /// What is wrong, and in which words.
+    pub(super) fn why(&self) -> (Cause, &str) {
+        (self.cause, &self.message)
     }
 
     /// Whether the sender should come again with the same bytes.
@@ -158,7 +193,10 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Refusal {
         let refusal = match refused {
             Refused::Malformed(message) => Refusal::malformed(message),
-            Refused::Later(message) => Refusal::later(message),
+            Refused::Later(message) => Refusal {
+                cause: Cause::Spool,
+                ..Refusal::later(message)
+            },
         };
         Refusal {
             by_intake: true,

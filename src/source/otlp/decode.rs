@@ -77,7 +77,7 @@ pub(super) async fn decode(held: Held, encoding: Encoding, limits: &Limits) -> R
     let limit = limits.max_request_bytes;
     let mut step = encoding.expected(&bytes, limit);
     reserved.replace(limits, step).await?;
-    let mut reader = open(encoding, &bytes, limit).map_err(|_| broken(encoding))?;
+    let mut reader = open(encoding, &bytes, limit).map_err(|error| broken(encoding, &error))?;
     let mut plain = Vec::new();
     plain.reserve_exact(step);
     loop {
@@ -87,7 +87,7 @@ pub(super) async fn decode(held: Held, encoding: Encoding, limits: &Limits) -> R
             .by_ref()
             .take(more)
             .read_to_end(&mut plain)
-            .map_err(|_| broken(encoding))?;
+            .map_err(|error| broken(encoding, &error))?;
         if plain.len() <= step {
             break;
         }
@@ -122,17 +122,20 @@ fn open(encoding: Encoding, compressed: &[u8], limit: usize) -> io::Result<Box<d
     })
 }
 
-fn broken(encoding: Encoding) -> Refusal {
-    Refusal::malformed(match encoding {
-        Encoding::Identity => "the request cannot be read",
-        Encoding::Gzip => "the request says that it is gzip, but is not",
-        Encoding::Zstd => "the request says that it is zstd, but is not",
+fn broken(encoding: Encoding, error: &io::Error) -> Refusal {
+    let is_cut_off = error.kind() == io::ErrorKind::UnexpectedEof;
+    Refusal::malformed(match (encoding, is_cut_off) {
+        (Encoding::Identity, _) => "the request cannot be read",
+        (Encoding::Gzip, true) => "the request's gzip ends too early: it was cut off",
+        (Encoding::Gzip, false) => "the request says that it is gzip, but is not",
+        (Encoding::Zstd, true) => "the request's zstd ends too early: it was cut off",
+        (Encoding::Zstd, false) => "the request says that it is zstd, but is not",
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::{io::Write as _, time::Duration};
 
     use http::StatusCode;
     use proptest::prelude::*;
@@ -198,6 +201,26 @@ mod tests {
         two.extend(gzip(b"the second member is what the trailer speaks of"));
         let all = plain(two, Encoding::Gzip, 1 << 20).expect("two members");
         assert_eq!(all.len(), 300_000 + 47);
+    }
+
+    #[test]
+    fn what_was_cut_off_is_not_called_something_else() {
+        let said = |body: &[u8], encoding| {
+            let refusal = plain(body.to_vec(), encoding, 4000).expect_err("it cannot be read");
+            refusal.status(Duration::ZERO).message
+        };
+        let body = b"a batch of telemetry, over and over".repeat(20);
+        let (gzip, zstd) = (gzip(&body), zstd::encode_all(&body[..], 1).expect("memory"));
+        for length in [12, gzip.len() / 2, gzip.len() - 1] {
+            let said = said(&gzip[..length], Encoding::Gzip);
+            assert_eq!(said, "the request's gzip ends too early: it was cut off", "{length}");
+        }
+        for length in [12, zstd.len() / 2, zstd.len() - 1] {
+            let said = said(&zstd[..length], Encoding::Zstd);
+            assert_eq!(said, "the request's zstd ends too early: it was cut off", "{length}");
+        }
+        assert!(said(&body, Encoding::Gzip).ends_with("gzip, but is not"));
+        assert!(said(&body, Encoding::Zstd).ends_with("zstd, but is not"));
     }
 
     proptest! {

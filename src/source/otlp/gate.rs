@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header, uri::Authority};
 
-use super::answer::Refusal;
+use super::{answer::Refusal, refusals::Cause};
 
 /// How long a browser may remember what a preflight said, in seconds: two hours is what browsers cap it at.
 const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
@@ -39,6 +39,7 @@ impl Origins {
             Ok(Some(origin))
         } else {
             Err(Refusal::forbidden(
+                Cause::Page,
                 "web pages may send only if their origin is in listen.allowed_origins",
             ))
         }
@@ -74,6 +75,7 @@ pub(super) fn check_host<B>(request: &Request<B>, loopback: bool) -> Result<(), 
         Ok(())
     } else {
         Err(Refusal::forbidden(
+            Cause::Host,
             "the request was sent to a name that is not this machine's: send to 127.0.0.1, [::1] or localhost",
         ))
     }

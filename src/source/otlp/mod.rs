@@ -49,6 +49,7 @@ mod gate;
 mod grpc;
 mod peer;
 mod ports;
+mod refusals;
 pub mod siblings;
 mod transcode;
 mod web;
@@ -58,6 +59,7 @@ use body::Limits;
 use gate::Origins;
 use peer::Peer;
 pub use ports::{BindError, Moved};
+use refusals::{Cause, Refusals};
 use siblings::{Key, Siblings};
 
 /// A new connection must bring a request within this time, or it is closed.
@@ -113,7 +115,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Receiver {
     listeners: Vec<(TcpListener, Entrance)>,
-    siblings: Option<SocketAddr>,
+    siblings: Option<Result<SocketAddr, BindError>>,
     grpc: SocketAddr,
     http: SocketAddr,
     moved: Vec<Moved>,
@@ -138,14 +140,14 @@ struct Door {
     origins: Origins,
     other_users: bool,
     retry_after: Duration,
-    /// Whether a stranger was already logged: one line, not one for each attempt.
-    strangers: AtomicBool,
+    refusals: Refusals,
 }
 
 /// What is known of a connection before its first request.
 #[derive(Clone, Debug)]
 struct Caller {
-    stranger: bool,
+    /// Whose it is, if they may not send.
+    stranger: Option<Peer>,
     entrance: Entrance,
     /// Whether the connection came in on a loopback address.
     loopback: bool,
@@ -178,7 +180,7 @@ impl Receiver {
         }
         let siblings = config
             .siblings
-            .and_then(|siblings| open_for(siblings, &mut handed, &mut listeners, &mut all_moved));
+            .map(|siblings| open_for(siblings, &mut handed, &mut listeners, &mut all_moved));
         let door = Arc::new(Door {
             intake,
             limits: Limits {
@@ -188,7 +190,7 @@ impl Receiver {
             origins: Origins::new(config.allowed_origins),
             other_users: config.other_users,
             retry_after: config.retry_after,
-            strangers: AtomicBool::new(false),
+            refusals: Refusals::default(),
         });
         Ok(Receiver {
             listeners,
@@ -213,7 +215,12 @@ impl Receiver {
 
     /// Where containers next to the workspace can send to; none if they are not wanted, or if the address is not ours.
     pub fn siblings_addr(&self) -> Option<SocketAddr> {
-        self.siblings
+        self.siblings.as_ref()?.as_ref().ok().copied()
+    }
+
+    /// Why they are wanted and have no address.
+    pub fn siblings_error(&self) -> Option<&BindError> {
+        self.siblings.as_ref()?.as_ref().err()
     }
 
     /// The listeners that could not have the port they were to have.
@@ -254,13 +261,11 @@ fn open_for(
     handed: &mut Vec<std::net::TcpListener>,
     listeners: &mut Vec<(TcpListener, Entrance)>,
     all_moved: &mut Vec<Moved>,
-) -> Option<SocketAddr> {
-    let (listener, address, moved) = ports::listen(siblings.address, handed)
-        .inspect_err(|error| tracing::warn!(%error, "containers next to this workspace cannot send (listen.siblings)"))
-        .ok()?;
+) -> Result<SocketAddr, BindError> {
+    let (listener, address, moved) = ports::listen(siblings.address, handed)?;
     listeners.push((listener, Entrance::Siblings(Arc::new(siblings.key))));
     all_moved.extend(moved);
-    Some(address)
+    Ok(address)
 }
 
 /// Accepts until `shutdown`, closes the listener, and returns when the last of its connections is done.
@@ -274,10 +279,14 @@ async fn accept_loop(
     let graceful = GracefulShutdown::new();
     let server = server();
     let mut connections = JoinSet::new();
+    let not_accepted = |error: &io::Error| {
+        let message = format!("a connection could not be accepted: {error}");
+        door.refusals.tell(Cause::Connection, &message);
+    };
     loop {
         let next = async {
             let slot = slots.clone().acquire_owned().await.expect("the slots are never closed");
-            (accept::next(|| listener.accept()).await, slot)
+            (accept::next(|| listener.accept(), not_accepted).await, slot)
         };
         tokio::select! {
             biased;
@@ -342,7 +351,7 @@ where
     let asked = Arc::new(AtomicBool::new(false));
     let refused = caller.refused.clone();
     let service = service_fn({
-        let asked = asked.clone();
+        let (asked, door) = (asked.clone(), door.clone());
         move |request| {
             asked.store(true, Ordering::Relaxed);
             let (door, caller) = (door.clone(), caller.clone());
@@ -367,8 +376,20 @@ where
         () = given_up => return,
     };
     if let Err(error) = outcome {
+        if !asked.load(Ordering::Relaxed) && is_other_speech(&*error) {
+            door.refusals.tell(
+                Cause::Speech,
+                "a connection begins with something else than HTTP: if an endpoint says https://, write http://",
+            );
+        }
         tracing::debug!(error, "a connection ended badly");
     }
+}
+
+/// Whether the first bytes are no HTTP, as where TLS begins; a connection without any, or with half a request, is none such.
+fn is_other_speech(error: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let error = error.downcast_ref::<hyper::Error>();
+    error.is_some_and(|error| error.is_parse() && !error.is_parse_too_large())
 }
 
 // === impl Door ===
@@ -382,8 +403,10 @@ impl Door {
         }
     }
 
-    /// Counts what is refused here; what the intake refuses, it counts itself.
+    /// Logs what is refused, and counts it; what the intake refuses, it counts itself.
     fn note(&self, refusal: &Refusal) {
+        let (cause, message) = refusal.why();
+        self.refusals.tell(cause, message);
         if !refusal.by_intake() {
             self.intake.turned_away();
         }
@@ -405,16 +428,12 @@ impl Caller {
     async fn identify(door: &Door, entrance: Entrance, stream: &TcpStream, theirs: SocketAddr) -> io::Result<Caller> {
         let ours = stream.local_addr()?;
         let is_known_by_user = matches!(entrance, Entrance::Own) && !door.other_users;
-        let stranger = is_known_by_user && {
-            let peer = task::spawn_blocking(move || Peer::of(theirs, ours)).await?;
-            let may = peer.may_send_as(rustix::process::geteuid().as_raw());
-            if !may && !door.strangers.swap(true, Ordering::Relaxed) {
-                tracing::warn!(?peer, "a connection of another user is refused (listen.other_users)");
-            }
-            !may
+        let peer = match is_known_by_user {
+            true => Some(task::spawn_blocking(move || Peer::of(theirs, ours)).await?),
+            false => None,
         };
         Ok(Caller {
-            stranger,
+            stranger: peer.filter(|peer| !peer.may_send_as(rustix::process::geteuid().as_raw())),
             entrance,
             loopback: ours.ip().to_canonical().is_loopback(),
             refused: CancellationToken::new(),
@@ -428,10 +447,14 @@ impl Caller {
             let admitted = key.admits(request.headers());
             return admitted.inspect_err(|_| self.refused.cancel());
         }
-        if self.stranger {
+        if let Some(stranger) = self.stranger {
             self.refused.cancel();
             return Err(Refusal::forbidden(
-                "telemetry is taken from the agent's own user only, or it would go out under the wrong name (listen.other_users)",
+                Cause::User,
+                format!(
+                    "telemetry is taken from the agent's own user only, and this is {stranger}: it would go out under the \
+                     wrong name (listen.other_users)"
+                ),
             ));
         }
         gate::check_host(request, self.loopback)

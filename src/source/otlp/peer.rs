@@ -5,7 +5,7 @@
 //! nobody whom we know, so it is refused like another user's. Where the system does not tell at all, nothing is checked,
 //! and `listen.other_users` means nothing.
 
-use std::net::SocketAddr;
+use std::{fmt, net::SocketAddr};
 
 use crate::system;
 
@@ -32,6 +32,15 @@ impl Peer {
         match self {
             Peer::User(uid) => uid == own || uid == ROOT,
             Peer::Unknown => !system::KNOWS_OWNERS,
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::User(uid) => write!(f, "uid {uid}'s"),
+            Peer::Unknown => f.write_str("from another container or machine"),
         }
     }
 }

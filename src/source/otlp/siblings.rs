@@ -8,7 +8,7 @@ use std::{fmt, net::SocketAddr};
 
 use http::{HeaderMap, HeaderName};
 
-use super::answer::Refusal;
+use super::{answer::Refusal, refusals::Cause};
 
 /// The header that the key comes in.
 pub const HEADER: &str = "tagalong-key";
@@ -42,6 +42,7 @@ impl Key {
         match (given.next(), given.next()) {
             (Some(value), None) if same(value.as_bytes()) => Ok(()),
             _ => Err(Refusal::forbidden(
+                Cause::Key,
                 "telemetry is taken here with this workspace's key only: `tagalong env --for compose` prints it",
             )),
         }
