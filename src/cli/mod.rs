@@ -434,15 +434,12 @@ fn demo_token(issuer: &str, audience: &str) -> Result<(), Failure> {
 /// The socket, or a directory above it, is not for this user.
 fn foreign(socket: &std::path::Path, error: &std::io::Error) -> Failure {
     let message = format!("the control socket {} cannot be reached: {error}", socket.display());
-    let failure =
-        Failure::new(Kind::Failed, message).hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own");
-    match socket.parent() {
-        Some(directory) => failure.hint(format!(
-            "if it is right, somebody else made {}, perhaps with sudo: remove that",
-            directory.display()
-        )),
-        None => failure,
-    }
+    let directory = socket.parent().unwrap_or(socket).display();
+    Failure::new(Kind::Failed, message)
+        .hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own")
+        .hint(format!(
+            "if it is right, somebody else made {directory}, perhaps with sudo: remove that"
+        ))
 }
 
 /// Somebody holds the socket and says nothing.
