@@ -13,7 +13,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::{identity::secret::Secret, system, view::status::Status};
+use crate::{
+    identity::{keep::own, secret::Secret},
+    system,
+    view::status::Status,
+};
 
 /// A question.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -73,7 +77,7 @@ pub enum Answer {
     },
     /// To [`Ask::HandOver`].
     HandingOver,
-    /// To [`Ask::HandOver`]: that session is over.
+    /// To [`Ask::HandOver`]: that session is over, or another agent has its sockets.
     Gone,
     /// To [`Ask::Token`].
     Token {
@@ -165,8 +169,11 @@ pub fn socket_path(runtime: &Path, spool_dir: &Path) -> PathBuf {
 }
 
 /// Connects and asks; the answer is there to be read. An agent that hangs with a full queue of questions is not waited
-/// for either.
+/// for either. A socket of another user, or in a directory of another user, is no agent of ours, and is asked nothing.
 pub(super) fn put(socket: &Path, question: &Ask, patience: Duration) -> io::Result<UnixStream> {
+    for path in socket.parent().into_iter().chain([socket]) {
+        own(path)?;
+    }
     let connection = system::stream_socket()?;
     rustix::net::connect(&connection, &rustix::net::SocketAddrUnix::new(socket)?)?;
     let mut stream = UnixStream::from(connection);
@@ -182,7 +189,7 @@ pub(super) fn put(socket: &Path, question: &Ask, patience: Duration) -> io::Resu
 /// Asks the agent behind `socket`.
 ///
 /// # Errors
-/// `NotFound` and `ConnectionRefused` mean that no agent runs; `TimedOut` or `WouldBlock` that it does not answer within `patience`.
+/// `NotFound` and `ConnectionRefused` mean that no agent runs; `PermissionDenied` that the place is another user's; `TimedOut` or `WouldBlock` that it does not answer within `patience`.
 pub fn ask(socket: &Path, question: &Ask, patience: Duration) -> io::Result<Answer> {
     let stream = put(socket, question, patience)?;
     let mut answer = Zeroizing::new(String::new());

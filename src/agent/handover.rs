@@ -112,10 +112,30 @@ impl Handles {
     pub(super) fn take(&self) -> Vec<OwnedFd> {
         std::mem::take(&mut *self.0.lock().expect("nothing panics while it is held"))
     }
+
+    /// Answers whoever asks to take over, with all of them if it means this agent and no other has them. Whether it has
+    /// them now: if it went away before, they stay here.
+    pub(super) async fn hand_over(&self, stream: &tokio::net::UnixStream, is_meant: bool) -> io::Result<bool> {
+        let sockets = if is_meant { self.take() } else { Vec::new() };
+        let answer = if sockets.is_empty() {
+            Answer::Gone
+        } else {
+            Answer::HandingOver
+        };
+        let mut line = serde_json::to_vec(&answer)?;
+        line.push(b'\n');
+        match give(stream, &line, &sockets).await {
+            Ok(()) => Ok(!sockets.is_empty()),
+            Err(error) => {
+                self.0.lock().expect("nothing panics while it is held").extend(sockets);
+                Err(error)
+            }
+        }
+    }
 }
 
 /// Sends an answer's line with sockets beside its first byte.
-pub(super) async fn give(stream: &tokio::net::UnixStream, line: &[u8], sockets: &[OwnedFd]) -> io::Result<()> {
+async fn give(stream: &tokio::net::UnixStream, line: &[u8], sockets: &[OwnedFd]) -> io::Result<()> {
     let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).take(MOST_SOCKETS).collect();
     let send = || {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
@@ -135,7 +155,7 @@ pub(super) async fn give(stream: &tokio::net::UnixStream, line: &[u8], sockets: 
 }
 
 /// Asks the agent of that session for its sockets, which makes it stop. None if it is gone already, or if another one
-/// has replaced it in the meantime; no sockets if it is too old to know how, and was asked to stop.
+/// has its sockets or has replaced it in the meantime; no sockets if it is too old to know how, and was asked to stop.
 ///
 /// # Errors
 /// It does not answer.
@@ -188,4 +208,52 @@ fn receive(stream: &UnixStream) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let (length, sockets) = system::receive(stream, &mut line)?;
     line.truncate(length);
     Ok((line, sockets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handles() -> Handles {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        Handles::new(vec![listener.into()])
+    }
+
+    /// The agent's end, and that of whoever asks.
+    fn connection() -> (tokio::net::UnixStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().expect("a pair");
+        ours.set_nonblocking(true).expect("a flag");
+        (tokio::net::UnixStream::from_std(ours).expect("a runtime"), theirs)
+    }
+
+    fn answer(stream: &UnixStream) -> (Answer, usize) {
+        let (line, sockets) = receive(stream).expect("an answer");
+        (serde_json::from_slice(&line).expect("JSON"), sockets.len())
+    }
+
+    #[tokio::test]
+    async fn the_sockets_are_given_once_and_whoever_asks_later_is_told_that_they_are_gone() {
+        let handles = handles();
+        for (is_meant, is_given) in [(false, false), (true, true), (true, false)] {
+            let (ours, theirs) = connection();
+            let given = handles.hand_over(&ours, is_meant).await.expect("it listens");
+            assert_eq!(given, is_given);
+            match answer(&theirs) {
+                (Answer::HandingOver, 1) => assert!(is_given),
+                (Answer::Gone, 0) => assert!(!is_given),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn bug_lost_the_sockets_that_somebody_asked_for_who_went_away_are_there_for_the_next() {
+        let handles = handles();
+        let (ours, theirs) = connection();
+        drop(theirs);
+        assert!(handles.hand_over(&ours, true).await.is_err());
+        let (ours, theirs) = connection();
+        assert!(handles.hand_over(&ours, true).await.expect("it listens"));
+        assert!(matches!(answer(&theirs), (Answer::HandingOver, 1)));
+    }
 }

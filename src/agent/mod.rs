@@ -44,6 +44,7 @@ mod serve;
 mod share;
 mod signals;
 pub mod telemetry;
+pub mod turn;
 
 use handover::{Handed, Handles, Will};
 use notify::{News, Supervisor};
@@ -150,6 +151,7 @@ pub async fn mint(
 pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
     identity::secret::leave_no_core_file();
     process::init_log(&plan.config.log);
+    process::raise_descriptors();
     let runtime = process::runtime()?;
     let result = runtime.block_on(async { Agent::build(plan).await?.run(ready).await });
     // A mute keyring or a hanging name lookup must not keep the process from ending.

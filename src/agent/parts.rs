@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::DirBuilderExt,
     path::Path,
     sync::{Arc, Mutex},
 };
@@ -13,7 +14,7 @@ use crate::{
     identity::{
         self, Principal,
         claims::{Attributes, random_key},
-        keep::{self, Keep, private_directory},
+        keep::{self, Keep},
         login::App,
         secret::Secret,
         source::{self, Source, refresh::Session},
@@ -205,7 +206,8 @@ const PSEUDONYMS: &str = "pseudonym-key";
 pub(super) fn kept_key(state: &Path, name: &str) -> io::Result<Secret> {
     let path = state.join(name);
     if !path.exists() {
-        private_directory(state)?;
+        // The user may have it linked to elsewhere, or share it: what is made in it is for the user alone.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
         workspace::put_once(&path, random_key().expose(), || path.exists())?;
     }
     Ok(Secret::new(fs::read_to_string(&path)?))

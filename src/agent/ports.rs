@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
-use super::{Error, bridge};
+use super::{Error, bridge, process};
 use crate::{
     config::{Config, Listen},
     intake::Intake,
@@ -93,6 +93,7 @@ pub(super) fn bind(
             other_users,
             siblings: siblings.clone().unwrap_or_default(),
             retry_after: RETRY_AFTER,
+            connections: process::connections(),
         },
         intake,
         Budget::new(Budget::DEFAULT_BYTES),

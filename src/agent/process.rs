@@ -1,8 +1,16 @@
-//! What holds for the whole process of the agent: its threads and its log. Nothing here knows a part.
+//! What holds for the whole process of the agent: its threads, its descriptors and its log. Nothing here knows a part.
 
 use std::io;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
+
+/// What is wanted of the limit of descriptors, which is 1024 nearly everywhere until a process asks for more
+/// (systemd.exec(5), `LimitNOFILE`). Programs that are started from here get it, too, so it is none that hurts those that
+/// look at each descriptor that they may have.
+const DESCRIPTORS: u64 = 4096;
+/// Of senders, at a time. No workspace has so many.
+const MOST_CONNECTIONS: u64 = 1024;
 
 /// One thread forwards more than a workspace ever sends. What comes in is taken on the spool's own, and what takes long
 /// (compression, files, names) on others.
@@ -11,6 +19,30 @@ pub(super) fn runtime() -> io::Result<Runtime> {
         .enable_all()
         .max_blocking_threads(8)
         .build()
+}
+
+/// Raises the limit of descriptors as far as this process may.
+pub(super) fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.unwrap_or(u64::MAX).min(DESCRIPTORS);
+    if limit.current.is_some_and(|now| now < current) {
+        // With fewer there are fewer connections.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(current),
+                ..limit
+            },
+        );
+    }
+}
+
+/// How many connections of senders there may be: no more than half of the descriptors, so that the spool, upstream, the
+/// control socket and whose connections they are always have theirs.
+pub(super) fn connections() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let connections = (descriptors / 2).clamp(1, MOST_CONNECTIONS);
+    usize::try_from(connections).expect("a thousand fits")
 }
 
 /// A guest's share of a busy processor is a third of what the workspace's own programs get (sched(7), "The nice value").

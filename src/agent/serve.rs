@@ -20,10 +20,10 @@ use zeroize::Zeroizing;
 
 use super::{
     control::{Answer, Ask, Entry},
-    handover::{self, Login},
+    handover::Login,
     report::Facts,
 };
-use crate::identity::keep::private_directory;
+use crate::{identity::keep::private_directory, source::accept};
 
 /// A question is one line, and the longest brings two tokens; more is no question of ours.
 const QUESTION_BYTES: u64 = 256 * 1024;
@@ -103,12 +103,11 @@ pub(super) async fn run(
     shutdown: CancellationToken,
 ) {
     let mut asked = JoinSet::new();
+    let not_accepted = |error: &io::Error| tracing::warn!(%error, "a question could not be taken");
     loop {
         tokio::select! {
-            accepted = listener.accept() => {
-                if let Ok((stream, _)) = accepted {
-                    asked.spawn(answer(stream, facts.clone(), stop.clone()));
-                }
+            (stream, _) = accept::next(|| listener.accept(), not_accepted) => {
+                asked.spawn(answer(stream, facts.clone(), stop.clone()));
             }
             Some(_) = asked.join_next() => {}
             () = shutdown.cancelled() => break,
@@ -130,8 +129,11 @@ async fn answer(stream: UnixStream, facts: Arc<Facts>, stop: mpsc::Sender<Stop>)
     }
     let answer = match serde_json::from_str(&line) {
         Ok(Ask::HandOver { session }) => {
-            if !hand_over(&session, write.as_ref(), &facts).await {
-                return;
+            let given = facts.handles.hand_over(write.as_ref(), session == facts.session).await;
+            match given {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => return tracing::warn!(%error, "whoever wanted to take over went away"),
             }
             let (heir, login) = oneshot::channel();
             // If it stops already, that is what was asked for.
@@ -187,22 +189,6 @@ async fn respond(ask: Ask, facts: &Facts, stop: mpsc::Sender<Stop>) -> Answer {
         Ask::Retry { id } => done(facts.spool.retry(&id).await),
         Ask::GiveUp { id } => done(facts.spool.give_up(&id)),
     }
-}
-
-/// Whether the sockets are on their way, and this agent is to stop.
-async fn hand_over(session: &str, stream: &UnixStream, facts: &Facts) -> bool {
-    let is_meant = session == facts.session;
-    let (answer, handles) = match is_meant {
-        true => (Answer::HandingOver, facts.handles.take()),
-        false => (Answer::Gone, Vec::new()),
-    };
-    let mut line = serde_json::to_vec(&answer).unwrap_or_default();
-    line.push(b'\n');
-    let given = handover::give(stream, &line, &handles).await;
-    if let Err(error) = &given {
-        tracing::warn!(%error, "whoever wanted to take over went away");
-    }
-    is_meant && given.is_ok()
 }
 
 fn done(result: io::Result<()>) -> Answer {

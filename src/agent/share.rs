@@ -19,9 +19,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
-use crate::identity::{
-    Receiver, State,
-    source::agent::{Answer, MAX_LINE, Question},
+use crate::{
+    identity::{
+        Receiver, State,
+        source::agent::{Answer, MAX_LINE, Question},
+    },
+    source::accept,
 };
 
 /// Whoever connects and says nothing is not waited for.
@@ -79,12 +82,12 @@ pub(super) async fn run(share: Option<Share>, identity: Receiver, shutdown: Canc
         return;
     };
     let mut asked = JoinSet::new();
+    let not_accepted =
+        |error: &io::Error| tracing::warn!(%error, "a question for the shared credential could not be taken");
     loop {
         tokio::select! {
-            accepted = listener.accept(), if asked.len() < MOST => {
-                if let Ok((stream, _)) = accepted {
-                    asked.spawn(answer(stream, audience.clone(), identity.clone()));
-                }
+            (stream, _) = accept::next(|| listener.accept(), not_accepted), if asked.len() < MOST => {
+                asked.spawn(answer(stream, audience.clone(), identity.clone()));
             }
             Some(_) = asked.join_next() => {}
             () = shutdown.cancelled() => break,

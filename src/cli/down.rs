@@ -8,11 +8,15 @@ use super::{
     login,
     status::bytes_text,
 };
-use crate::agent::control::{Answer, Ask};
+use crate::agent::{
+    control::{Answer, Ask},
+    turn::Turn,
+};
 
 pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
     let timeout = super::parse_duration(timeout)?;
     let deadline = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let turn = Turn::to_stop(&context.loaded.config.spool.dir);
     let mut status = super::status::fetch(context).ok();
     let sends = status.as_ref().is_some_and(|status| status.export.endpoint.is_some());
     let answer = match context.ask(&Ask::Stop { deadline }, timeout + Duration::from_secs(3)) {
@@ -22,6 +26,7 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
         }
         answer => answer?,
     };
+    drop(turn);
     match answer {
         Answer::Left { bytes: 0, .. } if !sends => {
             say!("stopped; no export.endpoint was set, so what was accepted is kept here and sent nowhere");
@@ -45,6 +50,8 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
                 None => left,
             })
         }
+        Answer::Failed(reason) => Err(Failure::new(Kind::Failed, reason)
+            .hint("run `tagalong down` again in a moment: another agent may be about to take its place")),
         _ => Err(super::unknown_answer()),
     }
 }

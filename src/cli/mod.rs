@@ -419,7 +419,12 @@ impl Context {
 /// The socket, or a directory above it, is not for this user.
 fn foreign(socket: &std::path::Path, error: &std::io::Error) -> Failure {
     let message = format!("the control socket {} cannot be reached: {error}", socket.display());
-    Failure::new(Kind::Failed, message).hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own")
+    let directory = socket.parent().unwrap_or(socket).display();
+    Failure::new(Kind::Failed, message)
+        .hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own")
+        .hint(format!(
+            "if it is right, somebody else made {directory}, perhaps with sudo: remove that"
+        ))
 }
 
 /// Nothing lasts in the state directory.

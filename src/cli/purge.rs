@@ -19,6 +19,7 @@ use crate::{
     agent::{
         bridge,
         control::{self, Answer, Ask},
+        turn::{self, Turn},
     },
     config::{Config, Credential, Locations},
     workspace::Env,
@@ -29,7 +30,7 @@ const DRAIN: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Directly in a spool's directory, besides the owners' directories.
-const IN_SPOOL: [&str; 3] = ["lock", "place", "ports.json"];
+const IN_SPOOL: [&str; 4] = ["lock", "place", "ports.json", turn::FILE];
 /// How a draft of `place` begins that a killed process has left.
 const PLACE_DRAFT: &str = "place.";
 /// What makes a directory in a spool an owner's: it holds one of these.
@@ -127,6 +128,7 @@ fn spools(dir: &Path) -> Vec<PathBuf> {
 
 /// Ends the agent of a spool and makes sure that none holds it.
 fn stop(config: &Config, spool: &Path) -> Result<(), Failure> {
+    let _turn = Turn::to_stop(spool);
     let socket = control::socket_path(&config.dirs.runtime, spool);
     let deadline = u64::try_from(DRAIN.as_millis()).expect("a moment fits");
     match control::ask(&socket, &Ask::Stop { deadline }, PATIENCE) {

@@ -84,6 +84,7 @@ fn a_socket_that_is_not_for_this_user_is_named_with_what_decides_where_it_is() {
     insta::assert_snapshot!(foreign(socket, &rustix::io::Errno::ACCESS.into()), @"
     tagalong: the control socket /run/user/0/tagalong/01234567.sock cannot be reached: Permission denied (os error 13)
       unset or correct XDG_RUNTIME_DIR: it names a directory of your own
+      if it is right, somebody else made /run/user/0/tagalong, perhaps with sudo: remove that
     ");
 }
 

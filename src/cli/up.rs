@@ -4,7 +4,7 @@
 
 use std::{
     ffi::OsString,
-    io::Write,
+    io::{ErrorKind, Write},
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,7 @@ use crate::{
         control::{Answer, Ask},
         detach,
         handover::{self, Handed},
+        turn::{self, Turn},
     },
     identity::secret::leave_no_core_file,
     view::{
@@ -126,20 +127,29 @@ pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status
     if options.foreground {
         return foreground(context, options).map(|()| None);
     }
-    let mut replaced = None;
-    if let Some(status) = running(context, options.patience())? {
-        replaced = why_replace(context, &status).or_else(|| options.replace.then(|| "you asked for it".to_owned()));
-        if replaced.is_none() {
+    let stops = turn::stops(&context.loaded.config.spool.dir);
+    let mut turn = None;
+    let replaced = loop {
+        let status = running(context, options.patience())?;
+        let reason = status.as_ref().and_then(|status| why_replace(context, status));
+        let reason = reason.or_else(|| (status.is_some() && options.replace).then(|| "you asked for it".to_owned()));
+        if let (Some(status), None) = (status, &reason) {
             report(context, "already running", &status);
             if !options.logging_in {
                 login::say_if_nobody(context, &status);
             }
             return Ok(Some(status));
         }
-    }
+        if turn.is_some() {
+            break reason;
+        }
+        // What runs may be another one by then.
+        turn = Some(wait_for_turn(context, options, stops)?);
+    };
     background(context, options, replaced.is_some())?;
     let status = running(context, options.start())?
         .ok_or_else(|| Failure::new(Kind::Failed, "the agent started and went away").hint("see `tagalong logs`"))?;
+    drop(turn);
     if let Some(reason) = &replaced {
         say!("replaced the running agent: {reason}");
     }
@@ -149,6 +159,27 @@ pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status
         login::say_if_nobody(context, &status);
     }
     Ok(Some(status))
+}
+
+/// Waits until no other command starts, replaces or stops the agent, which had been stopped so often when this one began.
+/// None where the file for that cannot be had: then the agent cannot have its spool either, and says why.
+fn wait_for_turn(context: &Context, options: Options, stops: u64) -> Result<Option<Turn>, Failure> {
+    let turn = match Turn::take(&context.loaded.config.spool.dir, options.start()) {
+        Ok(turn) => turn,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            let seconds = options.start().as_secs();
+            let message = format!("another command has been starting or stopping the agent for {seconds} s");
+            return Err(Failure::new(Kind::Failed, message).hint(
+                "run `tagalong up` again; `tagalong status` tells what runs, and `tagalong logs` why it takes so long",
+            ));
+        }
+        Err(_) => return Ok(None),
+    };
+    if turn.stops()? == stops {
+        return Ok(Some(turn));
+    }
+    let message = "nothing was started: somebody stopped the agent while this waited for its turn";
+    Err(Failure::new(Kind::Failed, message).hint("run `tagalong up` again if there is to be one"))
 }
 
 /// What runs, and at the first start what that means for whoever reads it.
@@ -212,31 +243,24 @@ fn background(context: &Context, options: Options, replace: bool) -> Result<(), 
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        // Thirty hooks may start at once: one gets the lock, the others find its agent.
+        // Another version's start, or one whose starter is gone, may be faster.
         if !error.to_string().contains(agent::ANOTHER_AGENT) || began.elapsed() > LOCKED {
             return Err(Failure::new(Kind::Failed, format!("the agent did not start: {error}"))
                 .hint(format!("its log is {}", log.display())));
         }
         for pause in [Duration::ZERO, AGAIN] {
             std::thread::park_timeout(pause);
-            if running(context, options.patience())?.is_some() {
+            let status = running(context, options.patience())?;
+            if status.is_some_and(|status| why_replace(context, &status).is_none()) {
                 return Ok(());
             }
         }
     }
 }
 
-/// Its sockets, if there is an agent to take over from: another one, where a hook wants an agent with these settings, and
-/// any where whoever supervises this process wants its own.
-fn take_over(context: &Context, detached: bool) -> Result<Option<Handed>, Failure> {
-    let Some(status) = running(context, PATIENCE)? else {
-        return Ok(None);
-    };
-    let Some(agent) = status
-        .agent
-        .as_ref()
-        .filter(|_| !detached || why_replace(context, &status).is_some())
-    else {
+/// Its sockets, if there is an agent to take over from.
+fn take_over(context: &Context) -> Result<Option<Handed>, Failure> {
+    let Some(agent) = running(context, PATIENCE)?.and_then(|status| status.agent) else {
         return Ok(None);
     };
     Ok(handover::take(&context.socket(), &agent.session_id, LOCKED)?)
@@ -249,16 +273,16 @@ fn foreground(context: &Context, options: Options) -> Result<(), Failure> {
         held,
         ..
     } = options;
+    // A detached agent's starter waited for it, and has it until this one is ready.
+    let mut turn = None;
     if detached {
         detach::leave_session();
+    } else {
+        turn = wait_for_turn(context, options, turn::stops(&context.loaded.config.spool.dir))?;
     }
     // A login may come with the sockets.
     leave_no_core_file();
-    let handed = if replace {
-        take_over(context, detached)
-    } else {
-        Ok(None)
-    };
+    let handed = if replace { take_over(context) } else { Ok(None) };
     let handed = handed.inspect_err(|failure| {
         if detached {
             let _ = detach::say_failure(&failure.message);
@@ -278,6 +302,7 @@ fn foreground(context: &Context, options: Options) -> Result<(), Failure> {
         held,
     };
     let result = agent::run(plan, || {
+        drop(turn);
         if detached {
             detach::say_ready()
         } else {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::secret::Secret;
-use crate::workspace::{Birthplace, Files};
+use crate::workspace::{Birthplace, Files, random_id};
 
 mod keyring;
 
@@ -262,26 +262,53 @@ impl Keep {
     }
 }
 
-/// Makes a directory of mode 0700 where there is none.
+/// Makes a directory of mode 0700 where there is none, and closes to others one that is this user's.
+///
+/// # Errors
+/// As [`own`] says, and the operating system's.
 pub fn private_directory(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    let facts = own(path)?;
+    if !facts.is_dir() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} is a link, and no directory of its own", path.display()),
+        ));
+    }
+    if facts.mode() & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
+/// What the system says of `path` itself, if it is this user's. Whoever made a directory could put there what is then
+/// believed (XDG Base Directory Specification 0.8, `XDG_RUNTIME_DIR`: it must be owned by the user).
+///
+/// # Errors
+/// `PermissionDenied` if it is another user's; `NotFound`.
+pub fn own(path: &Path) -> io::Result<fs::Metadata> {
+    let facts = fs::symlink_metadata(path)?;
+    if facts.uid() == rustix::process::geteuid().as_raw() {
+        return Ok(facts);
+    }
+    let text = format!("{} belongs to user {}", path.display(), facts.uid());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
 /// Replaces a file, or makes it with that mode: whole or not at all, and on the disk when this returns. Its directory
 /// is there already.
 pub fn replace(target: &Path, text: &str, mode: u32) -> io::Result<()> {
-    let whole = target.with_extension(format!("{}.tmp", std::process::id()));
+    let draft = target.with_extension(format!("{}.tmp", random_id()?));
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .mode(mode)
-        .open(&whole)?;
+        .open(&draft)?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written.and_then(|()| fs::rename(&whole, target)).inspect_err(|_| {
-        let _ = fs::remove_file(&whole);
-    })?;
+    written
+        .and_then(|()| fs::rename(&draft, target))
+        .inspect_err(|_| drop(fs::remove_file(&draft)))?;
     fs::File::open(target.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 

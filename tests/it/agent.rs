@@ -312,6 +312,35 @@ fn a_runtime_directory_that_cannot_be_made_is_said_with_the_variable_that_names_
 }
 
 #[test]
+fn a_runtime_directory_that_another_user_made_first_is_neither_used_nor_believed() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can give a directory away.
+    }
+    let home = Home::new();
+    home.up();
+    let run = home.path().join("run/tagalong");
+    let give_to = |user| std::os::unix::fs::chown(&run, Some(user), None).expect("root may");
+    let refused = |command: &[&str]| {
+        give_to(65_534);
+        let output = home.run(command);
+        give_to(0);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{command:?}: {text}");
+        let said = format!("{} belongs to user 65534", run.display());
+        assert!(
+            text.contains(&said) && text.contains("XDG_RUNTIME_DIR"),
+            "{command:?}: {text}"
+        );
+    };
+    for command in [&["up", "--strict"][..], &["status"], &["token"], &["down"]] {
+        refused(command);
+    }
+    home.text(&["down"]);
+    refused(&["up", "--strict"]);
+    refused(&["up", "--strict", "--foreground"]);
+}
+
+#[test]
 fn sigterm_and_sighup_end_it_within_five_seconds() {
     for kind in [Signal::TERM, Signal::HUP] {
         let home = Home::new();

@@ -8,6 +8,7 @@
 mod agent;
 mod agent_promises;
 mod cli;
+mod descriptors;
 mod doctor;
 mod endure;
 mod exchange;
@@ -31,4 +32,5 @@ mod sources;
 mod streams;
 mod support;
 mod tidy;
+mod turns;
 mod workspace;

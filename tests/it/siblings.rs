@@ -1,11 +1,15 @@
 //! Containers next to the workspace: what they send arrives like everything else, if they have the key.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::{
+    net::{IpAddr, SocketAddr, UdpSocket},
+    time::Duration,
+};
 
 use tagalong::{
     otlp::Signal,
     source::otlp::siblings::{Key, Siblings},
 };
+use tokio::{net::TcpStream, time::timeout};
 
 use crate::support::{
     agent::Home,
@@ -84,6 +88,25 @@ async fn an_address_that_is_not_this_machines_costs_nobody_else_anything() {
         export(receiver.http, Signal::Traces, &[PROTOBUF], body).await.status,
         200
     );
+}
+
+#[tokio::test]
+async fn however_many_knock_there_without_the_key_the_workspaces_own_programs_are_let_in() {
+    let mut builder = beside();
+    builder.config.connections = 8;
+    let receiver = builder.start();
+    let to = receiver.siblings.expect("an address");
+    let mut crowd = Vec::new();
+    for _ in 0..32 {
+        crowd.push(TcpStream::connect(to).await.expect("a queue"));
+    }
+    let body = telemetry::request(Signal::Traces, 1);
+    for _ in 0..4 {
+        let answer = export(receiver.http, Signal::Traces, &[PROTOBUF], body.clone());
+        // Long before one of the crowd is given up that asks for nothing.
+        let answer = timeout(Duration::from_secs(5), answer).await;
+        assert_eq!(answer.expect("it does not wait").status, 200);
+    }
 }
 
 #[test]

@@ -94,6 +94,45 @@ async fn a_file_that_others_can_read_or_that_is_a_link_is_not_used() {
     assert!(keep.load().await.is_err());
 }
 
+#[test]
+fn a_directory_of_ones_own_is_closed_to_others_and_what_is_no_such_is_refused() {
+    let above = tempfile::tempdir().expect("a directory");
+    let own = above.path().join("own");
+    private_directory(&own).expect("there is none");
+    for mode in [0o700, 0o777, 0o750] {
+        fs::set_permissions(&own, fs::Permissions::from_mode(mode)).expect("mine");
+        private_directory(&own).expect("it is mine");
+        let mode = fs::metadata(&own).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+    let link = above.path().join("link");
+    std::os::unix::fs::symlink(&own, &link).expect("a link");
+    let file = above.path().join("file");
+    fs::write(&file, "").expect("a file");
+    for other in [link, file] {
+        assert!(private_directory(&other).is_err(), "{}", other.display());
+    }
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&own, Some(65_534), None).expect("root may");
+        let error = private_directory(&own).expect_err("it is another user's");
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains("belongs to user 65534"), "{error}");
+    }
+}
+
+#[test]
+fn a_draft_that_somebody_else_laid_is_not_written_through() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (target, elsewhere) = (directory.path().join("kept.json"), directory.path().join("elsewhere"));
+    fs::write(&elsewhere, "theirs").expect("a file");
+    let draft = target.with_extension(format!("{}.tmp", std::process::id()));
+    std::os::unix::fs::symlink(&elsewhere, draft).expect("a link");
+    replace(&target, "ours", 0o600).expect("it is written");
+    assert_eq!(fs::read_to_string(&target).expect("a file"), "ours");
+    assert!(!target.symlink_metadata().expect("a file").is_symlink());
+    assert_eq!(fs::read_to_string(&elsewhere).expect("a file"), "theirs");
+}
+
 #[tokio::test]
 async fn memory_is_shared_by_clones_and_by_nobody_else() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     intake::Intake,
     otlp::{Batch, budget::Budget, status},
+    source::accept,
 };
 
 mod answer;
@@ -61,11 +62,15 @@ pub use ports::{BindError, Moved};
 use refusals::{Cause, Refusals};
 use siblings::{Key, Siblings};
 
-/// Connections at a time; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
-
 /// A new connection must bring a request within this time, or it is closed.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
+
+/// What a connection is left for its answer, of those who may not send.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+
+/// How many of all connections may come in for siblings, as a divisor: whoever reaches their address is not known yet,
+/// and is to keep nobody else out.
+const SIBLINGS_SHARE: usize = 4;
 
 /// How long a connection of HTTP/1 may idle, or take over the head of a request.
 /// Metric readers export once a minute, and a connection that is closed the moment it is used costs its sender a retry.
@@ -85,9 +90,6 @@ const MAX_FRAME: u32 = 128 * 1024;
 const MAX_READ: usize = 128 * 1024;
 const MAX_STREAMS: u32 = 100;
 
-/// After a failed accept (no descriptors left, mostly), so that the loop does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// What the receiver is built from.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -105,6 +107,8 @@ pub struct Config {
     pub siblings: Option<Siblings>,
     /// What a sender that is told to come again should wait.
     pub retry_after: Duration,
+    /// How many connections are taken at a time; further ones wait in the kernel's queue.
+    pub connections: usize,
 }
 
 /// A receiver that listens already; connections wait until it runs.
@@ -115,6 +119,7 @@ pub struct Receiver {
     grpc: SocketAddr,
     http: SocketAddr,
     moved: Vec<Moved>,
+    connections: usize,
     door: Arc<Door>,
 }
 
@@ -146,6 +151,8 @@ struct Caller {
     entrance: Entrance,
     /// Whether the connection came in on a loopback address.
     loopback: bool,
+    /// Once it was told that it may not send.
+    refused: CancellationToken,
 }
 
 // === impl Receiver ===
@@ -191,6 +198,7 @@ impl Receiver {
             grpc,
             http,
             moved: all_moved,
+            connections: config.connections,
             door,
         })
     }
@@ -231,10 +239,16 @@ impl Receiver {
     /// Serves until `shutdown` is cancelled, then answers what is in flight and returns.
     /// How long that may take is the caller's business: dropping the future closes every connection.
     pub async fn run(self, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let of_siblings = self.siblings.map_or(0, |_| (self.connections / SIBLINGS_SHARE).max(1));
+        let of_own = self.connections.saturating_sub(of_siblings).max(1);
+        let [of_own, of_siblings] = [of_own, of_siblings].map(|slots| Arc::new(Semaphore::new(slots)));
         let mut listening = JoinSet::new();
         for (listener, entrance) in self.listeners {
-            let (door, slots, shutdown) = (self.door.clone(), slots.clone(), shutdown.clone());
+            let slots = match entrance {
+                Entrance::Own => of_own.clone(),
+                Entrance::Siblings(_) => of_siblings.clone(),
+            };
+            let (door, shutdown) = (self.door.clone(), shutdown.clone());
             listening.spawn(accept_loop(listener, entrance, door, slots, shutdown));
         }
         while listening.join_next().await.is_some() {}
@@ -265,33 +279,30 @@ async fn accept_loop(
     let graceful = GracefulShutdown::new();
     let server = server();
     let mut connections = JoinSet::new();
+    let not_accepted = |error: &io::Error| {
+        let message = format!("a connection could not be accepted: {error}");
+        door.refusals.tell(Cause::Connection, &message);
+    };
     loop {
         let next = async {
             let slot = slots.clone().acquire_owned().await.expect("the slots are never closed");
-            (listener.accept().await, slot)
+            (accept::next(|| listener.accept(), not_accepted).await, slot)
         };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            (accepted, slot) = next => match accepted {
-                Ok((stream, theirs)) => {
-                    let (server, door, entrance) = (server.clone(), door.clone(), entrance.clone());
-                    let watcher = graceful.watcher();
-                    connections.spawn(async move {
-                        let _slot = slot;
-                        // Whose connection it is, is asked before its first byte is read.
-                        let Ok(caller) = Caller::identify(&door, entrance, &stream, theirs).await else {
-                            return;
-                        };
-                        serve(server, door, watcher, stream, caller).await;
-                    });
-                }
-                Err(error) => {
-                    let message = format!("a connection could not be accepted: {error}");
-                    door.refusals.tell(Cause::Connection, &message);
-                    sleep(ACCEPT_PAUSE).await;
-                }
+            ((stream, theirs), slot) = next => {
+                let (server, door, entrance) = (server.clone(), door.clone(), entrance.clone());
+                let watcher = graceful.watcher();
+                connections.spawn(async move {
+                    let _slot = slot;
+                    // Whose connection it is, is asked before its first byte is read.
+                    let Ok(caller) = Caller::identify(&door, entrance, &stream, theirs).await else {
+                        return;
+                    };
+                    serve(server, door, watcher, stream, caller).await;
+                });
             }
         }
     }
@@ -338,7 +349,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let asked = Arc::new(AtomicBool::new(false));
-    let is_stranger = caller.stranger.is_some();
+    let refused = caller.refused.clone();
     let service = service_fn({
         let (asked, door) = (asked.clone(), door.clone());
         move |request| {
@@ -349,11 +360,20 @@ where
     });
     let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
     let mut connection = std::pin::pin!(watcher.watch(connection));
-    // A stranger gets its answer and no more of our time.
-    let outcome = match timeout(FIRST_REQUEST, connection.as_mut()).await {
-        Err(_) if asked.load(Ordering::Relaxed) && !is_stranger => connection.await,
-        Err(_) => return,
-        Ok(outcome) => outcome,
+    let asked_in_time = async {
+        match timeout(FIRST_REQUEST, connection.as_mut()).await {
+            Err(_) if asked.load(Ordering::Relaxed) => connection.await,
+            Err(_) => Ok(()),
+            Ok(outcome) => outcome,
+        }
+    };
+    let given_up = async {
+        refused.cancelled().await;
+        sleep(AFTER_REFUSAL).await;
+    };
+    let outcome = tokio::select! {
+        outcome = asked_in_time => outcome,
+        () = given_up => return,
     };
     if let Err(error) = outcome {
         if !asked.load(Ordering::Relaxed) && is_other_speech(&*error) {
@@ -416,6 +436,7 @@ impl Caller {
             stranger: peer.filter(|peer| !peer.may_send_as(rustix::process::geteuid().as_raw())),
             entrance,
             loopback: ours.ip().to_canonical().is_loopback(),
+            refused: CancellationToken::new(),
         })
     }
 
@@ -423,9 +444,11 @@ impl Caller {
     fn admitted<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         if let Entrance::Siblings(key) = &self.entrance {
             // A page does not know the key, whatever name it was sent to.
-            return key.admits(request.headers());
+            let admitted = key.admits(request.headers());
+            return admitted.inspect_err(|_| self.refused.cancel());
         }
         if let Some(stranger) = self.stranger {
+            self.refused.cancel();
             return Err(Refusal::forbidden(
                 Cause::User,
                 format!(

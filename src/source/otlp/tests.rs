@@ -41,13 +41,14 @@ fn door(dir: &tempfile::TempDir) -> Arc<Door> {
 }
 
 /// The far end of a connection that is served, and the graceful shutdown that it hangs on.
-fn connect(dir: &tempfile::TempDir, stranger: Option<Peer>) -> (DuplexStream, GracefulShutdown) {
+fn connect(dir: &tempfile::TempDir, stranger: Option<Peer>, entrance: Entrance) -> (DuplexStream, GracefulShutdown) {
     let (ours, theirs) = duplex(1 << 16);
     let graceful = GracefulShutdown::new();
     let caller = Caller {
         stranger,
-        entrance: Entrance::Own,
+        entrance,
         loopback: true,
+        refused: CancellationToken::new(),
     };
     tokio::spawn(converse(server(), door(dir), graceful.watcher(), ours, caller));
     (theirs, graceful)
@@ -65,7 +66,7 @@ async fn until_closed(mut stream: DuplexStream) -> (String, Duration) {
 async fn a_connection_without_a_request_is_closed() {
     for start in [&b""[..], b"P", b"PRI * HT", b"POST /v1/traces HTTP/1.1\r\nHos"] {
         let dir = tempfile::tempdir().expect("a directory");
-        let (mut stream, _graceful) = connect(&dir, None);
+        let (mut stream, _graceful) = connect(&dir, None, Entrance::Own);
         stream.write_all(start).await.expect("room");
         let (answer, took) = until_closed(stream).await;
         assert_eq!(answer, "", "{start:?}");
@@ -79,7 +80,7 @@ async fn a_connection_without_a_request_is_closed() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_used_may_idle_longer_than_a_metric_readers_minute() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut stream, _graceful) = connect(&dir, None);
+    let (mut stream, _graceful) = connect(&dir, None, Entrance::Own);
     stream.write_all(REQUEST).await.expect("room");
     let (answer, took) = until_closed(stream).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -92,7 +93,7 @@ async fn a_connection_that_was_used_may_idle_longer_than_a_metric_readers_minute
 #[tokio::test(start_paused = true)]
 async fn a_stranger_is_told_why_and_does_not_keep_the_connection() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (mut stream, _graceful) = connect(&dir, Some(Peer::User(1001)));
+    let (mut stream, _graceful) = connect(&dir, Some(Peer::User(1001)), Entrance::Own);
     stream.write_all(REQUEST).await.expect("room");
     let (answer, took) = until_closed(stream).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
@@ -100,5 +101,23 @@ async fn a_stranger_is_told_why_and_does_not_keep_the_connection() {
         answer.contains("uid 1001's") && answer.contains("listen.other_users"),
         "{answer}"
     );
-    assert!(took <= FIRST_REQUEST + Duration::from_millis(50), "{took:?}");
+    assert!(took <= AFTER_REFUSAL + Duration::from_millis(50), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_without_the_key_is_told_so_and_does_not_keep_the_connection() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = "0123456789abcdef";
+    let beside = || Entrance::Siblings(Arc::new(Key::new(key.to_owned()).expect("long enough")));
+    let with_key = String::from_utf8_lossy(REQUEST).replacen("\r\n", &format!("\r\ntagalong-key: {key}\r\n"), 1);
+    for (request, expected, longest) in [
+        (REQUEST, "HTTP/1.1 403", AFTER_REFUSAL),
+        (with_key.as_bytes(), "HTTP/1.1 200", IDLE),
+    ] {
+        let (mut stream, _graceful) = connect(&dir, None, beside());
+        stream.write_all(request).await.expect("room");
+        let (answer, took) = until_closed(stream).await;
+        assert!(answer.starts_with(expected), "{answer}");
+        assert!(took.abs_diff(longest) < Duration::from_millis(50), "{took:?}");
+    }
 }

@@ -53,6 +53,7 @@ impl Default for Builder {
                 other_users: false,
                 siblings: None,
                 retry_after: Duration::from_secs(7),
+                connections: 1024,
             },
             spool_bytes: 256 * 1024 * 1024,
             stamp: Stamp::new(
