@@ -3,7 +3,7 @@
 //! Every built-in pattern works on bytes (`(?-u)`), because bytes values are searched too. Each either matches ASCII
 //! only or runs up to an ASCII byte, so that no character of a string is ever cut in two.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -187,7 +187,7 @@ pub(super) fn replace<'t>(patterns: &[Compiled], text: &'t [u8]) -> (Cow<'t, [u8
         for (regex, is_secret) in patterns {
             let mut found = 0;
             let replaced = regex.replace_all(&text, |captures: &Captures| {
-                let replaced = replacement(captures, *is_secret);
+                let replaced = replacement(&text, captures, *is_secret);
                 found += u64::from(replaced.is_some());
                 replaced.unwrap_or_else(|| captures[0].to_vec())
             });
@@ -204,15 +204,20 @@ pub(super) fn replace<'t>(patterns: &[Compiled], text: &'t [u8]) -> (Cow<'t, [u8
 }
 
 /// What to write for one match, `None` if it is no secret or has been replaced already.
-fn replacement(captures: &Captures, is_secret: fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+fn replacement(text: &[u8], captures: &Captures, is_secret: fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let whole = captures.get(0)?;
     let secret = GROUPS.iter().find_map(|name| captures.name(name)).unwrap_or(whole);
-    let (start, end) = (secret.start() - whole.start(), secret.end() - whole.start());
-    let (whole, secret) = (whole.as_bytes(), secret.as_bytes());
-    if secret.starts_with(REDACTED.as_bytes()) || !is_secret(secret) {
+    if has_been_replaced(text, secret.range()) || !is_secret(secret.as_bytes()) {
         return None;
     }
-    Some([&whole[..start], REDACTED.as_bytes(), &whole[end..]].concat())
+    let (before, behind) = (&text[whole.start()..secret.start()], &text[secret.end()..whole.end()]);
+    Some([before, REDACTED.as_bytes(), behind].concat())
+}
+
+/// Whether `secret` begins with what stands for one, or lies within it, as a user's pattern for hex digits finds some there.
+fn has_been_replaced(text: &[u8], secret: Range<usize>) -> bool {
+    let earliest = secret.end.saturating_sub(REDACTED.len()).min(secret.start);
+    (earliest..=secret.start).any(|start| text[start..].starts_with(REDACTED.as_bytes()))
 }
 
 /// A key in snake_case: lower-case, `-` as `_`, and a `_` between a small and a capital letter.

@@ -659,6 +659,17 @@ fn the_users_patterns_are_replaced_too() {
 }
 
 #[test]
+fn a_pattern_that_matches_what_stands_for_a_secret_does_not_replace_that_again() {
+    for (pattern, wanted) in [
+        ("[0-9a-f]{4,}", "1 [redacted]"),
+        (r"[^\W\d]+", "1 [redacted]"),
+        (".", &*"[redacted]".repeat(6)),
+    ] {
+        assert_eq!(redact_text(&with(&[pattern], &[]), "1 beef").0, wanted, "{pattern}");
+    }
+}
+
+#[test]
 fn the_users_keys_are_replaced_too() {
     let redactor = with(&[], &["acme.*.ssn", "pin", "customer*"]);
     for key in ["acme.person.ssn", "acme..ssn", "pin", "customer", "customer.name"] {
