@@ -389,6 +389,8 @@ async fn r16_an_unknown_content_type_is_415_in_protobuf() {
         let answer = export(receiver.http, Signal::Traces, &headers, vec![0]).await;
         assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert!(answer.rpc_status().message.contains("Content-Type"));
+        // It would say that the compression is what is not known (RFC 9110 section 12.5.3).
+        assert_eq!(answer.header("accept-encoding"), None);
     }
 }
 

@@ -99,7 +99,7 @@ fn route<B>(request: &Request<B>) -> Result<(Signal, Format, Encoding), Refusal>
     let encoding = match request.headers().get(header::CONTENT_ENCODING) {
         None => Encoding::Identity,
         Some(name) => Encoding::parse(name.as_bytes())
-            .ok_or_else(|| Refusal::unsupported("the Content-Encoding must be identity, gzip or zstd"))?,
+            .ok_or_else(|| Refusal::encoding("the Content-Encoding must be identity, gzip or zstd"))?,
     };
     Ok((signal, format, encoding))
 }
@@ -169,7 +169,8 @@ fn refuse(door: &Door, format: Option<Format>, refusal: &Refusal) -> Response<An
     }
     let hint: Option<(HeaderName, &'static str)> = match refusal.http {
         StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "POST")),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Some((header::ACCEPT_ENCODING, ACCEPTED)),
+        // No other 415 may have it (RFC 9110 section 12.5.3).
+        _ if refusal.by_encoding() => Some((header::ACCEPT_ENCODING, ACCEPTED)),
         _ => None,
     };
     if let Some((name, value)) = hint {
