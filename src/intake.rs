@@ -74,11 +74,11 @@ pub struct Counts {
 /// One number for each signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BySignal {
-    /// Requests, not spans.
+    /// Spans.
     pub traces: u64,
-    /// Requests, not data points.
+    /// Data points.
     pub metrics: u64,
-    /// Requests, not log records.
+    /// Log records.
     pub logs: u64,
 }
 
