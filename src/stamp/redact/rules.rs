@@ -31,12 +31,19 @@ const GROUPS: [&str; 3] = ["secret", "quoted", "single"];
 /// A value in a shell's, URL's or connection string's assignment: up to what ends one, or quoted.
 /// A backslash ends it only where it escapes a quote or a line break of the text around.
 macro_rules! assigned {
-    ($before:literal) => {
+    ($($before:tt)+) => {
         concat!(
             "(?i-u)",
-            $before,
+            $($before)+,
             r#"(?:"(?P<quoted>[^"]+)"|'(?P<single>[^']+)'|(?P<secret>(?:[^\s&;"'<>\\`]|\\[^"'nrt\x80-\xff])+))"#
         )
+    };
+}
+
+/// An option of a command whose value, if not behind a `=`, is the next word.
+macro_rules! option {
+    () => {
+        "--?(?:[a-z0-9]+-)*(?:password|passwd|passphrase|secret|token|api-?key|private-key|secret-key)"
     };
 }
 
@@ -93,9 +100,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
     )),
     pattern(assigned!(r"[?&;,](?:sig|pwd)=")),
     // Options whose value is the next word.
-    pattern(assigned!(
-        r"\s--?(?:[a-z0-9]+-)*(?:password|passwd|passphrase|secret|token|api-?key|private-key|secret-key)\s+"
-    )),
+    pattern(assigned!(r"\s", option!(), r"\s+")),
 ];
 
 /// What kinds of value an attribute's key makes a secret of. Whether there is one at all (a boolean) is none.
@@ -139,6 +144,8 @@ pub(super) struct Rules {
     pub(super) users: Vec<Compiled>,
     /// The user's keys, as expressions that match the whole key.
     keys: Vec<Regex>,
+    /// [`option!`] as the whole of a string.
+    option: Regex,
 }
 
 impl Rules {
@@ -154,7 +161,13 @@ impl Rules {
                 .map(|pattern| users(pattern))
                 .collect::<Result<_, _>>()?,
             keys: keys.iter().map(|key| glob(key)).collect::<Result<_, _>>()?,
+            option: Regex::new(concat!(r"(?i-u)\A", option!(), r"\z")).expect("it compiles, which a test shows"),
         })
+    }
+
+    /// Whether an argument of a command says that the next one is a secret.
+    pub(super) fn is_option(&self, argument: &[u8]) -> bool {
+        self.option.is_match(argument)
     }
 
     /// What the attribute key says about its value.

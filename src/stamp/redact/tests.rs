@@ -280,6 +280,50 @@ fn promise_8_what_stands_behind_a_telling_name_is_replaced() {
 }
 
 #[test]
+fn promise_8_an_argument_behind_an_option_that_names_a_secret_is_replaced() {
+    let list = |words: &[&str]| {
+        let values = words.iter().map(|word| AnyValue {
+            value: Some(string(word)),
+        });
+        Value::ArrayValue(ArrayValue {
+            values: values.collect(),
+        })
+    };
+    let redactor = built_in();
+    for (sent, wanted, replaced) in [
+        (
+            &["login", "--token", "abc"][..],
+            &["login", "--token", "[redacted]"][..],
+            1,
+        ),
+        (
+            &["mysql", "-password", "hunter2", "--db-api-key", "k", "shop"],
+            &["mysql", "-password", "[redacted]", "--db-api-key", "[redacted]", "shop"],
+            2,
+        ),
+        (
+            &["x", "--PASSWORD", "--token", "abc"],
+            &["x", "--PASSWORD", "[redacted]", "[redacted]"],
+            2,
+        ),
+        (&["x", "--token=abc", "y"], &["x", "--token=[redacted]", "y"], 1),
+        (
+            &["x", "--max-tokens", "5", "token", "y", "--secret", "", "--token"],
+            &["x", "--max-tokens", "5", "token", "y", "--secret", "", "--token"],
+            0,
+        ),
+    ] {
+        let key = "process.command_args";
+        assert_eq!(
+            redact_attribute(&redactor, key, list(sent)),
+            (attribute(key, list(wanted)), replaced),
+            "{sent:?}"
+        );
+        assert_eq!(redact_attribute(&redactor, key, list(wanted)).1, 0, "again: {wanted:?}");
+    }
+}
+
+#[test]
 fn what_only_looks_like_a_secret_is_left_alone() {
     let redactor = built_in();
     for text in [
