@@ -89,7 +89,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
         is_secret: is_user_and_password,
     },
     pattern(
-        r#"(?i-u)\bauthorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256) +)?(?P<secret>[^\s"']+)"#,
+        r#"(?i-u)\bauthorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token|digest|negotiate|apikey|api-token|splunk|aws4-hmac-sha256) +)?(?P<secret>[^\s"']+)"#,
     ),
     // Other request headers, as commands and logs spell them.
     pattern(r#"(?i-u)\b(?:(?:[a-z0-9]+-)*api-?key|(?:[a-z0-9]+-)+(?:token|secret))\s*:\s*(?P<secret>[^\s"'&;,{}]+)"#),

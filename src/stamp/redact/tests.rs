@@ -183,6 +183,8 @@ fn promise_8_what_stands_behind_a_telling_name_is_replaced() {
         ("Basic dXNlcjpwYXNz", "Basic [redacted]"),
         ("authorization: basic dXNlcjpwYXNz", "authorization: basic [redacted]"),
         ("AUTHORIZATION=Token abc", "AUTHORIZATION=Token [redacted]"),
+        ("Authorization: Api-Token abc", "Authorization: Api-Token [redacted]"),
+        ("Authorization: Splunk abc", "Authorization: Splunk [redacted]"),
         (
             "Proxy-Authorization: Digest abc",
             "Proxy-Authorization: Digest [redacted]",
