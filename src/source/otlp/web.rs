@@ -79,21 +79,16 @@ fn admit<'a, B>(door: &Door, caller: &Caller, request: &'a Request<B>) -> Result
 
 /// What can be refused before a byte of the body is read.
 fn route(head: &Parts) -> Result<(Signal, Format, Encoding), Refusal> {
-    let signal = match head.uri.path() {
-        "/v1/traces" => Signal::Traces,
-        "/v1/metrics" => Signal::Metrics,
-        "/v1/logs" => Signal::Logs,
-        "/v1development/profiles" | "/v1/profiles" => {
-            return Err(Refusal::unknown(
-                "profiles are not taken here: traces, metrics and logs are",
-            ));
-        }
-        _ => {
-            return Err(Refusal::unknown(
-                "there is nothing here: OTLP/HTTP goes to /v1/traces, /v1/metrics and /v1/logs",
-            ));
-        }
-    };
+    let path = head.uri.path();
+    let signal = Signal::ALL
+        .into_iter()
+        .find(|signal| path.strip_prefix('/') == Some(signal.http_path()));
+    let signal = signal.ok_or_else(|| {
+        Refusal::unknown(match path {
+            "/v1development/profiles" | "/v1/profiles" => "profiles are not taken here: traces, metrics and logs are",
+            _ => "there is nothing here: OTLP/HTTP goes to /v1/traces, /v1/metrics and /v1/logs",
+        })
+    })?;
     if head.method != Method::POST {
         return Err(Refusal::method());
     }
