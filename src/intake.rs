@@ -24,6 +24,10 @@ use crate::{
     stamp::{Stamp, redact::Redactor},
 };
 
+/// What stamping may add to one batch, in bytes: as many as a request may have.
+/// Each of its resources gets about a kilobyte, and one that is empty costs its sender two bytes.
+const MOST_ADDED: usize = 64 << 20;
+
 /// What became of a batch that was taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
@@ -53,7 +57,7 @@ pub struct Counts {
     pub accepted: BySignal,
     /// Items taken out as invalid.
     pub rejected: BySignal,
-    /// Batches that were no OTLP request.
+    /// Batches that were no OTLP request, or one of too many resources.
     pub malformed: u64,
     /// Batches that were told to come again because the spool was full.
     pub full: u64,
@@ -70,11 +74,11 @@ pub struct Counts {
 /// One number for each signal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BySignal {
-    /// Requests, not spans.
+    /// Spans.
     pub traces: u64,
-    /// Requests, not data points.
+    /// Data points.
     pub metrics: u64,
-    /// Requests, not log records.
+    /// Log records.
     pub logs: u64,
 }
 
@@ -210,8 +214,13 @@ impl Door {
         if items > 0 {
             let (batch, redacted) = self.redactor.redact(batch);
             add(&self.tally.redacted, redacted);
-            let (stamp, request) = ((self.stamps)(), batch.bytes.into());
-            bytes.reserve(stamp.room(&request));
+            let (stamp, request) = ((self.stamps)(), Pieces::from(batch.bytes));
+            let room = stamp.room(&request);
+            if room > request.len() + MOST_ADDED {
+                let message = "the request has too many resources, each of which is stamped: send smaller batches";
+                return Err(self.malformed(Malformed(message.to_owned())));
+            }
+            bytes.reserve(room);
             stamp
                 .write(&request, &mut bytes)
                 .map_err(|error| self.malformed(error))?;

@@ -219,7 +219,7 @@ fn elements(text: &mut Text<'_>, field: &'static Field, depth: u32, out: &mut Ou
     let start = open_len(out, field.number);
     each_element(text, |text| {
         scalar(text, field.kind, out)?;
-        // Lists of numbers are all that takes more room than its text does.
+        // Lists of numbers are all that takes much more room than its text does.
         if out.len() > out.room {
             return Err(Problem::new(What::Room));
         }

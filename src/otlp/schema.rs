@@ -89,6 +89,11 @@ impl Message {
         std::ptr::eq(self, &KEY_VALUE)
     }
 
+    /// Whether this is `ArrayValue`, wherever it stands.
+    pub(crate) fn is_array_value(&self) -> bool {
+        std::ptr::eq(self, &ARRAY_VALUE)
+    }
+
     /// The submessage type of a field that is known to be one.
     pub(crate) fn child(&self, number: u32) -> &'static Message {
         match self.field(number).map(|field| field.kind) {

@@ -91,7 +91,7 @@ impl Status {
             match (field.number, field.value) {
                 // An int32 travels sign-extended to 64 bits.
                 (1, Value::Varint(code)) => status.code = code as i32,
-                (2, Value::Bytes(message)) => status.message = utf8(message)?,
+                (2, Value::Bytes(message)) => status.message = text(message),
                 (3, Value::Bytes(any)) => status.read_detail(any)?,
                 (1..=3, _) => return Err(Unreadable),
                 _ => {}
@@ -108,7 +108,7 @@ impl Status {
             Some(b"google.rpc.RetryInfo") => self.retry_delay = last_bytes(value, 1)?.map(read_duration).transpose()?,
             Some(b"google.rpc.BadRequest") => {
                 if let Some(violation) = first_bytes(value, 1)? {
-                    self.bad_request = Some(utf8(last_bytes(violation, 2)?.unwrap_or_default())?);
+                    self.bad_request = Some(text(last_bytes(violation, 2)?.unwrap_or_default()));
                 }
             }
             _ => {}
@@ -179,7 +179,7 @@ impl Response {
             let field = field?;
             match (field.number, field.value) {
                 (1, Value::Varint(rejected)) => self.rejected = u64::try_from(rejected as i64).unwrap_or(0),
-                (2, Value::Bytes(message)) => self.message = utf8(message)?,
+                (2, Value::Bytes(message)) => self.message = text(message),
                 (1 | 2, _) => return Err(Unreadable),
                 _ => {}
             }
@@ -343,8 +343,9 @@ fn first_bytes(message: &[u8], number: u32) -> Result<Option<&[u8]>, Unreadable>
     Ok(None)
 }
 
-fn utf8(bytes: &[u8]) -> Result<String, Unreadable> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| Unreadable)
+/// For people. Whoever shortens a message may cut a character in two (R4), and the rest of the answer counts all the same.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[cfg(test)]

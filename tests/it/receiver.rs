@@ -99,6 +99,16 @@ async fn r3_a_body_of_unknown_length_over_the_limit_is_413() {
 }
 
 #[tokio::test]
+async fn promise_2_a_request_of_a_million_resources_does_not_become_a_thousand_times_as_long() {
+    let receiver = Builder::default().max_request_bytes(8 << 20).start();
+    let mut body = request(Signal::Traces, 1);
+    body.extend([0x0a, 0x00].repeat(1 << 20));
+    let answer = export(receiver.http, Signal::Traces, &[PROTOBUF], body).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.rpc_status().message.contains("resources"), "{answer:?}");
+}
+
+#[tokio::test]
 async fn r3_what_decompresses_beyond_the_limit_is_413() {
     let receiver = Running::start();
     let bomb = vec![0; 50_000_000];
@@ -379,6 +389,8 @@ async fn r16_an_unknown_content_type_is_415_in_protobuf() {
         let answer = export(receiver.http, Signal::Traces, &headers, vec![0]).await;
         assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert!(answer.rpc_status().message.contains("Content-Type"));
+        // It would say that the compression is what is not known (RFC 9110 section 12.5.3).
+        assert_eq!(answer.header("accept-encoding"), None);
     }
 }
 

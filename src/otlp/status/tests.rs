@@ -129,6 +129,29 @@ fn unknown_details_and_unknown_fields_do_not_make_a_status_unreadable() {
 }
 
 #[test]
+fn a_message_that_was_cut_in_the_middle_of_a_character_hides_nothing_else() {
+    let whole = "zu groß";
+    let cut = &whole.as_bytes()[..whole.len() - 1];
+    let mut partial = vec![0x08, 5];
+    wire::put_len_delimited(&mut partial, 2, cut);
+    let mut response = Vec::new();
+    wire::put_len_delimited(&mut response, 1, &partial);
+    let response = Response::from_protobuf(&response).expect("a response");
+    assert_eq!((response.rejected, &*response.message), (5, "zu gro\u{fffd}"));
+
+    let throttled = Status {
+        message: String::new(),
+        bad_request: None,
+        ..full()
+    };
+    let mut bytes = throttled.to_protobuf();
+    wire::put_len_delimited(&mut bytes, 2, cut);
+    let status = Status::from_protobuf(&bytes).expect("a status");
+    assert_eq!(status.retry_delay, throttled.retry_delay);
+    assert!(status.retry_delay.is_some());
+}
+
+#[test]
 fn an_html_page_is_neither_a_status_nor_a_response() {
     let page = b"<html><body>502 Bad Gateway</body></html>";
     assert_eq!(Status::from_protobuf(page), None);

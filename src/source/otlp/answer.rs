@@ -46,6 +46,8 @@ enum Kind {
     Plain,
     /// Final, because of the bytes: a `BadRequest` detail goes with it (R10, R17).
     Bytes,
+    /// Final, because of the compression: those that are known go with it.
+    Encoding,
     /// Come again (R9, R11).
     Later,
 }
@@ -141,7 +143,15 @@ impl Refusal {
         )
     }
 
-    /// 415 and `UNIMPLEMENTED`: a media type or a compression that is not known here.
+    /// 415 and `UNIMPLEMENTED`: a compression that is not known here.
+    pub(super) fn encoding(message: &'static str) -> Refusal {
+        Refusal {
+            kind: Kind::Encoding,
+            ..Refusal::unsupported(message)
+        }
+    }
+
+    /// 415 and `UNIMPLEMENTED`: a media type that is not known here.
     pub(super) fn unsupported(message: &'static str) -> Refusal {
         Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -160,6 +170,11 @@ impl Refusal {
     /// What is wrong, and in which words.
     pub(super) fn why(&self) -> (Cause, &str) {
         (self.cause, &self.message)
+    }
+
+    /// Whether it is the compression that is not known here.
+    pub(super) fn by_encoding(&self) -> bool {
+        self.kind == Kind::Encoding
     }
 
     /// Whether the sender should come again with the same bytes.

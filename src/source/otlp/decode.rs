@@ -204,6 +204,26 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_behind_an_empty_member_or_frame_is_not_lost() {
+        let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).expect("memory");
+        let skippable = b"\x50\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+        for (body, encoding) in [
+            ([gzip(b"one, "), gzip(b""), gzip(b"two")].concat(), Encoding::Gzip),
+            ([zstd(b"one, "), zstd(b""), zstd(b"two")].concat(), Encoding::Zstd),
+            (
+                [skippable.clone(), zstd(b"one, "), skippable, zstd(b"two")].concat(),
+                Encoding::Zstd,
+            ),
+        ] {
+            assert_eq!(
+                plain(body, encoding, 4000).as_deref(),
+                Ok(&b"one, two"[..]),
+                "{encoding:?}"
+            );
+        }
+    }
+
+    #[test]
     fn what_was_cut_off_is_not_called_something_else() {
         let said = |body: &[u8], encoding| {
             let refusal = plain(body.to_vec(), encoding, 4000).expect_err("it cannot be read");

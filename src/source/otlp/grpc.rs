@@ -90,7 +90,7 @@ fn route<B>(door: &Door, caller: &Caller, request: &Request<B>) -> Result<(Signa
     let encoding = match request.headers().get(GRPC_ENCODING) {
         None => Encoding::Identity,
         Some(name) => Encoding::parse(name.as_bytes())
-            .ok_or_else(|| Refusal::unsupported("the grpc-encoding must be identity, gzip or zstd"))?,
+            .ok_or_else(|| Refusal::encoding("the grpc-encoding must be identity, gzip or zstd"))?,
     };
     Ok((signal, encoding))
 }

@@ -42,6 +42,10 @@ fn door(dir: &tempfile::TempDir) -> Arc<Door> {
 
 /// The far end of a connection that is served, and the graceful shutdown that it hangs on.
 fn connect(dir: &tempfile::TempDir, stranger: Option<Peer>, entrance: Entrance) -> (DuplexStream, GracefulShutdown) {
+    connect_to(door(dir), stranger, entrance)
+}
+
+fn connect_to(door: Arc<Door>, stranger: Option<Peer>, entrance: Entrance) -> (DuplexStream, GracefulShutdown) {
     let (ours, theirs) = duplex(1 << 16);
     let graceful = GracefulShutdown::new();
     let caller = Caller {
@@ -50,7 +54,7 @@ fn connect(dir: &tempfile::TempDir, stranger: Option<Peer>, entrance: Entrance) 
         loopback: true,
         refused: CancellationToken::new(),
     };
-    tokio::spawn(converse(server(), door(dir), graceful.watcher(), ours, caller));
+    tokio::spawn(converse(server(), door, graceful.watcher(), ours, caller));
     (theirs, graceful)
 }
 
@@ -88,6 +92,33 @@ async fn a_connection_that_was_used_may_idle_longer_than_a_metric_readers_minute
         took > Duration::from_secs(60) && took < IDLE + Duration::from_secs(1),
         "{took:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_too_long_for_budget_is_told_so_however_much_is_still_unsent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let door = door(&dir);
+    let _others = door.limits.budget.take(1 << 20).await;
+    let (stream, _graceful) = connect_to(door, None, Entrance::Own);
+    let (mut receiving, mut sending) = tokio::io::split(stream);
+    let body = vec![0; 1 << 20];
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut answer = vec![0; 12];
+    let (sent, _) = tokio::join!(
+        async {
+            sending.write_all(head.as_bytes()).await?;
+            sending.write_all(&body).await
+        },
+        receiving.read_exact(&mut answer),
+    );
+    assert!(
+        sent.is_ok(),
+        "a connection that is closed meanwhile looks like one that broke: {sent:?}"
+    );
+    assert_eq!(answer, b"HTTP/1.1 503");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,12 +4,16 @@
 //! only what names no known encoding is answered in protobuf.
 //! Answers are a few hundred bytes at most, so that neither the response limit (R4) nor response compression (R15, optional) needs code.
 
-use std::time::Duration;
+use std::{
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{self, HeaderName},
+    request::Parts,
 };
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -52,13 +56,12 @@ pub(super) async fn answer<B: Body<Data = Bytes>>(
     let mut response = if origin.is_some() && request.method() == Method::OPTIONS {
         preflight(request.headers())
     } else {
-        match route(&request) {
-            Ok((signal, format, encoding)) => match take(door, request, signal, format, encoding).await {
-                Ok(taken) => succeed(format, signal, &taken),
-                Err(refusal) => refuse(door, Some(format), &refusal),
-            },
+        let (head, body) = request.into_parts();
+        let mut body = pin!(body);
+        match take(door, &head, body.as_mut()).await {
+            Ok(response) => response,
             Err(refusal) => {
-                drain(request).await;
+                drain(&head, body).await;
                 refuse(door, format, &refusal)
             }
         }
@@ -75,60 +78,41 @@ fn admit<'a, B>(door: &Door, caller: &Caller, request: &'a Request<B>) -> Result
 }
 
 /// What can be refused before a byte of the body is read.
-fn route<B>(request: &Request<B>) -> Result<(Signal, Format, Encoding), Refusal> {
-    let signal = match request.uri().path() {
-        "/v1/traces" => Signal::Traces,
-        "/v1/metrics" => Signal::Metrics,
-        "/v1/logs" => Signal::Logs,
-        "/v1development/profiles" | "/v1/profiles" => {
-            return Err(Refusal::unknown(
-                "profiles are not taken here: traces, metrics and logs are",
-            ));
-        }
-        _ => {
-            return Err(Refusal::unknown(
-                "there is nothing here: OTLP/HTTP goes to /v1/traces, /v1/metrics and /v1/logs",
-            ));
-        }
-    };
-    if request.method() != Method::POST {
+fn route(head: &Parts) -> Result<(Signal, Format, Encoding), Refusal> {
+    let path = head.uri.path();
+    let signal = Signal::ALL
+        .into_iter()
+        .find(|signal| path.strip_prefix('/') == Some(signal.http_path()));
+    let signal = signal.ok_or_else(|| {
+        Refusal::unknown(match path {
+            "/v1development/profiles" | "/v1/profiles" => "profiles are not taken here: traces, metrics and logs are",
+            _ => "there is nothing here: OTLP/HTTP goes to /v1/traces, /v1/metrics and /v1/logs",
+        })
+    })?;
+    if head.method != Method::POST {
         return Err(Refusal::method());
     }
-    let format = Format::of(request.headers())
+    let format = Format::of(&head.headers)
         .ok_or_else(|| Refusal::unsupported("the Content-Type must be application/x-protobuf or application/json"))?;
-    let encoding = match request.headers().get(header::CONTENT_ENCODING) {
+    let encoding = match head.headers.get(header::CONTENT_ENCODING) {
         None => Encoding::Identity,
         Some(name) => Encoding::parse(name.as_bytes())
-            .ok_or_else(|| Refusal::unsupported("the Content-Encoding must be identity, gzip or zstd"))?,
+            .ok_or_else(|| Refusal::encoding("the Content-Encoding must be identity, gzip or zstd"))?,
     };
     Ok((signal, format, encoding))
 }
 
-async fn take<B: Body<Data = Bytes>>(
-    door: &Door,
-    request: Request<B>,
-    signal: Signal,
-    format: Format,
-    encoding: Encoding,
-) -> Result<status::Response, Refusal> {
-    let waits = awaits_continue(request.headers());
-    let (parts, body) = request.into_parts();
-    let declared = body.size_hint().exact().unwrap_or(0);
-    if declared > door.limits.max_request_bytes as u64 {
-        if !waits {
-            drain(Request::from_parts(parts, body)).await;
-        }
-        return Err(Refusal::too_large(door.limits.max_request_bytes));
-    }
+async fn take<B: Body<Data = Bytes>>(door: &Door, head: &Parts, body: B) -> Result<Response<Answer>, Refusal> {
+    let (signal, format, encoding) = route(head)?;
     let held = Held::read(body, &door.limits).await?;
     let mut held = decode(held, encoding, &door.limits).await?;
     if format == Format::Json {
         held = transcode(signal, held, &door.limits).await?;
     }
     let Held { bytes, reserved } = held;
-    let response = door.take(Batch { signal, bytes }).await?;
+    let taken = door.take(Batch { signal, bytes }).await?;
     drop(reserved);
-    Ok(response)
+    Ok(succeed(format, signal, &taken))
 }
 
 fn preflight(asked: &HeaderMap) -> Response<Answer> {
@@ -169,7 +153,8 @@ fn refuse(door: &Door, format: Option<Format>, refusal: &Refusal) -> Response<An
     }
     let hint: Option<(HeaderName, &'static str)> = match refusal.http {
         StatusCode::METHOD_NOT_ALLOWED => Some((header::ALLOW, "POST")),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Some((header::ACCEPT_ENCODING, ACCEPTED)),
+        // No other 415 may have it (RFC 9110 section 12.5.3).
+        _ if refusal.by_encoding() => Some((header::ACCEPT_ENCODING, ACCEPTED)),
         _ => None,
     };
     if let Some((name, value)) = hint {
@@ -180,11 +165,10 @@ fn refuse(door: &Door, format: Option<Format>, refusal: &Refusal) -> Response<An
 
 /// Reads and forgets what is left of a refused request, within limits.
 /// Not over HTTP/2, where a stream ends without its connection; nor where the sender waits to be told to go on.
-async fn drain<B: Body<Data = Bytes>>(request: Request<B>) {
-    if request.version() >= Version::HTTP_2 || awaits_continue(request.headers()) {
+async fn drain<B: Body<Data = Bytes>>(head: &Parts, mut body: Pin<&mut B>) {
+    if head.version >= Version::HTTP_2 || head.headers.contains_key(header::EXPECT) {
         return;
     }
-    let mut body = std::pin::pin!(request.into_body());
     let read = async {
         let mut seen = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -196,10 +180,6 @@ async fn drain<B: Body<Data = Bytes>>(request: Request<B>) {
     };
     // Nothing hangs on the outcome.
     let _ = timeout(DRAIN_TIME, read).await;
-}
-
-fn awaits_continue(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::EXPECT)
 }
 
 // === impl Format ===

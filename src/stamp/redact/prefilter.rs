@@ -20,7 +20,7 @@ enum Where {
     /// Anywhere, but only as it is spelled here.
     Spelled,
     Anywhere,
-    /// Not where it goes on as another word: `tokens`, `token_type`, `token.count`, `tokenizer`.
+    /// Not where it goes on as another word: `tokens`, `token_type`, `token.count`.
     /// No byte in this list can be the tag of a field that we know, so a key at the very end of its message counts.
     WordEnd,
     /// Only as the name of a parameter, behind `?`, `&`, `;` or `,`.
@@ -229,7 +229,7 @@ impl Where {
         match self {
             Spelled => &bytes[start..end] == literal.as_bytes(),
             Anywhere => true,
-            WordEnd => !matches!(bytes.get(end), Some(b's' | b'S' | b'i' | b'_' | b'.' | b'-')),
+            WordEnd => !matches!(bytes.get(end), Some(b's' | b'S' | b'_' | b'.' | b'-')),
             Parameter => start > 0 && matches!(bytes[start - 1], b'?' | b'&' | b';' | b','),
             Header => {
                 let before = ["header.c", "header.setc", "header.set-c", "header.set_c"];
@@ -321,7 +321,7 @@ mod tests {
         let prefilter = Prefilter::new(&[], &[]);
         for text in [
             "gen_ai.usage.input_tokens",
-            "gen_ai.usage.output_tokens gen_ai.token.type llm.token_count.total tokenizer",
+            "gen_ai.usage.output_tokens gen_ai.token.type llm.token_count.total",
             "http.request.method GET url.full https://shop.example/cart?item=7&key=value&page=2#top",
             "db.query.text SELECT key, value FROM settings WHERE id = $1 ORDER BY created_at",
             "session.id enduser.id ada@example.org user.email k8s.pod.uid monkey keyboard",
@@ -341,6 +341,25 @@ mod tests {
         let prefilter = Prefilter::new(&[], &[]);
         assert!(prefilter.hits(b"input_tokens=5 access_token=abc"));
         assert!(prefilter.hits(b"tokens AKIAIOSFODNN7EXAMPLE"));
+    }
+
+    #[test]
+    fn a_key_at_the_end_of_its_message_counts_whatever_field_stands_behind_it() {
+        use crate::otlp::wire::{WireType, put_tag};
+
+        let prefilter = Prefilter::new(&[], &[]);
+        for (wire_type, numbers) in [
+            (WireType::Varint, 1..=16),
+            (WireType::Fixed64, 1..=16),
+            (WireType::Bytes, 1..=16),
+            (WireType::Fixed32, 6..=8),
+        ] {
+            for number in numbers {
+                let mut key = b"access_token".to_vec();
+                put_tag(&mut key, number, wire_type);
+                assert!(prefilter.hits(&key), "{wire_type:?} {number}");
+            }
+        }
     }
 
     #[test]

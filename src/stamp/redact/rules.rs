@@ -3,7 +3,7 @@
 //! Every built-in pattern works on bytes (`(?-u)`), because bytes values are searched too. Each either matches ASCII
 //! only or runs up to an ASCII byte, so that no character of a string is ever cut in two.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -31,12 +31,19 @@ const GROUPS: [&str; 3] = ["secret", "quoted", "single"];
 /// A value in a shell's, URL's or connection string's assignment: up to what ends one, or quoted.
 /// A backslash ends it only where it escapes a quote or a line break of the text around.
 macro_rules! assigned {
-    ($before:literal) => {
+    ($($before:tt)+) => {
         concat!(
             "(?i-u)",
-            $before,
+            $($before)+,
             r#"(?:"(?P<quoted>[^"]+)"|'(?P<single>[^']+)'|(?P<secret>(?:[^\s&;"'<>\\`]|\\[^"'nrt\x80-\xff])+))"#
         )
+    };
+}
+
+/// An option of a command whose value, if not behind a `=`, is the next word.
+macro_rules! option {
+    () => {
+        "--?(?:[a-z0-9]+-)*(?:password|passwd|passphrase|secret|token|api-?key|private-key|secret-key)"
     };
 }
 
@@ -82,7 +89,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
         is_secret: is_user_and_password,
     },
     pattern(
-        r#"(?i-u)\bauthorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token|digest|negotiate|apikey|aws4-hmac-sha256) +)?(?P<secret>[^\s"']+)"#,
+        r#"(?i-u)\bauthorization["']?\s*[:=]\s*["']?(?:(?:bearer|basic|token|digest|negotiate|apikey|api-token|splunk|aws4-hmac-sha256) +)?(?P<secret>[^\s"']+)"#,
     ),
     // Other request headers, as commands and logs spell them.
     pattern(r#"(?i-u)\b(?:(?:[a-z0-9]+-)*api-?key|(?:[a-z0-9]+-)+(?:token|secret))\s*:\s*(?P<secret>[^\s"'&;,{}]+)"#),
@@ -93,9 +100,7 @@ pub(super) const PATTERNS: &[Pattern] = &[
     )),
     pattern(assigned!(r"[?&;,](?:sig|pwd)=")),
     // Options whose value is the next word.
-    pattern(assigned!(
-        r"\s--?(?:[a-z0-9]+-)*(?:password|passwd|passphrase|secret|token|api-?key|private-key|secret-key)\s+"
-    )),
+    pattern(assigned!(r"\s", option!(), r"\s+")),
 ];
 
 /// What kinds of value an attribute's key makes a secret of. Whether there is one at all (a boolean) is none.
@@ -139,6 +144,8 @@ pub(super) struct Rules {
     pub(super) users: Vec<Compiled>,
     /// The user's keys, as expressions that match the whole key.
     keys: Vec<Regex>,
+    /// [`option!`] as the whole of a string.
+    option: Regex,
 }
 
 impl Rules {
@@ -154,7 +161,13 @@ impl Rules {
                 .map(|pattern| users(pattern))
                 .collect::<Result<_, _>>()?,
             keys: keys.iter().map(|key| glob(key)).collect::<Result<_, _>>()?,
+            option: Regex::new(concat!(r"(?i-u)\A", option!(), r"\z")).expect("it compiles, which a test shows"),
         })
+    }
+
+    /// Whether an argument of a command says that the next one is a secret.
+    pub(super) fn is_option(&self, argument: &[u8]) -> bool {
+        self.option.is_match(argument)
     }
 
     /// What the attribute key says about its value.
@@ -187,7 +200,7 @@ pub(super) fn replace<'t>(patterns: &[Compiled], text: &'t [u8]) -> (Cow<'t, [u8
         for (regex, is_secret) in patterns {
             let mut found = 0;
             let replaced = regex.replace_all(&text, |captures: &Captures| {
-                let replaced = replacement(captures, *is_secret);
+                let replaced = replacement(&text, captures, *is_secret);
                 found += u64::from(replaced.is_some());
                 replaced.unwrap_or_else(|| captures[0].to_vec())
             });
@@ -204,15 +217,20 @@ pub(super) fn replace<'t>(patterns: &[Compiled], text: &'t [u8]) -> (Cow<'t, [u8
 }
 
 /// What to write for one match, `None` if it is no secret or has been replaced already.
-fn replacement(captures: &Captures, is_secret: fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+fn replacement(text: &[u8], captures: &Captures, is_secret: fn(&[u8]) -> bool) -> Option<Vec<u8>> {
     let whole = captures.get(0)?;
     let secret = GROUPS.iter().find_map(|name| captures.name(name)).unwrap_or(whole);
-    let (start, end) = (secret.start() - whole.start(), secret.end() - whole.start());
-    let (whole, secret) = (whole.as_bytes(), secret.as_bytes());
-    if secret.starts_with(REDACTED.as_bytes()) || !is_secret(secret) {
+    if has_been_replaced(text, secret.range()) || !is_secret(secret.as_bytes()) {
         return None;
     }
-    Some([&whole[..start], REDACTED.as_bytes(), &whole[end..]].concat())
+    let (before, behind) = (&text[whole.start()..secret.start()], &text[secret.end()..whole.end()]);
+    Some([before, REDACTED.as_bytes(), behind].concat())
+}
+
+/// Whether `secret` begins with what stands for one, or lies within it, as a user's pattern for hex digits finds some there.
+fn has_been_replaced(text: &[u8], secret: Range<usize>) -> bool {
+    let earliest = secret.end.saturating_sub(REDACTED.len()).min(secret.start);
+    (earliest..=secret.start).any(|start| text[start..].starts_with(REDACTED.as_bytes()))
 }
 
 /// A key in snake_case: lower-case, `-` as `_`, and a `_` between a small and a capital letter.

@@ -183,6 +183,8 @@ fn promise_8_what_stands_behind_a_telling_name_is_replaced() {
         ("Basic dXNlcjpwYXNz", "Basic [redacted]"),
         ("authorization: basic dXNlcjpwYXNz", "authorization: basic [redacted]"),
         ("AUTHORIZATION=Token abc", "AUTHORIZATION=Token [redacted]"),
+        ("Authorization: Api-Token abc", "Authorization: Api-Token [redacted]"),
+        ("Authorization: Splunk abc", "Authorization: Splunk [redacted]"),
         (
             "Proxy-Authorization: Digest abc",
             "Proxy-Authorization: Digest [redacted]",
@@ -276,6 +278,50 @@ fn promise_8_what_stands_behind_a_telling_name_is_replaced() {
             (wanted.to_owned(), 0),
             "again: {wanted}"
         );
+    }
+}
+
+#[test]
+fn promise_8_an_argument_behind_an_option_that_names_a_secret_is_replaced() {
+    let list = |words: &[&str]| {
+        let values = words.iter().map(|word| AnyValue {
+            value: Some(string(word)),
+        });
+        Value::ArrayValue(ArrayValue {
+            values: values.collect(),
+        })
+    };
+    let redactor = built_in();
+    for (sent, wanted, replaced) in [
+        (
+            &["login", "--token", "abc"][..],
+            &["login", "--token", "[redacted]"][..],
+            1,
+        ),
+        (
+            &["mysql", "-password", "hunter2", "--db-api-key", "k", "shop"],
+            &["mysql", "-password", "[redacted]", "--db-api-key", "[redacted]", "shop"],
+            2,
+        ),
+        (
+            &["x", "--PASSWORD", "--token", "abc"],
+            &["x", "--PASSWORD", "[redacted]", "[redacted]"],
+            2,
+        ),
+        (&["x", "--token=abc", "y"], &["x", "--token=[redacted]", "y"], 1),
+        (
+            &["x", "--max-tokens", "5", "token", "y", "--secret", "", "--token"],
+            &["x", "--max-tokens", "5", "token", "y", "--secret", "", "--token"],
+            0,
+        ),
+    ] {
+        let key = "process.command_args";
+        assert_eq!(
+            redact_attribute(&redactor, key, list(sent)),
+            (attribute(key, list(wanted)), replaced),
+            "{sent:?}"
+        );
+        assert_eq!(redact_attribute(&redactor, key, list(wanted)).1, 0, "again: {wanted:?}");
     }
 }
 
@@ -656,6 +702,17 @@ fn the_users_patterns_are_replaced_too() {
     let wanted = r#"{"pin":"[redacted]","user":"ada"}"#;
     assert_eq!(redact_text(&redactor, body), (wanted.to_owned(), 1));
     assert_eq!(redact_text(&redactor, AWS), (REDACTED.to_owned(), 1));
+}
+
+#[test]
+fn a_pattern_that_matches_what_stands_for_a_secret_does_not_replace_that_again() {
+    for (pattern, wanted) in [
+        ("[0-9a-f]{4,}", "1 [redacted]"),
+        (r"[^\W\d]+", "1 [redacted]"),
+        (".", &*"[redacted]".repeat(6)),
+    ] {
+        assert_eq!(redact_text(&with(&[pattern], &[]), "1 beef").0, wanted, "{pattern}");
+    }
 }
 
 #[test]

@@ -19,6 +19,8 @@ use crate::otlp::wire::{Field, Fields, put_len_delimited};
 /// Messages inside of one another: as many as the check lets through.
 const DEEPEST: u32 = crate::otlp::check::MAX_DEPTH;
 
+/// `ArrayValue.values`.
+const VALUES: u32 = 1;
 /// `KeyValue.key` and `KeyValue.value`.
 const KEY_FIELD: u32 = 1;
 const VALUE_FIELD: u32 = 2;
@@ -81,6 +83,10 @@ impl Walk<'_> {
                 Cow::Owned(Vec::new())
             }
             Kind::Message(schema) if schema.is_key_value() => self.attribute(bytes, schema, depth),
+            Kind::Message(schema) if schema.is_array_value() => match self.arguments(bytes) {
+                Cow::Borrowed(bytes) => self.message(bytes, schema, depth),
+                Cow::Owned(bytes) => Cow::Owned(self.message(&bytes, schema, depth).into_owned()),
+            },
             Kind::Message(schema) => self.message(bytes, schema, depth),
             // Ids and packed numbers.
             _ => Cow::Borrowed(bytes),
@@ -127,19 +133,44 @@ impl Walk<'_> {
                 _ => out.extend_from_slice(field.raw),
             }
         }
-        let mut value = Vec::new();
-        put_len_delimited(&mut value, STRING_VALUE, REDACTED.as_bytes());
-        put_len_delimited(&mut out, VALUE_FIELD, &value);
+        put_len_delimited(&mut out, VALUE_FIELD, &redacted());
         Cow::Owned(out)
+    }
+
+    /// A list, which may be a command's arguments, with those replaced that stand behind an option that names a secret.
+    fn arguments<'a>(&mut self, list: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut rebuilt = Rebuilt::new(list);
+        let mut fields = Fields::new(list);
+        let mut is_named = false;
+        loop {
+            let start = fields.position();
+            let Some(Ok(field)) = fields.next() else {
+                return rebuilt.finish(list.len());
+            };
+            let Some(any_value) = field.bytes().filter(|_| field.number == VALUES) else {
+                continue;
+            };
+            if is_named && is_secret(any_value, Secret::Any) {
+                self.replaced += 1;
+                rebuilt.replace(&field, start, &redacted());
+            }
+            let mut inside = Fields::new(any_value).map_while(Result::ok);
+            let text = inside.find(|field| field.number == STRING_VALUE);
+            let text = text.and_then(|field| field.bytes()).unwrap_or_default();
+            is_named = self.rules.is_option(text);
+        }
     }
 }
 
 /// Whether the field is a `KeyValue.value` that holds what a key of this kind makes a secret.
-/// Nothing, an empty string and what has been replaced before are none.
 fn holds(value: &Field, secret: Secret) -> bool {
-    let Some(any_value) = value.bytes().filter(|_| value.number == VALUE_FIELD) else {
-        return false;
-    };
+    let any_value = value.bytes().filter(|_| value.number == VALUE_FIELD);
+    any_value.is_some_and(|any_value| is_secret(any_value, secret))
+}
+
+/// Whether an `AnyValue` is what a name of this kind makes a secret.
+/// Nothing, an empty string and what has been replaced before are none.
+fn is_secret(any_value: &[u8], secret: Secret) -> bool {
     Fields::new(any_value).any(|field| match field {
         Ok(field) => match field.number {
             BOOL_VALUE => false,
@@ -148,6 +179,13 @@ fn holds(value: &Field, secret: Secret) -> bool {
         },
         Err(_) => true,
     })
+}
+
+/// The `AnyValue` that stands where a secret was.
+fn redacted() -> Vec<u8> {
+    let mut any_value = Vec::new();
+    put_len_delimited(&mut any_value, STRING_VALUE, REDACTED.as_bytes());
+    any_value
 }
 
 /// A message that is copied only once something in it changes.

@@ -1,6 +1,6 @@
 //! Everything that is logged, at the most talkative level.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<u8>>>);
@@ -9,6 +9,13 @@ impl Log {
     /// While the guard lives, what this thread logs is kept here: the loop of a test's runtime, the client and
     /// everything below it.
     pub fn capture(&self) -> tracing::subscriber::DefaultGuard {
+        // A place that logs asks once whether anybody listens, and of the thread that comes there first. Where that is
+        // another test's, to which nobody listens, nothing would be kept here either.
+        static LISTENER: Once = Once::new();
+        LISTENER.call_once(|| {
+            // Any other one would do.
+            let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+        });
         let writer = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
