@@ -81,6 +81,19 @@ fn a_bad_request_that_says_too_large_is_the_size() {
 }
 
 #[test]
+fn plain_http_to_a_server_of_tls_is_the_path() {
+    let answer = Answer::Http {
+        status: 400,
+        otlp: true,
+        retry_after: None,
+        message: "Client sent an HTTP request to an HTTPS server.\n".into(),
+        response: None,
+    };
+    let reason = "HTTP 400: Client sent an HTTP request to an HTTPS server.";
+    assert_eq!(trouble(classify(answer)).reason, reason);
+}
+
+#[test]
 fn exhausted_with_retry_info_is_the_path() {
     let trouble = trouble(over_grpc(8, Some(Duration::from_secs(7))));
     assert_eq!(trouble.hint, Some(Duration::from_secs(7)));
