@@ -210,23 +210,28 @@ pub(super) fn said(status: Status) -> String {
     }
 }
 
+/// By either of the names that protobuf has in JSON: a server that takes the other one for the outer field has it inside, too.
 fn json_response(body: &[u8]) -> Option<Response> {
     let value = serde_json::from_slice::<serde_json::Value>(body).ok()?;
     let object = value.as_object()?;
     let Some(partial) = object.get("partialSuccess").or_else(|| object.get("partial_success")) else {
         return Some(Response::default());
     };
-    let rejected = ["rejectedSpans", "rejectedDataPoints", "rejectedLogRecords"]
-        .iter()
-        .find_map(|key| partial.get(key))
-        .and_then(|count| count.as_u64().or_else(|| count.as_str()?.parse().ok()));
+    let first = |names: &[&str]| names.iter().find_map(|name| partial.get(name));
+    let rejected = first(&[
+        "rejectedSpans",
+        "rejectedDataPoints",
+        "rejectedLogRecords",
+        "rejected_spans",
+        "rejected_data_points",
+        "rejected_log_records",
+    ]);
+    let message = first(&["errorMessage", "error_message"]);
     Some(Response {
-        rejected: rejected.unwrap_or(0),
-        message: partial
-            .get("errorMessage")
-            .and_then(|m| m.as_str())
-            .unwrap_or("")
-            .to_owned(),
+        rejected: rejected
+            .and_then(|count| count.as_u64().or_else(|| count.as_str()?.parse().ok()))
+            .unwrap_or(0),
+        message: message.and_then(|text| text.as_str()).unwrap_or("").to_owned(),
     })
 }
 
@@ -338,6 +343,20 @@ mod tests {
         headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
         headers.insert(RETRY_AFTER, HeaderValue::from_static("Sun, 06 Nov 1994 08:50:37 GMT"));
         assert_eq!(retry_after(&headers), Some(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn a_partial_success_in_json_counts_under_either_of_its_names() {
+        for body in [
+            r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"why"}}"#,
+            r#"{"partial_success":{"rejected_spans":3,"error_message":"why"}}"#,
+        ] {
+            let wanted = Response {
+                rejected: 3,
+                message: "why".to_owned(),
+            };
+            assert_eq!(ContentKind::Json.response(body.as_bytes()), Some(wanted), "{body}");
+        }
     }
 
     #[tokio::test]
