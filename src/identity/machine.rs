@@ -309,7 +309,9 @@ impl Machine {
     fn failed(&mut self, error: &MintError, now: Now, unit: f64) {
         self.failures += 1;
         self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
-        if self.state != State::Denied {
+        // What has ended is not probed with, so it is the failure that keeps data from leaving.
+        let is_probed_with = self.state == State::Denied && self.is_usable(now);
+        if !is_probed_with {
             self.trouble = Some(error.to_string());
         }
         let usable = self.is_usable(now) && !matches!(self.state, State::Rejected | State::Denied);
@@ -318,7 +320,7 @@ impl Machine {
         }
         let is_lasting = !matches!(error, MintError::Transient(_) | MintError::Later(..));
         match self.state {
-            State::Denied => {}
+            State::Denied if is_probed_with => {}
             // Nothing else to try for a while, and upstream may have been wrong: its issuer may be away from it too.
             State::Rejected if is_lasting || self.starved_in_a_row >= rotate::UNREPLACED => {
                 self.deny(

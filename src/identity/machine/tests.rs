@@ -476,6 +476,22 @@ fn a_403_never_mints() {
 }
 
 #[test]
+fn a_login_that_ends_while_upstream_refuses_is_said_once_there_is_nothing_to_probe_with() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    world.verdict(1, Verdict::Forbidden, &mut healthy(HOUR));
+    let ended = |_| (seconds(0.1), Err(MintError::NeedsUser(LOG_IN.to_owned())));
+    world.run(HOUR / 2 + HOUR / 4, ended);
+    assert_eq!(world.machine.state, State::Denied, "it may be taken until it ends");
+    world.run(HOUR, ended);
+    assert_eq!(world.machine.state, State::NeedsUser);
+    assert_eq!(world.machine.trouble.as_deref(), Some(LOG_IN));
+    world.step(Event::Refresh, &mut healthy(HOUR));
+    world.run(Duration::from_secs(1), healthy(HOUR));
+    assert_eq!(world.machine.state, State::Fresh);
+}
+
+#[test]
 fn a_refused_credential_waits_for_the_issuer_to_come_back() {
     let mut world = World::new(0.5);
     world.run(Duration::from_secs(80), healthy(HOUR));
