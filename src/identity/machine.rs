@@ -323,10 +323,8 @@ impl Machine {
             State::Denied if is_probed_with => {}
             // Nothing else to try for a while, and upstream may have been wrong: its issuer may be away from it too.
             State::Rejected if is_lasting || self.starved_in_a_row >= rotate::UNREPLACED => {
-                self.deny(
-                    "upstream refuses the credential (401), and its source gives no newer one",
-                    now,
-                );
+                let why = "upstream refuses the credential (401), and its source gives no newer one";
+                self.deny(&format!("{why}: {error}"), now);
                 self.unreplaced = true;
             }
             State::Rejected => {}

@@ -518,6 +518,18 @@ fn a_refused_credential_is_probed_while_the_issuer_stays_away_because_upstream_m
 }
 
 #[test]
+fn why_a_refused_credential_has_no_successor_is_said_because_a_person_may_help() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    let ended = |_| (seconds(0.1), Err(MintError::NeedsUser(LOG_IN.to_owned())));
+    world.verdict(1, Verdict::Unauthenticated, &mut { ended });
+    world.run(Duration::from_secs(5), ended);
+    assert_eq!(world.machine.state, State::Denied);
+    let trouble = world.machine.trouble.as_deref().expect("it is said");
+    assert!(trouble.contains("401") && trouble.ends_with(LOG_IN), "{trouble}");
+}
+
+#[test]
 fn a_credential_that_comes_after_all_is_used_at_once() {
     let mut world = World::new(0.5);
     world.run(Duration::from_secs(80), healthy(HOUR));
