@@ -309,9 +309,7 @@ impl Machine {
     fn failed(&mut self, error: &MintError, now: Now, unit: f64) {
         self.failures += 1;
         self.failed_in_a_row = self.failed_in_a_row.saturating_add(1);
-        // What has ended is not probed with, so it is the failure that keeps data from leaving.
-        let is_probed_with = self.state == State::Denied && self.is_usable(now);
-        if !is_probed_with {
+        if self.state != State::Denied {
             self.trouble = Some(error.to_string());
         }
         let usable = self.is_usable(now) && !matches!(self.state, State::Rejected | State::Denied);
@@ -320,7 +318,7 @@ impl Machine {
         }
         let is_lasting = !matches!(error, MintError::Transient(_) | MintError::Later(..));
         match self.state {
-            State::Denied if is_probed_with => {}
+            State::Denied => {}
             // Nothing else to try for a while, and upstream may have been wrong: its issuer may be away from it too.
             State::Rejected if is_lasting || self.starved_in_a_row >= rotate::UNREPLACED => {
                 let why = "upstream refuses the credential (401), and its source gives no newer one";
@@ -376,7 +374,10 @@ impl Machine {
 
     /// What the clocks alone change.
     fn settle(&mut self, now: Now) {
-        if self.state.sends() && self.credential.is_some() && !self.is_usable(now) {
+        // What upstream refuses is probed with until it ends.
+        let is_tried = self.state.sends() || self.state == State::Denied;
+        if is_tried && self.credential.is_some() && !self.is_usable(now) {
+            self.probe = None;
             self.state = if self.manner == Manner::Once {
                 self.trouble = Some("the credential has expired, and its source has no other".to_owned());
                 State::NeedsUser

@@ -492,6 +492,26 @@ fn a_login_that_ends_while_upstream_refuses_is_said_once_there_is_nothing_to_pro
 }
 
 #[test]
+fn a_credential_that_ends_while_upstream_refuses_it_is_ended_and_wakes_nobody() {
+    let mut cached = World::new(0.5);
+    cached.run(Duration::from_secs(80), healthy(HOUR));
+    cached.verdict(1, Verdict::Forbidden, &mut down);
+    let mut fixed = World::with(Manner::Once, 0.5);
+    fixed.run(Duration::from_secs(80), healthy(HOUR));
+    fixed.verdict(1, Verdict::Forbidden, &mut down);
+    for (mut world, state) in [(cached, State::Starved), (fixed, State::NeedsUser)] {
+        assert_eq!(world.machine.state, State::Denied);
+        let mut steps = 0;
+        for _ in 0..HOUR.as_secs() {
+            world.run(Duration::from_secs(1), down);
+            steps += u32::from(world.machine.wait(world.now) < Duration::from_millis(100));
+        }
+        assert_eq!((world.machine.state, world.takes_probe()), (state, false));
+        assert!(steps < 60, "awake at {steps} seconds of an hour");
+    }
+}
+
+#[test]
 fn a_refused_credential_waits_for_the_issuer_to_come_back() {
     let mut world = World::new(0.5);
     world.run(Duration::from_secs(80), healthy(HOUR));
