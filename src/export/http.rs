@@ -21,9 +21,12 @@ use http::{
 };
 use url::Url;
 
-use super::{Compression, retry, retry::Answer};
+use super::{
+    Compression,
+    retry::{Answer, HINT_CAP},
+};
 use crate::{
-    identity::{client::chain, secret::Secret},
+    identity::{client::chain, secret::Secret, web},
     otlp::status::{Response, Status},
     pieces::Pieces,
 };
@@ -135,11 +138,11 @@ pub(super) fn authorize(headers: &mut HeaderMap, token: Option<&Secret>) -> Resu
     Ok(())
 }
 
-/// What upstream asks to be waited. A date is held against the answer's own `Date`, since our clock may be wrong.
+/// What upstream asks to be waited.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-    retry::retry_after(text(RETRY_AFTER)?, date.unwrap_or_else(SystemTime::now))
+    web::pause(text(RETRY_AFTER)?, date.unwrap_or_else(SystemTime::now), HINT_CAP)
 }
 
 /// What a body claims to be.
@@ -338,11 +341,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn e10_a_date_to_come_back_at_is_read_by_the_clock_of_who_names_it() {
-        let mut headers = HeaderMap::new();
-        headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("Sun, 06 Nov 1994 08:50:37 GMT"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(60)));
+    fn e10_retry_after_is_seconds_or_a_date_by_the_clock_of_who_names_it() {
+        for (value, pause) in [
+            ("120", Some(Duration::from_secs(120))),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(Duration::from_secs(60))),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(Duration::ZERO)),
+            ("soon", None),
+            ("99999999", Some(HINT_CAP)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+            assert_eq!(retry_after(&headers), pause, "{value}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the credential, the configuration or the server, and the same bytes will be welcome once that is mended.
 //! Only 400, 422 and `INVALID_ARGUMENT`, said by upstream itself, condemn data; not a 400 that says "too large", or "TLS".
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::otlp::{Signal, status::Response};
 
@@ -209,16 +209,6 @@ pub fn backoff(last: Option<Duration>, reach: Reach, hint: Option<Duration>, ran
     };
     let figure = last.map_or(FIRST_WAIT, |last| last.saturating_mul(2)).min(cap);
     (figure, jittered(figure))
-}
-
-/// `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
-pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds).min(HINT_CAP));
-    }
-    let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(now).unwrap_or(Duration::ZERO).min(HINT_CAP))
 }
 
 /// What upstream said, fit to be shown: without control characters, and not endless.

@@ -211,19 +211,6 @@ fn going_out_of_reach_after_a_long_wait_is_tried_soon() {
 }
 
 #[test]
-fn e10_retry_after_is_seconds_or_a_date() {
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-    assert_eq!(
-        retry_after("Sun, 06 Nov 1994 08:50:37 GMT", now),
-        Some(Duration::from_secs(60))
-    );
-    assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
-    assert_eq!(retry_after("soon", now), None);
-    assert_eq!(retry_after("99999999", now), Some(HINT_CAP));
-}
-
-#[test]
 fn a_reason_is_fit_to_be_shown() {
     assert_eq!(printable("a\u{1b}[31mb\r\nc\0"), "a[31mbc");
     assert_eq!(printable(&"x".repeat(4096)).chars().count(), 512);
