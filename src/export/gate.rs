@@ -144,6 +144,15 @@ impl Gate {
         }
     }
 
+    /// A pause lasts until then, if it is not longer already.
+    fn show_until(&self, then: SystemTime) {
+        self.status.send_modify(|status| {
+            if let State::Paused { until, .. } = &mut status.state {
+                *until = then.max(*until);
+            }
+        });
+    }
+
     fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
@@ -170,14 +179,20 @@ impl Turn<'_> {
 
     /// The path is in trouble. `random` in `[0, 1)` is for the jitter.
     ///
-    /// Requests that were in flight together and fail together count as one failure.
+    /// Requests that were in flight together and fail together count as one failure. What an earlier one says of the path
+    /// is out of date; the pause that its answer asks for is not.
     pub(super) fn failed(self, trouble: &Trouble, random: f64) {
         let mut inner = self.gate.lock();
         if inner.epoch != self.epoch {
-            if let (Some(closed), Some(hint)) = (&mut inner.closed, trouble.hint) {
-                closed.until = closed.until.max(Instant::now() + hint);
+            match (&mut inner.closed, trouble.hint) {
+                (_, None) => return,
+                (Some(closed), Some(hint)) => {
+                    closed.until = closed.until.max(Instant::now() + hint);
+                    drop(inner);
+                    return self.gate.show_until(SystemTime::now() + hint);
+                }
+                (None, Some(_)) => {}
             }
-            return;
         }
         let last = inner.closed.as_ref().map(|closed| closed.figure);
         let (figure, wait) = retry::backoff(last, trouble.reach, trouble.hint, random);
@@ -293,6 +308,34 @@ mod tests {
         throttled.failed(&trouble(Some(30)), 0.0);
         older.fine();
         assert!(gate.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn e8_an_older_request_that_is_throttled_closes_a_gate_that_is_open_again() {
+        let gate = gate();
+        let (lost, throttled, slow) = (
+            gate.turn(Signal::Traces).await,
+            gate.turn(Signal::Traces).await,
+            gate.turn(Signal::Traces).await,
+        );
+        lost.failed(&trouble(None), 1.0);
+        gate.turn(Signal::Traces).await.fine();
+        slow.failed(&trouble(None), 1.0);
+        assert!(!gate.is_closed(), "what went out before says nothing of the path now");
+        throttled.failed(&trouble(Some(30)), 0.0);
+        assert!(gate.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_that_became_longer_is_shown_as_long_as_it_is() {
+        let gate = gate();
+        let (one, two) = (gate.turn(Signal::Traces).await, gate.turn(Signal::Traces).await);
+        one.failed(&trouble(None), 1.0);
+        two.failed(&trouble(Some(300)), 1.0);
+        let State::Paused { until, .. } = gate.status.borrow().state.clone() else {
+            panic!("it is closed");
+        };
+        assert!(until > SystemTime::now() + Duration::from_secs(200));
     }
 
     #[tokio::test(start_paused = true)]

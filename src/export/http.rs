@@ -21,9 +21,12 @@ use http::{
 };
 use url::Url;
 
-use super::{Compression, retry, retry::Answer};
+use super::{
+    Compression,
+    retry::{Answer, HINT_CAP},
+};
 use crate::{
-    identity::{client::chain, secret::Secret},
+    identity::{client::chain, secret::Secret, web},
     otlp::status::{Response, Status},
     pieces::Pieces,
 };
@@ -135,11 +138,11 @@ pub(super) fn authorize(headers: &mut HeaderMap, token: Option<&Secret>) -> Resu
     Ok(())
 }
 
-/// What upstream asks to be waited. A date is held against the answer's own `Date`, since our clock may be wrong.
+/// What upstream asks to be waited.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
-    retry::retry_after(text(RETRY_AFTER)?, date.unwrap_or_else(SystemTime::now))
+    web::pause(text(RETRY_AFTER)?, date.unwrap_or_else(SystemTime::now), HINT_CAP)
 }
 
 /// What a body claims to be.
@@ -210,23 +213,28 @@ pub(super) fn said(status: Status) -> String {
     }
 }
 
+/// By either of the names that protobuf has in JSON: a server that takes the other one for the outer field has it inside, too.
 fn json_response(body: &[u8]) -> Option<Response> {
     let value = serde_json::from_slice::<serde_json::Value>(body).ok()?;
     let object = value.as_object()?;
     let Some(partial) = object.get("partialSuccess").or_else(|| object.get("partial_success")) else {
         return Some(Response::default());
     };
-    let rejected = ["rejectedSpans", "rejectedDataPoints", "rejectedLogRecords"]
-        .iter()
-        .find_map(|key| partial.get(key))
-        .and_then(|count| count.as_u64().or_else(|| count.as_str()?.parse().ok()));
+    let first = |names: &[&str]| names.iter().find_map(|name| partial.get(name));
+    let rejected = first(&[
+        "rejectedSpans",
+        "rejectedDataPoints",
+        "rejectedLogRecords",
+        "rejected_spans",
+        "rejected_data_points",
+        "rejected_log_records",
+    ]);
+    let message = first(&["errorMessage", "error_message"]);
     Some(Response {
-        rejected: rejected.unwrap_or(0),
-        message: partial
-            .get("errorMessage")
-            .and_then(|m| m.as_str())
-            .unwrap_or("")
-            .to_owned(),
+        rejected: rejected
+            .and_then(|count| count.as_u64().or_else(|| count.as_str()?.parse().ok()))
+            .unwrap_or(0),
+        message: message.and_then(|text| text.as_str()).unwrap_or("").to_owned(),
     })
 }
 
@@ -333,11 +341,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn e10_a_date_to_come_back_at_is_read_by_the_clock_of_who_names_it() {
-        let mut headers = HeaderMap::new();
-        headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
-        headers.insert(RETRY_AFTER, HeaderValue::from_static("Sun, 06 Nov 1994 08:50:37 GMT"));
-        assert_eq!(retry_after(&headers), Some(Duration::from_secs(60)));
+    fn e10_retry_after_is_seconds_or_a_date_by_the_clock_of_who_names_it() {
+        for (value, pause) in [
+            ("120", Some(Duration::from_secs(120))),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(Duration::from_secs(60))),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(Duration::ZERO)),
+            ("soon", None),
+            ("99999999", Some(HINT_CAP)),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
+            assert_eq!(retry_after(&headers), pause, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_partial_success_in_json_counts_under_either_of_its_names() {
+        for body in [
+            r#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"why"}}"#,
+            r#"{"partial_success":{"rejected_spans":3,"error_message":"why"}}"#,
+        ] {
+            let wanted = Response {
+                rejected: 3,
+                message: "why".to_owned(),
+            };
+            assert_eq!(ContentKind::Json.response(body.as_bytes()), Some(wanted), "{body}");
+        }
     }
 
     #[tokio::test]

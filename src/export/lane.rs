@@ -36,7 +36,7 @@ const STAMP_ROOM: usize = 256;
 pub(super) struct Place {
     pub signal: Signal,
     pub principal: Arc<Principal>,
-    /// Cancelled when another principal takes over.
+    /// Cancelled when another principal takes over, by whichever lane notices it.
     pub stop: CancellationToken,
 }
 
@@ -95,7 +95,13 @@ impl Lane {
             self.sender
                 .count(self.place.signal, |lane| lane.state = LaneState::Open);
             let again = match self.read().await {
-                End::Done => return,
+                End::Done => {
+                    if !self.sender.shutdown.is_cancelled() {
+                        // Whoever is gone for one lane is gone for all.
+                        self.place.stop.cancel();
+                    }
+                    return;
+                }
                 End::Unreadable(error) => {
                     tracing::error!(signal = lane, %error, "the spool cannot be read");
                     self.sender.config.unreadable_for

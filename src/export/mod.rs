@@ -232,8 +232,12 @@ impl Export {
                 lanes.spawn(Lane::new(sender.clone(), spool.clone(), place).run());
             }
             tokio::select! {
-                // On the drain, when all is sent.
-                () = joined(&mut lanes) => return,
+                () = joined(&mut lanes) => {
+                    // On the drain, when all is sent; else because the lanes noticed another principal first.
+                    if shutdown.is_cancelled() {
+                        return;
+                    }
+                }
                 () = another(&mut identity, &principal) => {}
             }
             stop.cancel();
@@ -266,7 +270,7 @@ async fn another(identity: &mut identity::Receiver, than: &Principal) {
     }
 }
 
-/// A lane that panics takes the exporter with it: the supervisor is who knows what to do then.
+/// A lane that panics takes the exporter with it: who waits for that one is told.
 async fn joined(lanes: &mut JoinSet<()>) {
     while let Some(ended) = lanes.join_next().await {
         if let Err(error) = ended

@@ -2,9 +2,9 @@
 //!
 //! The table is the one of the product, not OTLP's: OTLP calls 401, 403, 404 and 500 final for the data, but they judge
 //! the credential, the configuration or the server, and the same bytes will be welcome once that is mended.
-//! Only 400, 422 and `INVALID_ARGUMENT`, said by upstream itself, condemn data; not a 400 that says "too large".
+//! Only 400, 422 and `INVALID_ARGUMENT`, said by upstream itself, condemn data; not a 400 that says "too large", or "TLS".
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::otlp::{Signal, status::Response};
 
@@ -22,6 +22,10 @@ const REASON_CHARS: usize = 512;
 /// What Go's `http.MaxBytesReader` says of a body over the limit. The OpenTelemetry Collector answers so with 400,
 /// where OTLP wants 413: data that fits in parts would be set aside whole.
 const GO_TOO_LARGE: &str = "http: request body too large";
+
+/// What a server in Go answers with 400 where it wants TLS: it saw nothing of the data, which an endpoint with `http://` in
+/// place of `https://` would otherwise set aside to the last record.
+const GO_WANTS_TLS: &str = "Client sent an HTTP request to an HTTPS server";
 
 /// What came back for one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +163,7 @@ fn http(status: u16, otlp: bool, retry_after: Option<Duration>, message: &str, r
     match (status, response) {
         (200..=299, Some(response)) => Verdict::Taken(response),
         (400, _) if otlp && message.contains(GO_TOO_LARGE) => Verdict::Size(reason),
-        (400 | 422, _) if otlp => Verdict::Data(reason),
+        (400 | 422, _) if otlp && !message.contains(GO_WANTS_TLS) => Verdict::Data(reason),
         (413, _) => Verdict::Size(reason),
         (401, _) => Verdict::Credential(answering(reason)),
         (403, _) => Verdict::Forbidden(answering(reason)),
@@ -205,16 +209,6 @@ pub fn backoff(last: Option<Duration>, reach: Reach, hint: Option<Duration>, ran
     };
     let figure = last.map_or(FIRST_WAIT, |last| last.saturating_mul(2)).min(cap);
     (figure, jittered(figure))
-}
-
-/// `Retry-After`: seconds or an HTTP date (RFC 9110, section 10.2.3).
-pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds).min(HINT_CAP));
-    }
-    let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(now).unwrap_or(Duration::ZERO).min(HINT_CAP))
 }
 
 /// What upstream said, fit to be shown: without control characters, and not endless.

@@ -32,8 +32,6 @@ pub struct Tokens {
     pub lifetime: Option<Duration>,
     /// What was granted; none where it is what was asked for.
     pub scope: Option<String>,
-    /// RFC 8693 section 2.2.1.
-    pub issued_token_type: Option<String>,
     /// The issuer's time.
     pub date: Option<SystemTime>,
 }
@@ -207,7 +205,6 @@ fn tokens(object: &Object, date: Option<SystemTime>, whom: &str) -> Result<Token
         refresh: secret("refresh_token")?,
         lifetime: lifetime.filter(|seconds| *seconds > 0.0).map(Duration::from_secs_f64),
         scope: object.text("scope").map(str::to_owned),
-        issued_token_type: object.text("issued_token_type").map(str::to_owned),
         date,
     })
 }

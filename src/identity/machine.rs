@@ -321,10 +321,8 @@ impl Machine {
             State::Denied => {}
             // Nothing else to try for a while, and upstream may have been wrong: its issuer may be away from it too.
             State::Rejected if is_lasting || self.starved_in_a_row >= rotate::UNREPLACED => {
-                self.deny(
-                    "upstream refuses the credential (401), and its source gives no newer one",
-                    now,
-                );
+                let why = "upstream refuses the credential (401), and its source gives no newer one";
+                self.deny(&format!("{why}: {error}"), now);
                 self.unreplaced = true;
             }
             State::Rejected => {}
@@ -376,7 +374,10 @@ impl Machine {
 
     /// What the clocks alone change.
     fn settle(&mut self, now: Now) {
-        if self.state.sends() && self.credential.is_some() && !self.is_usable(now) {
+        // What upstream refuses is probed with until it ends.
+        let is_tried = self.state.sends() || self.state == State::Denied;
+        if is_tried && self.credential.is_some() && !self.is_usable(now) {
+            self.probe = None;
             self.state = if self.manner == Manner::Once {
                 self.trouble = Some("the credential has expired, and its source has no other".to_owned());
                 State::NeedsUser

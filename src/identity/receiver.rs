@@ -46,11 +46,6 @@ impl Store {
         (store, receiver)
     }
 
-    /// Publishes state, principal and credential as one value.
-    pub fn publish(&self, current: Current) {
-        self.current.send_replace(current);
-    }
-
     /// Publishes a fresh credential of the next generation: for callers that rotate by hand.
     pub fn rotate(&self, principal: Principal, token: Option<Secret>, lifetime: Option<Duration>) {
         let mut next = self.current.borrow().clone();
@@ -64,7 +59,7 @@ impl Store {
             generation,
             expiry: lifetime.map(|lifetime| Expiry::lasting(lifetime, now)),
         }));
-        self.publish(next);
+        self.current.send_replace(next);
     }
 
     /// Publishes what is new; readers are woken by nothing else.

@@ -124,7 +124,8 @@ pub async fn ask(request: reqwest::RequestBuilder, whom: &str) -> Result<Answer,
         .map_err(|error| format!("{whom} cannot be reached ({})", kind(&error)))?;
     let header = |name: header::HeaderName| response.headers().get(name)?.to_str().ok();
     let date = header(header::DATE).and_then(|value| httpdate::parse_http_date(value).ok());
-    let pause = header(header::RETRY_AFTER).and_then(|value| pause(value, date.unwrap_or_else(SystemTime::now)));
+    let pause =
+        header(header::RETRY_AFTER).and_then(|value| pause(value, date.unwrap_or_else(SystemTime::now), LONGEST_PAUSE));
     let mut answer = Answer {
         status: response.status().as_u16(),
         date,
@@ -142,8 +143,9 @@ pub async fn ask(request: reqwest::RequestBuilder, whom: &str) -> Result<Answer,
     }
 }
 
-/// Seconds, or a date that is held against `now`: the answer's own `Date`, since our clock may be wrong.
-fn pause(value: &str, now: SystemTime) -> Option<Duration> {
+/// `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date that is held against `now`, which is the answer's own `Date`,
+/// since our clock may be wrong. At most `longest`.
+pub fn pause(value: &str, now: SystemTime, longest: Duration) -> Option<Duration> {
     let value = value.trim();
     let asked = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
@@ -152,7 +154,7 @@ fn pause(value: &str, now: SystemTime) -> Option<Duration> {
             until.duration_since(now).unwrap_or_default()
         }
     };
-    Some(asked.min(LONGEST_PAUSE))
+    Some(asked.min(longest))
 }
 
 /// Whether a secret may be sent to this address: over TLS, or to this machine.
@@ -241,7 +243,7 @@ mod tests {
     #[test]
     fn a_pause_is_asked_for_in_seconds_or_as_a_date_and_has_a_limit() {
         let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").expect("a date");
-        let pause = |value: &str| pause(value, now).map(|pause| pause.as_secs());
+        let pause = |value: &str| pause(value, now, LONGEST_PAUSE).map(|pause| pause.as_secs());
         assert_eq!(pause("7"), Some(7));
         assert_eq!(pause(" 120 "), Some(120));
         assert_eq!(pause("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tagalong::{
-    export::{Export, Protocol, status},
+    export::{Config, Export, Protocol, status},
     spool::Owner,
 };
 
@@ -67,6 +67,31 @@ async fn promise_5_a_request_that_waits_for_a_credential_does_not_take_another_p
         running.drain().await;
         assert_eq!(upstream.seen()[1].span_names(), ["of grace"]);
         assert_eq!(rig.books("traces").pending, 1, "ada's waits for ada");
+    }
+}
+
+/// Chance decides what the exporter hears of first.
+#[tokio::test]
+async fn an_exporter_of_which_each_signal_notices_another_person_by_itself_goes_on_for_them() {
+    for _ in 0..10 {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| Say::Ok).await;
+        for lane in ["traces", "metrics", "logs"] {
+            rig.append(lane, 1, spans(["of ada"])).await;
+        }
+        let grace = Owner(person("grace").fingerprint());
+        let of_grace = spans(["of grace"]);
+        rig.spool.append(&grace, "traces", 1, of_grace).await.expect("appended");
+        let mut running = rig.run(Config {
+            batch_delay: Duration::ZERO,
+            ..config(&upstream.url(), Protocol::HttpProtobuf)
+        });
+        let store = rig.store.clone();
+        // Its turn comes when the signals' tasks were made, and none of them ran.
+        tokio::spawn(async move { store.rotate(person("grace"), token("of grace"), None) });
+        running.until(|status| status.last_success.is_some()).await;
+        running.drain().await;
+        assert_eq!(upstream.seen()[0].span_names(), ["of grace"]);
     }
 }
 

@@ -68,7 +68,6 @@ async fn a_panic_over_whatever_holds_a_token_does_not_say_it() {
         refresh: Some(secret()),
         lifetime: None,
         scope: None,
-        issued_token_type: None,
         date: None,
     };
     let login = Login {

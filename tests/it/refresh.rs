@@ -480,6 +480,32 @@ async fn logging_out_waits_for_the_refresh_that_is_under_way() {
     assert_eq!((story.provider.alive(), story.kept().await), (0, None));
 }
 
+/// Nobody who logs out waits for ever for an issuer that does not answer.
+#[tokio::test]
+async fn a_login_that_was_ended_while_it_was_renewed_stays_ended() {
+    let story = LoggedIn::new().await;
+    let minting = story.held(story.session()).await;
+    story.place().forget().await;
+    story.provider.hold(false);
+    let error = minting.await.expect("no panic").expect_err("nobody is logged in");
+    assert!(matches!(error, MintError::Transient(_)), "{error}");
+    assert_eq!((story.provider.alive(), story.kept().await), (0, None));
+}
+
+/// The same, for whoever logs in.
+#[tokio::test]
+async fn a_login_that_came_while_another_was_renewed_is_the_one_that_stays() {
+    let story = LoggedIn::new().await;
+    let minting = story.held(story.session()).await;
+    let newer = story.provider.grant();
+    story.keep(&newer, HERE).await;
+    story.provider.hold(false);
+    minting.await.expect("no panic").expect_err("of a login that is over");
+    assert_eq!(story.kept().await, Some(newer));
+    story.mint().await.expect("a credential of the newer login");
+    assert_eq!(story.provider.seen().reused, 0);
+}
+
 #[tokio::test]
 async fn a_login_without_a_refresh_token_leaves_none_of_the_login_before_it() {
     let story = LoggedIn::new().await;

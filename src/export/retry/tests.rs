@@ -81,6 +81,19 @@ fn a_bad_request_that_says_too_large_is_the_size() {
 }
 
 #[test]
+fn plain_http_to_a_server_of_tls_is_the_path() {
+    let answer = Answer::Http {
+        status: 400,
+        otlp: true,
+        retry_after: None,
+        message: "Client sent an HTTP request to an HTTPS server.\n".into(),
+        response: None,
+    };
+    let reason = "HTTP 400: Client sent an HTTP request to an HTTPS server.";
+    assert_eq!(trouble(classify(answer)).reason, reason);
+}
+
+#[test]
 fn exhausted_with_retry_info_is_the_path() {
     let trouble = trouble(over_grpc(8, Some(Duration::from_secs(7))));
     assert_eq!(trouble.hint, Some(Duration::from_secs(7)));
@@ -195,19 +208,6 @@ fn going_out_of_reach_after_a_long_wait_is_tried_soon() {
         backoff(Some(ANSWERING_CAP), Reach::Unreached, None, 1.0).1,
         UNREACHED_CAP
     );
-}
-
-#[test]
-fn e10_retry_after_is_seconds_or_a_date() {
-    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    assert_eq!(retry_after("120", now), Some(Duration::from_secs(120)));
-    assert_eq!(
-        retry_after("Sun, 06 Nov 1994 08:50:37 GMT", now),
-        Some(Duration::from_secs(60))
-    );
-    assert_eq!(retry_after("Sun, 06 Nov 1994 08:00:00 GMT", now), Some(Duration::ZERO));
-    assert_eq!(retry_after("soon", now), None);
-    assert_eq!(retry_after("99999999", now), Some(HINT_CAP));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use oauth2::{AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, RedirectUrl, Scope, basic::BasicClient};
 use tokio::{net::TcpListener, sync::oneshot};
 use url::Url;
@@ -35,6 +35,10 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 const PATH: &str = "/callback";
 /// For the page to arrive before the listener is gone.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Whoever connects says by then what is wanted: anybody on this machine may connect, and files are not without end.
+const SILENCE: Duration = Duration::from_secs(5);
+/// The others wait until one of these is gone.
+const VISITORS: usize = 64;
 
 /// A login that waits for a browser to come back.
 #[derive(Debug)]
@@ -181,7 +185,7 @@ async fn answer(listener: &TcpListener, state: Secret, issuer: (String, bool)) -
     let result = loop {
         tokio::select! {
             result = &mut brought => break result.unwrap_or(Err(LoginError::TooLate)),
-            accepted = listener.accept() => {
+            accepted = listener.accept(), if visits.len() < VISITORS => {
                 let Ok((stream, _)) = accepted else { continue };
                 let door = door.clone();
                 visits.spawn(async move {
@@ -192,6 +196,8 @@ async fn answer(listener: &TcpListener, state: Secret, issuer: (String, bool)) -
                     // A visitor that goes away is no news.
                     let _ = http1::Builder::new()
                         .keep_alive(false)
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(SILENCE)
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
                 });
@@ -288,4 +294,43 @@ fn page(status: StatusCode, text: &str) -> Response<Full<bytes::Bytes>> {
         headers.insert(name, header::HeaderValue::from_static(value));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_without_a_word_is_let_go_and_the_answer_is_heard() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let state = Secret::new("state".to_owned());
+        let issuer = ("https://issuer.example".to_owned(), false);
+        let answered = tokio::time::timeout(PATIENCE, answer(&listener, state, issuer));
+        let visits = async move {
+            let mut silent = Vec::new();
+            for _ in 0..=VISITORS {
+                silent.push(TcpStream::connect(address).await.expect("a connection"));
+            }
+            for mut visitor in silent {
+                // Closed one way or the other.
+                let _ = visitor.read_to_end(&mut Vec::new()).await;
+            }
+            let mut browser = TcpStream::connect(address).await.expect("a connection");
+            let request = format!("GET {PATH}?state=state&code=code HTTP/1.1\r\nhost: {address}\r\n\r\n");
+            browser.write_all(request.as_bytes()).await.expect("sent");
+            let mut page = String::new();
+            browser.read_to_string(&mut page).await.expect("a page");
+            assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+        };
+        let visits = tokio::spawn(visits);
+        let code = answered.await.expect("within the time").expect("a code");
+        assert_eq!(code.expose(), "code");
+        visits.await.expect("a page");
+    }
 }

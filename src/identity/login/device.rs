@@ -240,7 +240,6 @@ mod tests {
             refresh: None,
             lifetime: None,
             scope: None,
-            issued_token_type: None,
             date: None,
         }
     }

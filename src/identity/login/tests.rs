@@ -21,7 +21,6 @@ fn tokens(access: &str, id: Option<&str>) -> Tokens {
         refresh: None,
         lifetime: None,
         scope: None,
-        issued_token_type: None,
         date: None,
     }
 }

@@ -476,6 +476,42 @@ fn a_403_never_mints() {
 }
 
 #[test]
+fn a_login_that_ends_while_upstream_refuses_is_said_once_there_is_nothing_to_probe_with() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    world.verdict(1, Verdict::Forbidden, &mut healthy(HOUR));
+    let ended = |_| (seconds(0.1), Err(MintError::NeedsUser(LOG_IN.to_owned())));
+    world.run(HOUR / 2 + HOUR / 4, ended);
+    assert_eq!(world.machine.state, State::Denied, "it may be taken until it ends");
+    world.run(HOUR, ended);
+    assert_eq!(world.machine.state, State::NeedsUser);
+    assert_eq!(world.machine.trouble.as_deref(), Some(LOG_IN));
+    world.step(Event::Refresh, &mut healthy(HOUR));
+    world.run(Duration::from_secs(1), healthy(HOUR));
+    assert_eq!(world.machine.state, State::Fresh);
+}
+
+#[test]
+fn a_credential_that_ends_while_upstream_refuses_it_is_ended_and_wakes_nobody() {
+    let mut cached = World::new(0.5);
+    cached.run(Duration::from_secs(80), healthy(HOUR));
+    cached.verdict(1, Verdict::Forbidden, &mut down);
+    let mut fixed = World::with(Manner::Once, 0.5);
+    fixed.run(Duration::from_secs(80), healthy(HOUR));
+    fixed.verdict(1, Verdict::Forbidden, &mut down);
+    for (mut world, state) in [(cached, State::Starved), (fixed, State::NeedsUser)] {
+        assert_eq!(world.machine.state, State::Denied);
+        let mut steps = 0;
+        for _ in 0..HOUR.as_secs() {
+            world.run(Duration::from_secs(1), down);
+            steps += u32::from(world.machine.wait(world.now) < Duration::from_millis(100));
+        }
+        assert_eq!((world.machine.state, world.takes_probe()), (state, false));
+        assert!(steps < 60, "awake at {steps} seconds of an hour");
+    }
+}
+
+#[test]
 fn a_refused_credential_waits_for_the_issuer_to_come_back() {
     let mut world = World::new(0.5);
     world.run(Duration::from_secs(80), healthy(HOUR));
@@ -499,6 +535,18 @@ fn a_refused_credential_is_probed_while_the_issuer_stays_away_because_upstream_m
     world.verdict(1, Verdict::Accepted, &mut down);
     assert_eq!(world.machine.state, State::Fresh);
     assert!(world.lease().is_some());
+}
+
+#[test]
+fn why_a_refused_credential_has_no_successor_is_said_because_a_person_may_help() {
+    let mut world = World::new(0.5);
+    world.run(Duration::from_secs(80), healthy(HOUR));
+    let ended = |_| (seconds(0.1), Err(MintError::NeedsUser(LOG_IN.to_owned())));
+    world.verdict(1, Verdict::Unauthenticated, &mut { ended });
+    world.run(Duration::from_secs(5), ended);
+    assert_eq!(world.machine.state, State::Denied);
+    let trouble = world.machine.trouble.as_deref().expect("it is said");
+    assert!(trouble.contains("401") && trouble.ends_with(LOG_IN), "{trouble}");
 }
 
 #[test]

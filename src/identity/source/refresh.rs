@@ -286,6 +286,13 @@ impl Inner {
                 ))
             })?;
             let error = match self.exchange(&client, &metadata, proof.as_ref(), &login).await {
+                Ok(tokens) if self.is_over(&login).await => {
+                    if let Some(refresh) = &tokens.refresh {
+                        login::revoke(&client, &metadata, &self.app, refresh).await;
+                    }
+                    let text = "somebody logged in or out while the login was renewed";
+                    return Err(MintError::Transient(text.to_owned()));
+                }
                 Ok(tokens) => {
                     let minted = self.persist(&login, tokens).await?;
                     marker.clear();
@@ -340,6 +347,12 @@ impl Inner {
                  {LOG_IN}"
             ))),
         }
+    }
+
+    /// Whether another one, or none, is kept in its place by now: nobody who logs in or out waits for ever for a refresh.
+    async fn is_over(&self, login: &Login) -> bool {
+        let kept = self.keep.load().await;
+        kept.is_ok_and(|kept| kept.is_none_or(|kept| kept.refresh.expose() != login.refresh.expose()))
     }
 
     async fn metadata(&self, client: &reqwest::Client) -> Result<Metadata, MintError> {
