@@ -5,6 +5,7 @@
 
 use std::{collections::VecDeque, io, ops::Range, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
@@ -25,6 +26,10 @@ const BROKEN_TRIES: u32 = 3;
 
 /// A record that got 500 while others passed is tried again when another passed, or after this.
 const PARKED_FOR: Duration = Duration::from_secs(60);
+
+/// Where halves of more than so many bytes repeat most of what they hold (a resource of megabytes, before each span of
+/// a thousand), telling apart would multiply it on the disk and in memory.
+const REPEATS_LITTLE: usize = 16 * 1024;
 
 /// The spool may refuse an answer for a while: a set-aside entry needs room on the disk.
 const BOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -160,14 +165,18 @@ impl Underway {
         }
     }
 
-    /// 413: halves, down to the single item.
+    /// 413: halves, down to the single item, or to what is hardly smaller by halves.
     async fn shrink(&mut self, mut unit: Unit, reason: String) {
         if unit.records.len() > 1 {
             return self.bisect_or(unit, reason).await;
         }
         let bytes = unit.bytes.to_bytes();
         unit.bytes = bytes.clone().into();
-        let Some((left, right)) = split::halve(self.place.signal, &bytes) else {
+        let helps = |(left, right): &(Bytes, Bytes)| {
+            let both = left.len() + right.len();
+            both <= REPEATS_LITTLE || both <= bytes.len() + bytes.len() / 4 * 3
+        };
+        let Some((left, right)) = split::halve(self.place.signal, &bytes).filter(helps) else {
             return self.set_aside(unit, reason).await;
         };
         // The right half's count is what is left, so that the books balance whatever is counted.

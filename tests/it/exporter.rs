@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{
     exporting::{Rig, config, person, spans, token},
+    telemetry,
     upstream::{Say, Seen, Upstream},
 };
 
@@ -43,6 +44,7 @@ over_both!(
     enough_records_do_not_wait_for_the_delay,
     a_request_that_is_too_large_is_halved_until_it_fits,
     a_single_item_that_is_too_large_is_set_aside,
+    what_every_half_would_repeat_is_set_aside_once,
     an_unauthenticated_request_is_sent_again_with_the_next_credential,
     a_refused_generation_is_not_tried_again,
     a_stale_credential_is_just_replaced,
@@ -314,6 +316,24 @@ mod stories {
         rig.run(quick(&upstream, protocol)).drain().await;
         let books = rig.books("traces");
         assert_eq!((books.delivered, books.set_aside, books.pending), (3, 1, 0));
+    }
+
+    pub async fn what_every_half_would_repeat_is_set_aside_once(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| match seen.has_span("GET /") {
+            true => status(413, 8),
+            false => Say::Ok,
+        })
+        .await;
+        let repeated = "r".repeat(500_000);
+        let request = telemetry::traces(&[("repeated", &repeated)], telemetry::spans(1000));
+        rig.append("traces", 1000, request.into()).await;
+        rig.append_spans(["one", "two"]).await;
+        rig.run(quick(&upstream, protocol)).drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.delivered, books.set_aside, books.pending), (2, 1000, 0));
+        let entries = rig.spool.set_aside().expect("a readable directory");
+        assert_eq!(entries.len(), 1);
     }
 
     pub async fn an_unauthenticated_request_is_sent_again_with_the_next_credential(protocol: Protocol) {
