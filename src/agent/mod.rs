@@ -36,6 +36,7 @@ pub mod detach;
 pub mod handover;
 pub mod notify;
 mod owner;
+mod part;
 mod parts;
 pub mod ports;
 mod process;
@@ -48,6 +49,7 @@ pub mod turn;
 
 use handover::{Handed, Handles, Will};
 use notify::{News, Supervisor};
+use part::{Ended, stop};
 use report::Facts;
 use serve::{Bound, Stop};
 use share::Share;
@@ -252,6 +254,7 @@ impl Agent {
             ca_file: config.export.as_ref().and_then(|export| export.ca_file.clone()),
             identity: identity_seen,
             export: export.as_ref().map(Export::status),
+            ended: Ended::default(),
         });
         let telemetry = Telemetry::build(intake.clone(), &session, {
             let facts = facts.clone();
@@ -303,17 +306,16 @@ impl Agent {
         // The spool's thread is there already, and stays as it is.
         process::give_way();
         let mut receiver = spool.runtime().spawn(receiver.run(receiving.clone()));
-        let identity = tokio::spawn(identity.run(background.clone()));
-        let keeper = tokio::spawn(owner::keep(
-            facts.identity.clone(),
-            spool.clone(),
-            owner,
-            background.clone(),
-        ));
+        let identity = identity.run(background.clone());
+        let identity = facts.ended.watch("the identity", &background, identity);
+        let keeper = owner::keep(facts.identity.clone(), spool.clone(), owner, background.clone());
+        let keeper = facts.ended.watch("the owner's keeper", &background, keeper);
         let witness = report::witness(facts.identity.clone(), Arc::downgrade(&telemetry), background.clone());
         let witness = tokio::spawn(witness);
-        let export =
-            export.map(|export| tokio::spawn(export.run(spool.clone(), facts.identity.clone(), exporting.clone())));
+        let export = export.map(|export| {
+            let export = export.run(spool.clone(), facts.identity.clone(), exporting.clone());
+            facts.ended.watch("the export", &exporting, export)
+        });
         let control = tokio::spawn(serve::run(control, facts.clone(), ask_stop, background.clone()));
         let share = tokio::spawn(share::run(share, facts.identity.clone(), background.clone()));
         let inherited = tokio::spawn(handover::inherit(will, facts.clone(), background.clone()));
@@ -404,7 +406,7 @@ async fn next_event(
     tokio::select! {
         name = signals.next() => Ok(Event::Signal(name)),
         Some(stop) = asked.recv() => Ok(Event::Asked(stop)),
-        _ = receiver => Err(Error::Part("the receiver ended by itself, which is a fault of tagalong".to_owned())),
+        _ = receiver => Err(Error::Part("the receiver ended without being told to, which is a fault of tagalong".to_owned())),
     }
 }
 
@@ -454,17 +456,5 @@ async fn flush_telemetry(telemetry: Arc<Telemetry>) {
     let flushed = tokio::task::spawn_blocking(move || telemetry.shutdown());
     if timeout(Duration::from_secs(1), flushed).await.is_err() {
         tracing::warn!("the agent's own telemetry was not flushed in time");
-    }
-}
-
-/// Joins a stage, or says that it did not end in time and drops it.
-async fn stop(name: &str, mut task: JoinHandle<()>, patience: Duration) {
-    match timeout(patience, &mut task).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!(%error, "{name} ended badly"),
-        Err(_) => {
-            tracing::info!("{name} did not end within {patience:?}; what it held is in the spool");
-            task.abort();
-        }
     }
 }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     control::{Answer, LoggedIn, Passed},
     handover::{Handles, Login},
+    part::Ended,
     serve::Left,
     telemetry::Telemetry,
 };
@@ -61,6 +62,7 @@ pub(super) struct Facts {
     /// Roots for the issuer, besides the system's.
     pub(super) ca_file: Option<PathBuf>,
     pub(super) export: Option<watch::Receiver<ExportStatus>>,
+    pub(super) ended: Ended,
 }
 
 impl Facts {
@@ -81,6 +83,7 @@ impl Facts {
                     siblings_trouble: self.siblings_trouble.clone(),
                 },
                 moved: self.moved.clone(),
+                ended: self.ended.names(),
                 config: self.fingerprint.clone(),
             }),
             workspace: self.workspace_status(&current),

@@ -16,6 +16,7 @@ use super::{
     failure::{Failure, Kind},
     login, output,
     screen::Screen,
+    status,
 };
 use crate::{
     agent::{
@@ -225,6 +226,9 @@ fn why_replace(context: &Context, status: &Status) -> Option<String> {
     let agent = status.agent.as_ref()?;
     if let Some((theirs, ours)) = build::differs(agent) {
         return Some(format!("it was version {theirs}, this is {ours}"));
+    }
+    if let Some(fault) = status::fault(agent) {
+        return Some(fault);
     }
     (agent.config != context.loaded.config.fingerprint()).then(|| "it ran with other settings".to_owned())
 }

@@ -10,7 +10,7 @@ use super::{Link, Name};
 use crate::{
     cli::{
         failure::Failure,
-        status::{self, bytes_text, duration_text, with_trust},
+        status::{self, ANEW, bytes_text, duration_text, fault, with_trust},
     },
     config::{Config, Listen, leads_to},
     view::{
@@ -220,6 +220,9 @@ pub(super) fn agent(status: &Status, hung: Option<&Failure>, fingerprint: &str) 
     if let Some((theirs, ours)) = build::differs(agent) {
         let found = format!("version {theirs} runs, this is {ours}");
         return Link::note(Name::Agent, found, "`tagalong up` replaces it, and loses nothing");
+    }
+    if let Some(fault) = fault(agent) {
+        return Link::failed(Name::Agent, fault, ANEW);
     }
     if agent.config != fingerprint {
         return Link::note(

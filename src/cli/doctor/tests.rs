@@ -219,6 +219,19 @@ fn no_ports() -> Listen {
 }
 
 #[test]
+fn an_agent_without_one_of_its_parts_is_broken_and_replaced_by_up() {
+    let mut status = at_work();
+    if let Some(agent) = &mut status.agent {
+        agent.ended = vec!["the identity".to_owned(), "the export".to_owned()];
+    }
+    let said = line(&here::agent(&status, None, "c0ffee"));
+    insta::assert_snapshot!(said, @"
+    FAIL  agent               the identity and the export ended without being told to, which is a fault of tagalong
+                              → `tagalong up` replaces the agent, and loses nothing
+    ");
+}
+
+#[test]
 fn an_agent_that_does_not_answer_is_no_stranger_on_its_ports() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

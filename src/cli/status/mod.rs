@@ -23,7 +23,9 @@ mod render;
 pub(super) mod tests;
 
 use render::render;
-pub(super) use render::{bytes_text, duration_text, expiry_text, facts, principal_line, principal_name, with_trust};
+pub(super) use render::{
+    ANEW, bytes_text, duration_text, expiry_text, facts, fault, principal_line, principal_name, with_trust,
+};
 
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);

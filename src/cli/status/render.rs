@@ -4,7 +4,7 @@ use crate::{
     cli::screen::{Screen, Tone},
     identity::State,
     spool::Books,
-    view::status::{Credential, Principal, Spool, Status, Workspace},
+    view::status::{Agent, Credential, Principal, Spool, Status, Workspace},
     workspace::Trust,
 };
 
@@ -79,6 +79,9 @@ fn agent(status: &Status, lines: &mut Lines) {
     };
     let uptime = duration_text(agent.uptime);
     lines.add("agent", &format!("{}, pid {}, up {uptime}", agent.version, agent.pid));
+    if let Some(fault) = fault(agent) {
+        lines.trouble(&format!("{fault}: {ANEW}"));
+    }
     lines.add(
         "listening",
         &format!("gRPC {}, HTTP {}", agent.endpoints.grpc, agent.endpoints.http),
@@ -92,6 +95,17 @@ fn agent(status: &Status, lines: &mut Lines) {
     for moved in &agent.moved {
         lines.toned("", Some(Tone::Notable), moved);
     }
+}
+
+/// What helps against a [`fault`].
+pub(in crate::cli) const ANEW: &str = "`tagalong up` replaces the agent, and loses nothing";
+
+/// Which of the agent's parts are not there any more.
+pub(in crate::cli) fn fault(agent: &Agent) -> Option<String> {
+    let ended = (!agent.ended.is_empty()).then(|| agent.ended.join(" and "))?;
+    Some(format!(
+        "{ended} ended without being told to, which is a fault of tagalong"
+    ))
 }
 
 fn workspace(workspace: &Workspace, lines: &mut Lines) {

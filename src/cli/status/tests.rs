@@ -31,6 +31,7 @@ pub(in crate::cli) fn at_work() -> Status {
                 siblings_trouble: None,
             },
             moved: Vec::new(),
+            ended: Vec::new(),
             config: "c0ffee".to_owned(),
         }),
         workspace: Workspace {
@@ -355,6 +356,20 @@ fn ports_that_were_taken_and_no_upstream() {
     spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
                traces: 1234 accepted = 1200 delivered + 34 pending
     export     no export.endpoint is set: telemetry is kept here as a ring and sent nowhere
+    ");
+}
+
+#[test]
+fn a_part_of_the_agent_that_is_not_there_any_more() {
+    let mut status = at_work();
+    if let Some(agent) = &mut status.agent {
+        agent.ended = vec!["the export".to_owned()];
+    }
+    let text = plain(&status);
+    let agent: Vec<&str> = text.lines().take(2).collect();
+    insta::assert_snapshot!(agent.join("\n"), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+               the export ended without being told to, which is a fault of tagalong: `tagalong up` replaces the agent, and loses nothing
     ");
 }
 
