@@ -23,6 +23,8 @@ pub(super) trait Disk: fmt::Debug + Send + Sync {
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// A file's length, without opening it.
+    fn size(&self, path: &Path) -> io::Result<u64>;
     /// Names in a directory, and whether each is a directory itself; sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>>;
     /// Makes creations, renames and removals in a directory durable.
@@ -84,6 +86,10 @@ impl Disk for System {
         fs::remove_dir(path)
     }
 
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
@@ -129,6 +135,10 @@ impl Disk for ReadOnly {
 
     fn remove_dir(&self, _: &Path) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        System.size(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {

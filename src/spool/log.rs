@@ -298,6 +298,11 @@ impl State {
             .map(|taken| taken.items)
     }
 
+    /// What a record that waits for its answer takes in its segment.
+    pub(super) fn size_of(&self, position: Position) -> u64 {
+        self.taken.get(&position).map_or(0, |taken| taken.end - position.offset)
+    }
+
     /// Books an answer, and moves the cursor over all that is answered for without a gap.
     pub(super) fn answer(&mut self, position: Position, settled: Settled) -> Advance {
         let mut advance = Advance::default();

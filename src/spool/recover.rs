@@ -21,7 +21,6 @@ use std::{io, path::Path, sync::Arc};
 pub(super) struct Found {
     pub logs: Logs,
     pub caps: Caps,
-    pub set_aside: u64,
     /// Segments that want a footer.
     pub unsealed: Vec<(Arc<Log>, u64)>,
 }
@@ -33,8 +32,12 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
         let owner = Owner(owner);
         for lane in directories(disk, &owner_dir)? {
             let state = recover_log(disk, &owner, &owner_dir.join(&lane))?;
-            *found.caps.lanes.entry(lane.clone()).or_default() += state.unsent_bytes();
-            found.set_aside += aside::names(disk, &state.dir)?.len() as u64;
+            let used = found.caps.lanes.entry(lane.clone()).or_default();
+            used.unsent += state.unsent_bytes();
+            for name in aside::names(disk, &state.dir)? {
+                used.entries += 1;
+                used.set_aside += aside::room(disk, &state.dir, &name).unwrap_or(0);
+            }
             let from = state.cursor.segment;
             let unsealed: Vec<u64> = state
                 .segments

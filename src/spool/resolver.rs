@@ -81,18 +81,22 @@ impl Resolver {
         if parts.is_empty() {
             return Ok(());
         }
-        let dir = self.log.state().dir.clone();
-        let added = aside::write(&*core.disk, &dir, position, parts, whole, core.now());
-        core.note_trouble(added.as_ref().err());
-        if added
+        let most: u64 = parts.iter().map(|part| aside::most(part.bytes.len())).sum();
+        let more = most.saturating_sub(self.log.state().size_of(position));
+        if !core.may_set_aside(&self.log.lane, more) {
+            let message = "the spool is full, and much of it is set aside: `tagalong spool list` says why";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+        }
+        let written = aside::write(core, &self.log, position, parts, whole);
+        core.note_trouble(written.as_ref().err());
+        if written
             .as_ref()
             .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
         {
             // What was sent already is worth less than what was not: the next attempt finds more room.
             let _ = self.handle.jobs.send(Job::MakeRoom);
         }
-        core.set_aside.fetch_add(added?, std::sync::atomic::Ordering::Relaxed);
-        Ok(())
+        written
     }
 
     fn book(&self, position: Position, settled: Settled) -> io::Result<()> {

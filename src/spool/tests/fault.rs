@@ -281,6 +281,14 @@ impl Disk for Faulty {
         Ok(())
     }
 
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        let image = self.image();
+        match image.live.get(path) {
+            Some(Node::File(inode)) => Ok(image.inodes[*inode].live.len() as u64),
+            _ => Err(missing()),
+        }
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
         let image = self.image();
         if image.live.get(path) != Some(&Node::Dir) {

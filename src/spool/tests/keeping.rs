@@ -320,7 +320,10 @@ async fn promise_3_a_ring_lets_its_oldest_go_also_after_the_wall_clock_stepped_b
     spool.set_ring(TRACES, false);
     let unsent = 2 * (HEAD as u64 + (16 << 20));
     assert_eq!(spool.stats().bytes, unsent);
-    assert_eq!(spool.handle.core.caps.lock().expect("caps").lanes[TRACES], unsent);
+    assert_eq!(
+        spool.handle.core.caps.lock().expect("caps").lanes[TRACES].unsent,
+        unsent
+    );
 }
 
 #[tokio::test]
