@@ -9,6 +9,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
+    time::SystemTime,
 };
 
 /// What the spool asks of a file system.
@@ -25,6 +26,8 @@ pub(super) trait Disk: fmt::Debug + Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// A file's length, without opening it.
     fn size(&self, path: &Path) -> io::Result<u64>;
+    /// When a file was written to last.
+    fn modified(&self, path: &Path) -> io::Result<SystemTime>;
     /// Names in a directory, and whether each is a directory itself; sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>>;
     /// Makes creations, renames and removals in a directory durable.
@@ -90,6 +93,10 @@ impl Disk for System {
         Ok(fs::metadata(path)?.len())
     }
 
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        fs::metadata(path)?.modified()
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
@@ -139,6 +146,10 @@ impl Disk for ReadOnly {
 
     fn size(&self, path: &Path) -> io::Result<u64> {
         System.size(path)
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        System.modified(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {

@@ -10,7 +10,8 @@ use super::{
     Owner,
     aside::millis,
     core::Core,
-    log::{Log, SPARE, lock, segment_path},
+    log::{Log, SPARE, Segment, lock, segment_path},
+    recover,
     segment::SPENT,
 };
 use std::{
@@ -93,15 +94,22 @@ pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> i
     let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
     let mut doomed = Vec::new();
     for log in core.all() {
-        let state = log.state();
-        if Some(&state.owner) == present || state.owner == core.pending {
-            continue;
+        let old: Vec<(u64, Segment)> = {
+            let state = log.state();
+            if Some(&state.owner) == present || state.owner == core.pending {
+                continue;
+            }
+            let segments = state.segments.iter().map(|(number, segment)| (*number, *segment));
+            segments
+                .take_while(|(_, segment)| !segment.open && segment.tally.last < before)
+                .collect()
+        };
+        for (number, _) in old.iter().filter(|(_, segment)| segment.unknown) {
+            if let Err(error) = recover::learn(core, &log, *number, true) {
+                tracing::warn!(%error, log.lane, "what expires now cannot be counted");
+            }
         }
-        let old = state
-            .segments
-            .iter()
-            .take_while(|(_, segment)| !segment.open && !segment.unknown && segment.tally.last < before);
-        doomed.extend(old.map(|(number, _)| (log.clone(), *number)));
+        doomed.extend(old.iter().map(|(number, _)| (log.clone(), *number)));
     }
     delete(core, doomed, End::Delete)
 }

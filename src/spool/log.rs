@@ -158,12 +158,13 @@ pub(super) struct Advance {
 /// What the reader finds at a place.
 #[derive(Debug)]
 pub(super) enum Find {
-    /// Synced bytes of segment `number` from `offset` to `end`; and the record there, if it is still in memory.
+    /// Synced bytes of segment `number` from `offset` on; and the record there, if it is still in memory.
     Bytes {
         number: u64,
         offset: u64,
         before: u64,
-        end: u64,
+        /// What is synced of the whole segment.
+        tally: Tally,
         recent: Option<(Head, Pieces)>,
     },
     Nothing,
@@ -260,14 +261,13 @@ impl State {
             } else {
                 (HEADER, 0)
             };
-            let end = segment.tally.end();
-            if offset < end {
+            if offset < segment.tally.end() {
                 let recent = self.recent.at(Position { segment: found, offset });
                 return Find::Bytes {
                     number: found,
                     offset,
                     before,
-                    end,
+                    tally: segment.tally,
                     recent,
                 };
             }

@@ -6,7 +6,7 @@ use super::{
     core::time,
     cursor::Settled,
     log::{Log, segment_path, settle},
-    segment::{HEAD, Head, Id},
+    segment::{HEAD, Head},
 };
 use crate::pieces::Pieces;
 use bytes::Bytes;
@@ -34,8 +34,8 @@ impl Resolver {
         };
         let bad = || io::Error::new(io::ErrorKind::InvalidData, "a record changed on the disk");
         let file = self.handle.core.disk.open(&path)?;
-        let id = Id::read(&file, file.len()?)?.ok_or_else(bad)?;
-        let head = Head::decode(&file.read_at(position.offset, HEAD)?, id).ok_or_else(bad)?;
+        // Whose record this is was found out when it was read first; what says so may be unreadable by now.
+        let (_, head) = Head::decode_any(&file.read_at(position.offset, HEAD)?).ok_or_else(bad)?;
         let bytes = file.read_at(position.offset + HEAD as u64, head.length as usize)?;
         if crc32fast::hash(&bytes) != head.check {
             return Err(bad());
