@@ -22,7 +22,6 @@ use crate::{
     export::Export,
     identity::{self, Identity},
     intake::Intake,
-    otlp::Signal,
     source::otlp::Receiver,
     spool::{self, Owner, Spool},
     stamp::redact::Redactor,
@@ -223,11 +222,6 @@ impl Agent {
             && config::leads_to(&export.endpoint, &own)
         {
             return Err(Error::LeadsBack(export.endpoint.to_string()));
-        }
-        if export.is_none() {
-            Signal::ALL
-                .into_iter()
-                .for_each(|signal| spool.set_ring(signal.as_str(), true));
         }
         let (control, socket) = serve::listen(&socket).map_err(|error| Error::Control(socket, error))?;
         let facts = Arc::new(Facts {

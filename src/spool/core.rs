@@ -102,7 +102,15 @@ impl Caps {
         all + bytes <= max && self.used(lane) + bytes <= of_lane(max)
     }
 
-    fn lane(&mut self, lane: &str) -> &mut Used {
+    /// A log has so many unsent bytes instead of others. What nobody owns counts nowhere.
+    pub(super) fn change(&mut self, log: &Log, before: u64, after: u64) {
+        if !log.is_nobodys {
+            let used = self.lane(&log.lane);
+            used.unsent = (used.unsent + after).saturating_sub(before);
+        }
+    }
+
+    pub(super) fn lane(&mut self, lane: &str) -> &mut Used {
         if !self.lanes.contains_key(lane) {
             self.lanes.insert(lane.to_owned(), Used::default());
         }
@@ -180,8 +188,7 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let rings = lock(&self.caps).rings.clone();
-        let stats = stats(&self.all(), &rings);
+        let stats = self.stats_of(&self.all());
         Stats {
             trouble: lock(&self.trouble).clone(),
             ..lock(&self.caps).add_to(stats, self.config.max_bytes)
@@ -189,31 +196,39 @@ impl Core {
     }
 
     pub(super) fn unsent_of(&self, owner: &Owner) -> u64 {
-        let rings = lock(&self.caps).rings.clone();
         let lanes = lock(&self.logs).by_owner.get(owner).cloned().unwrap_or_default();
         let logs: Vec<Arc<Log>> = lanes.into_values().collect();
-        stats(&logs, &rings).bytes
+        self.stats_of(&logs).bytes
+    }
+
+    fn stats_of(&self, logs: &[Arc<Log>]) -> Stats {
+        let rings = lock(&self.caps).rings.clone();
+        stats(logs, &rings)
+    }
+
+    /// Whether the log's oldest goes beyond `keep_bytes`.
+    pub(super) fn is_ring(&self, log: &Log) -> bool {
+        log.is_nobodys || lock(&self.caps).rings.contains(&log.lane)
     }
 
     /// Takes room for a record, if its lane and the spool have it.
-    pub(super) fn reserve(&self, lane: &str, bytes: u64) -> bool {
+    pub(super) fn reserve(&self, log: &Log, bytes: u64) -> bool {
         let mut caps = lock(&self.caps);
-        let has_room = caps.rings.contains(lane) || caps.has_room(lane, bytes, self.config.max_bytes);
+        let is_ring = log.is_nobodys || caps.rings.contains(&log.lane);
+        let has_room = is_ring || caps.has_room(&log.lane, bytes, self.config.max_bytes);
         if has_room {
-            caps.lane(lane).unsent += bytes;
+            caps.change(log, 0, bytes);
         }
         has_room
     }
 
     /// Takes room for what has it already in another form.
-    pub(super) fn take(&self, lane: &str, bytes: u64) {
-        lock(&self.caps).lane(lane).unsent += bytes;
+    pub(super) fn take(&self, log: &Log, bytes: u64) {
+        lock(&self.caps).change(log, 0, bytes);
     }
 
-    pub(super) fn release(&self, lane: &str, bytes: u64) {
-        let mut caps = lock(&self.caps);
-        let used = caps.lane(lane);
-        used.unsent = used.unsent.saturating_sub(bytes);
+    pub(super) fn release(&self, log: &Log, bytes: u64) {
+        lock(&self.caps).change(log, bytes, 0);
     }
 
     /// Whether something may be set aside that takes so many bytes more there than it did as a record.
@@ -232,10 +247,8 @@ impl Core {
     }
 
     /// A log turned out to have other unsent bytes than it seemed.
-    pub(super) fn regard(&self, lane: &str, seemed: u64, unsent: u64) {
-        let mut caps = lock(&self.caps);
-        let used = caps.lane(lane);
-        used.unsent = (used.unsent + unsent).saturating_sub(seemed);
+    pub(super) fn regard(&self, log: &Log, seemed: u64, unsent: u64) {
+        lock(&self.caps).change(log, seemed, unsent);
     }
 
     /// Makes a log's directory, and all above it up to the spool's own, durably.
@@ -276,7 +289,8 @@ impl Core {
     }
 }
 
-/// What logs hold, `rings` by lane left out of what is unsent. What only the disk or its keeper knows stays empty.
+/// What logs hold, `rings` by lane and what nobody owns left out of what is unsent. What only the disk or its keeper knows
+/// stays empty.
 pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeSet<String>) -> Stats {
     let mut stats = Stats::default();
     let mut oldest: Option<u64> = None;
@@ -292,7 +306,7 @@ pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeSet<String>) -> Stats {
         books.set_aside += settled.set_aside;
         books.expired += settled.expired;
         books.pending += state.pending_items();
-        if !rings.contains(&log.lane) {
+        if !log.is_nobodys && !rings.contains(&log.lane) {
             stats.bytes += state.unsent_bytes();
             oldest = [oldest, state.oldest()].into_iter().flatten().min();
         }

@@ -10,7 +10,7 @@ use super::{
     Owner,
     aside::millis,
     core::Core,
-    log::{Log, SPARE, Segment, lock, segment_path},
+    log::{Log, SPARE, Segment, segment_path},
     recover,
     segment::SPENT,
 };
@@ -32,11 +32,10 @@ enum End {
 /// Deletes the oldest of what was sent, and of rings, until no more than `keep` bytes of it are left; with none to
 /// keep, the spare files too. Whether anything went.
 pub(super) fn trim(core: &Core, keep: u64) -> bool {
-    let rings = lock(&core.caps).rings.clone();
     let mut held = 0;
     let mut candidates = Vec::new();
     for log in core.all() {
-        let ring = rings.contains(&log.lane);
+        let ring = core.is_ring(&log);
         let state = log.state();
         // Within a log it is the number that says which is older: the wall clock may have stepped back.
         let mut last = 0;
@@ -163,7 +162,7 @@ fn settle(core: &Core, log: &Log, numbers: &[u64]) -> (u64, io::Result<()>) {
             if !history {
                 let (items, freed) = state.expire(number);
                 expired += items;
-                core.release(&log.lane, freed);
+                core.release(log, freed);
             }
         }
         let written = if expired > 0 || state.unwritten {

@@ -27,6 +27,8 @@ const RECENT_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Log {
     pub lane: String,
+    /// Whether it is a ring whatever becomes of its lane.
+    pub is_nobodys: bool,
     /// Told when the reader has something new to find.
     pub news: Notify,
     /// The segment that is being written; the committer's.
@@ -188,6 +190,7 @@ impl Log {
     pub(super) fn with(lane: &str, state: State) -> Log {
         Log {
             lane: lane.to_owned(),
+            is_nobodys: state.owner == Owner::nobody(),
             news: Notify::new(),
             open: Mutex::new(None),
             state: Mutex::new(state),

@@ -88,6 +88,14 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(pub String);
 
+impl Owner {
+    /// Of what came while there was nobody to send it to. Its logs are rings: never full, beyond `keep_bytes` the oldest goes,
+    /// and none of it counts as unsent.
+    pub fn nobody() -> Owner {
+        Owner("nobody".to_owned())
+    }
+}
+
 /// Identifies one record in one log; later records are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Position {
@@ -332,8 +340,8 @@ impl Spool {
             check: segment::checksum(&bytes),
         };
         match room {
-            Room::Has => core.take(lane, head.size()),
-            Room::Reserve if core.reserve(lane, head.size()) => {}
+            Room::Has => core.take(&log, head.size()),
+            Room::Reserve if core.reserve(&log, head.size()) => {}
             Room::Reserve => return Err(AppendError::Full),
         }
         let (done, answer) = oneshot::channel();
@@ -358,6 +366,7 @@ impl Spool {
     }
 
     /// A ring is never full and never read for sending: its oldest are let go beyond `keep_bytes` and counted as expired.
+    /// What nobody owns is one in any case.
     pub fn set_ring(&self, lane: &'static str, ring: bool) {
         {
             let mut caps = log::lock(&self.handle.core.caps);

@@ -32,13 +32,12 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
         let owner = Owner(owner);
         for lane in directories(disk, &owner_dir)? {
             let state = recover_log(disk, &owner, &owner_dir.join(&lane))?;
-            let used = found.caps.lanes.entry(lane.clone()).or_default();
-            used.unsent += state.unsent_bytes();
+            let used = found.caps.lane(&lane);
             for name in aside::names(disk, &state.dir)? {
                 used.entries += 1;
                 used.set_aside += aside::room(disk, &state.dir, &name).unwrap_or(0);
             }
-            let from = state.cursor.segment;
+            let (from, unsent) = (state.cursor.segment, state.unsent_bytes());
             let unsealed: Vec<u64> = state
                 .segments
                 .range(from..)
@@ -46,6 +45,7 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
                 .map(|(number, _)| *number)
                 .collect();
             let log = Arc::new(Log::with(&lane, state));
+            found.caps.change(&log, 0, unsent);
             found
                 .unsealed
                 .extend(unsealed.into_iter().map(|number| (log.clone(), number)));
@@ -240,6 +240,6 @@ pub(super) fn learn(core: &Core, log: &Log, number: u64, around_holes: bool) -> 
         }
         (guess, state.unsent_bytes())
     };
-    core.regard(&log.lane, guess, unsent);
+    core.regard(log, guess, unsent);
     Ok(())
 }

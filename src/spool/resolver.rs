@@ -102,7 +102,7 @@ impl Resolver {
     fn book(&self, position: Position, settled: Settled) -> io::Result<()> {
         let core = &self.handle.core;
         let advance = self.log.state().answer(position, settled);
-        core.release(&self.log.lane, advance.freed);
+        core.release(&self.log, advance.freed);
         if let Some(error) = &advance.trouble {
             // The cursor in memory has moved all the same, and the next advance writes it again.
             core.note_trouble(Some(error));

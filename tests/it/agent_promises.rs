@@ -325,6 +325,34 @@ async fn what_came_while_there_was_no_upstream_stays_here_when_there_is_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn promise_1_what_waits_for_an_upstream_waits_also_while_none_is_set() {
+    let (issuer, upstream) = parties(LONG).await;
+    upstream.kill();
+    let client = client();
+    let home = Home::new()
+        .set("TAGALONG_SPOOL_KEEP_BYTES", "0")
+        .sending(&upstream.url(), &issuer.url());
+    home.up();
+    assert!(post(&client, &home.http("v1/traces"), traces(1..6, 10)).await);
+    home.until(|status| status["principal"].is_object());
+    home.kill_9();
+
+    let home = home.set("TAGALONG_EXPORT_ENDPOINT", "");
+    assert!(home.up()["export"]["endpoint"].is_null());
+    assert!(post(&client, &home.http("v1/traces"), traces(100..105, 10)).await);
+    home.text(&["down"]);
+
+    upstream.recover().await.expect("the port again");
+    let home = home.set("TAGALONG_EXPORT_ENDPOINT", upstream.url());
+    home.up();
+    soon(upstream.wait(|record| has_span(record, 5))).await;
+    assert!(
+        upstream.look(|record| !has_span(record, 100)),
+        "it was said to be sent nowhere"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn promise_6_a_sender_cannot_speak_for_somebody_else() {
     let (issuer, upstream) = parties(LONG).await;
     let home = Home::new().sending(&upstream.url(), &issuer.url());
