@@ -83,6 +83,8 @@ pub struct Plan {
     pub workspace: Workspace,
     /// Where questions are answered; [`control::socket_path`] says where.
     pub socket: PathBuf,
+    /// Standard error is the log at [`log_path`], which is to be kept short.
+    pub detached: bool,
     /// The sockets of an agent that is about to release the spool, where this one takes over from it.
     pub handed: Option<Handed>,
     /// Standard input is a pipe, and its end ends the agent.
@@ -149,7 +151,8 @@ pub async fn mint(
 /// What keeps it from starting. Once it runs, nothing but a signal or a question ends it.
 pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
     identity::secret::leave_no_core_file();
-    process::init_log(&plan.config.log);
+    let log = plan.detached.then(|| log_path(&plan.config.dirs));
+    process::init_log(&plan.config.log, log);
     process::raise_descriptors();
     let runtime = process::runtime()?;
     let result = runtime.block_on(async { Agent::build(plan).await?.run(ready).await });
@@ -185,6 +188,7 @@ impl Agent {
             config,
             workspace,
             socket,
+            detached: _,
             handed,
             held,
         } = plan;
