@@ -197,6 +197,10 @@ async fn promise_3_an_upstream_that_refuses_everything_fills_the_spool_and_no_di
     let doctor = String::from_utf8(home.run(&["doctor"]).stdout).expect("text");
     assert!(doctor.contains("`tagalong spool drop all` gives it up"), "{doctor}");
 
+    let log = home.text(&["logs"]);
+    let said = log.lines().filter(|line| line.contains("it is set aside")).count();
+    assert!((1..10).contains(&said), "{said} lines");
+
     upstream.set_fault(Fault::None);
     home.text(&["spool", "drop", "all"]);
     home.until(|status| books(status, Signal::Logs)[5] == 0 && !full(status));
