@@ -34,6 +34,8 @@ const MAGIC: &[u8; 4] = b"TASD";
 const FIXED: usize = 12;
 /// Longer reasons are cut: they come from outside.
 const REASON: usize = 1024;
+/// So many entries of a log a start looks at.
+const WEIGHED: usize = 1000;
 /// What a file takes on the disk is a multiple of this on common file systems.
 const BLOCK: u64 = 4096;
 
@@ -114,9 +116,18 @@ pub(super) fn most(bytes: usize) -> u64 {
     blocks((FIXED + REASON + bytes) as u64)
 }
 
-/// What an entry takes on the disk.
-pub(super) fn room(disk: &dyn Disk, log_dir: &Path, name: &str) -> io::Result<u64> {
-    disk.size(&log_dir.join(DIR).join(name)).map(blocks)
+/// How many entries a log has, and what they take on the disk. Where there are more than [`WEIGHED`], the others are taken
+/// to be like those, so that a start takes no longer than it takes to list them.
+pub(super) fn weigh(disk: &dyn Disk, log_dir: &Path) -> io::Result<(u64, u64)> {
+    let names = names(disk, log_dir)?;
+    let sizes: Vec<u64> = names
+        .iter()
+        .step_by(names.len().div_ceil(WEIGHED).max(1))
+        .filter_map(|name| disk.size(&log_dir.join(DIR).join(name)).ok())
+        .map(blocks)
+        .collect();
+    let (all, weighed) = (names.len() as u64, sizes.len() as u64);
+    Ok((all, sizes.iter().sum::<u64>() * all / weighed.max(1)))
 }
 
 fn blocks(size: u64) -> u64 {

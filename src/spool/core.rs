@@ -244,6 +244,10 @@ impl Core {
         let used = caps.lane(lane);
         used.entries = (used.entries + u64::from(after.is_some())).saturating_sub(u64::from(before.is_some()));
         used.set_aside = (used.set_aside + after.unwrap_or(0)).saturating_sub(before.unwrap_or(0));
+        if used.entries == 0 {
+            // What a start took for the size of many was not exact.
+            used.set_aside = 0;
+        }
     }
 
     /// A log turned out to have other unsent bytes than it seemed.

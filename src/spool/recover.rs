@@ -32,11 +32,10 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
         let owner = Owner(owner);
         for lane in directories(disk, &owner_dir)? {
             let state = recover_log(disk, &owner, &owner_dir.join(&lane))?;
+            let (entries, bytes) = aside::weigh(disk, &state.dir)?;
             let used = found.caps.lane(&lane);
-            for name in aside::names(disk, &state.dir)? {
-                used.entries += 1;
-                used.set_aside += aside::room(disk, &state.dir, &name).unwrap_or(0);
-            }
+            used.entries += entries;
+            used.set_aside += bytes;
             let (from, unsent) = (state.cursor.segment, state.unsent_bytes());
             let unsealed: Vec<u64> = state
                 .segments

@@ -182,3 +182,30 @@ async fn an_entry_that_is_written_again_counts_once_also_after_half_of_a_record_
         (2, taken(&world))
     );
 }
+
+#[tokio::test]
+async fn promise_2_a_start_does_not_look_at_all_that_is_set_aside() {
+    let world = World::new();
+    let spool = world.open_with(small("s1"));
+    put(&spool, &ada(), "poison").await;
+    refuse_all(&mut spool.reader(&ada(), TRACES).expect("a reader")).await;
+    spool.close().await;
+    drop(spool);
+    let dir = Path::new("/spool/ada/traces/set-aside");
+    for n in 0..4999 {
+        let file = disk::Disk::create(&*world.disk, &dir.join(format!("9-{n}-0"))).expect("a file");
+        file.write_at(0, &mut [io::IoSlice::new(b"x")]).expect("room");
+    }
+    let before = world.disk.sized();
+    let spool = world.open_with(small("s2"));
+    assert_eq!(world.disk.sized() - before, 1000);
+    assert_eq!(
+        (spool.stats().set_aside, spool.stats().set_aside_bytes),
+        (5000, 5000 * 4096)
+    );
+    let id = |name| format!("ada/traces/{name}");
+    for n in 0..4999 {
+        spool.give_up(&id(format!("9-{n}-0"))).expect("deleted");
+    }
+    assert_eq!((spool.stats().set_aside, spool.stats().set_aside_bytes), (1, 4096));
+}

@@ -29,6 +29,7 @@ struct Image {
     epoch: u64,
     faults: Faults,
     read: u64,
+    sized: u64,
     synced: u64,
     /// Syncs and reads of files that hang right now.
     hanging: u64,
@@ -172,6 +173,11 @@ impl Faulty {
         std::mem::take(&mut self.image().read)
     }
 
+    /// Of how many files the size was asked.
+    pub(crate) fn sized(&self) -> u64 {
+        self.image().sized
+    }
+
     fn opened(&self, inode: usize, epoch: u64) -> File {
         Arc::new(Opened {
             disk: self.this.upgrade().expect("it is in an Arc"),
@@ -297,7 +303,8 @@ impl Disk for Faulty {
     }
 
     fn size(&self, path: &Path) -> io::Result<u64> {
-        let image = self.image();
+        let mut image = self.image();
+        image.sized += 1;
         match image.live.get(path) {
             Some(Node::File(inode)) => Ok(image.inodes[*inode].live.len() as u64),
             _ => Err(missing()),
