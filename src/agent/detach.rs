@@ -11,7 +11,7 @@ use std::{
         fd::OwnedFd,
         unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -24,7 +24,7 @@ use rustix::{
 /// What the new process says when its ports accept; all else that it says is its failure's text.
 const READY: &str = "ready";
 
-/// The log's size at which a start begins a new one; the old one is kept once, as `agent.log.1`.
+/// The log's size at which a new one is begun; the old one is kept once, as `agent.log.1`.
 const LOG_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Starts `program arguments…` in its own session with `log` as its standard error, and waits until it is ready, but no
@@ -125,4 +125,26 @@ pub fn open_log(path: &Path) -> io::Result<File> {
         let _ = std::fs::rename(path, path.with_extension("log.1"));
     }
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
+/// In the new process: its log, which is its standard error, so that a panic is in there too. It begins a new one by the
+/// same rule as a start.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// Where the log is by name.
+    pub(super) path: PathBuf,
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if rustix::fs::fstat(io::stderr()).is_ok_and(|file| file.st_size.cast_unsigned() > LOG_BYTES) {
+            // Another agent may have begun it already. Where it cannot be, a long log is better than none.
+            let _ = open_log(&self.path).and_then(|log| Ok(rustix::stdio::dup2_stderr(log)?));
+        }
+        io::stderr().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

@@ -22,7 +22,6 @@ use crate::{
     export::Export,
     identity::{self, Identity},
     intake::Intake,
-    otlp::Signal,
     source::otlp::Receiver,
     spool::{self, Owner, Spool},
     stamp::redact::Redactor,
@@ -86,6 +85,8 @@ pub struct Plan {
     pub workspace: Workspace,
     /// Where questions are answered; [`control::socket_path`] says where.
     pub socket: PathBuf,
+    /// Standard error is the log at [`log_path`], which is to be kept short.
+    pub detached: bool,
     /// The sockets of an agent that is about to release the spool, where this one takes over from it.
     pub handed: Option<Handed>,
     /// Standard input is a pipe, and its end ends the agent.
@@ -152,7 +153,8 @@ pub async fn mint(
 /// What keeps it from starting. Once it runs, nothing but a signal or a question ends it.
 pub fn run(plan: Plan, ready: impl FnOnce() -> io::Result<()>) -> Result<(), Error> {
     identity::secret::leave_no_core_file();
-    process::init_log(&plan.config.log);
+    let log = plan.detached.then(|| log_path(&plan.config.dirs));
+    process::init_log(&plan.config.log, log);
     process::raise_descriptors();
     let runtime = process::runtime()?;
     let result = runtime.block_on(async { Agent::build(plan).await?.run(ready).await });
@@ -188,6 +190,7 @@ impl Agent {
             config,
             workspace,
             socket,
+            detached: _,
             handed,
             held,
         } = plan;
@@ -225,11 +228,6 @@ impl Agent {
             && config::leads_to(&export.endpoint, &own)
         {
             return Err(Error::LeadsBack(export.endpoint.to_string()));
-        }
-        if export.is_none() {
-            Signal::ALL
-                .into_iter()
-                .for_each(|signal| spool.set_ring(signal.as_str(), true));
         }
         let (control, socket) = serve::listen(&socket).map_err(|error| Error::Control(socket, error))?;
         let facts = Arc::new(Facts {

@@ -17,13 +17,10 @@ use crate::{
 /// How often absent principals' spools are looked at for what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
 
-/// Of what comes while nothing is sent anywhere.
-const NOBODY: &str = "nobody";
-
 /// Who owns what comes first: this start's pending spool, or nobody where nothing is sent. What nobody owns is history
 /// from the first start on that has an upstream.
 pub(super) async fn first(spool: &Spool, sends: bool) -> Owner {
-    let nobody = Owner(NOBODY.to_owned());
+    let nobody = Owner::nobody();
     if !sends {
         return nobody;
     }
@@ -40,7 +37,7 @@ pub(super) async fn keep(
     owner: watch::Sender<Owner>,
     shutdown: CancellationToken,
 ) {
-    if owner.borrow().0 == NOBODY {
+    if *owner.borrow() == Owner::nobody() {
         return;
     }
     let mut expire = tokio::time::interval(EXPIRE_EVERY);

@@ -1,9 +1,12 @@
 //! What holds for the whole process of the agent: its threads, its descriptors and its log. Nothing here knows a part.
 
-use std::io;
+use std::{io, path::PathBuf, sync::Mutex};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use super::detach::Log;
 
 /// What is wanted of the limit of descriptors, which is 1024 nearly everywhere until a process asks for more
 /// (systemd.exec(5), `LimitNOFILE`). Programs that are started from here get it, too, so it is none that hurts those that
@@ -56,14 +59,18 @@ pub(super) fn give_way() {
     let _ = rustix::process::nice(NICE);
 }
 
-/// To standard error, as the configuration's `log` filters it.
-pub(super) fn init_log(filter: &str) {
+/// To standard error, as the configuration's `log` filters it; a detached agent's is the log at this path.
+pub(super) fn init_log(filter: &str, log: Option<PathBuf>) {
+    let writer = match log {
+        Some(path) => BoxMakeWriter::new(Mutex::new(Log { path })),
+        None => BoxMakeWriter::new(io::stderr),
+    };
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
     // A second initialisation happens only in tests that run several agents in one process.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
-        .with_writer(io::stderr)
+        .with_writer(writer)
         // Its complaint about a log that cannot be written would go to the same place, and panic there.
         .log_internal_errors(false)
         .try_init();

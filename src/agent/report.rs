@@ -232,6 +232,7 @@ impl Facts {
                 .oldest
                 .map(|oldest| SystemTime::now().duration_since(oldest).map_or(0, |age| age.as_secs())),
             set_aside: stats.set_aside,
+            set_aside_bytes: stats.set_aside_bytes,
             books: stats.books,
             trouble: stats.trouble,
             full: stats.full,

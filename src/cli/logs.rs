@@ -29,10 +29,11 @@ pub(super) fn run(context: &Context, follow: bool) -> Result<(), Failure> {
         if !follow {
             return Ok(());
         }
-        // A start may have begun a new log; go on with that one.
+        // A new log may have been begun: once the old one is read to its end, go on with that one.
         if let (Ok(new), Ok(old)) = (std::fs::metadata(&path), file.metadata())
             && new.ino() != old.ino()
         {
+            copy(&mut file)?;
             file = File::open(&path)?;
         }
         std::thread::park_timeout(LOOK);

@@ -302,6 +302,7 @@ fn foreground(context: &Context, options: Options) -> Result<(), Failure> {
         config: context.loaded.config.clone(),
         workspace: context.workspace.clone(),
         socket: context.socket(),
+        detached,
         handed,
         held,
     };

@@ -104,10 +104,10 @@ impl Delivery {
             bytes: Some(bytes),
         };
         for (position, outcome) in refused {
-            tracing::warn!(
-                signal = underway.place.signal.as_str(),
-                "a record that is no OTLP request is set aside"
-            );
+            if let Some(times) = underway.sender.seldom.due("no request", underway.place.signal) {
+                let signal = underway.place.signal.as_str();
+                tracing::warn!(signal, times, "a record that is no OTLP request is set aside");
+            }
             underway.resolve(position, outcome).await;
         }
         underway.run(joined).await
@@ -317,9 +317,11 @@ impl Underway {
                 lane.last_refusal = Some(printable(&response.message));
             }
         });
-        if rejected > 0 || !response.message.is_empty() {
+        if (rejected > 0 || !response.message.is_empty())
+            && let Some(times) = self.sender.seldom.due("in part", self.place.signal)
+        {
             let signal = self.place.signal.as_str();
-            tracing::warn!(signal, rejected, message = %printable(&response.message), "upstream took a request in part");
+            tracing::warn!(signal, times, rejected, message = %printable(&response.message), "upstream took a request in part");
         }
         for index in unit.records.clone().rev() {
             let items = if unit.part {
@@ -339,7 +341,9 @@ impl Underway {
 
     async fn set_aside(&mut self, unit: Unit, reason: String) {
         let (signal, items) = (self.place.signal.as_str(), unit.items);
-        tracing::warn!(signal, items, %reason, "upstream refuses this for good; it is set aside");
+        if let Some(times) = self.sender.seldom.due("refused", self.place.signal) {
+            tracing::warn!(signal, times, items, %reason, "upstream refuses this for good; it is set aside");
+        }
         self.sender.count(self.place.signal, |lane| {
             lane.set_aside += items;
             lane.last_refusal = Some(reason.clone());
@@ -385,8 +389,10 @@ impl Underway {
     async fn resolve(&mut self, position: Position, outcome: Outcome) {
         let mut is_first = true;
         while let Err(error) = self.resolver.resolve(position, outcome.clone()) {
-            if std::mem::take(&mut is_first) {
-                tracing::warn!(%error, "the spool cannot book an answer yet");
+            if std::mem::take(&mut is_first)
+                && let Some(times) = self.sender.seldom.due("not booked", self.place.signal)
+            {
+                tracing::warn!(times, %error, "the spool cannot book an answer yet");
             }
             // On a full disk only what others deliver makes room, so they must not wait for this.
             self.window = None;

@@ -27,6 +27,7 @@ use super::{
     Compression,
     http::{AGENT, ContentKind, authorize, retry_after, said},
     retry::Answer,
+    seldom::Seldom,
 };
 use crate::{
     identity::{client::chain, secret::Secret},
@@ -50,6 +51,7 @@ pub(super) struct Grpc {
     pub timeout: Duration,
     /// Bytes of an answer's message.
     pub max_response_bytes: usize,
+    pub seldom: Seldom,
 }
 
 /// One call's way out, and what was seen on its way back.
@@ -115,12 +117,12 @@ impl Grpc {
         let path = PathAndQuery::from_static(signal.grpc_path());
         let result = client.unary(request, path, codec).await;
         let seen = lock(&seen);
-        answer(result, &seen)
+        answer(result, &seen, &self.seldom)
     }
 }
 
 /// Tells upstream's word from the library's.
-fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen) -> Answer {
+fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen, seldom: &Seldom) -> Answer {
     let status = match result {
         Ok(response) if seen.grpc_status => return taken(&response.into_inner()),
         Ok(_) => tonic::Status::unknown("an answer without a gRPC status"),
@@ -139,7 +141,9 @@ fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen) ->
     }
     match seen.http {
         _ if too_large(&status, seen) => {
-            tracing::warn!("upstream's answer is larger than the limit");
+            if let Some(times) = seldom.due("too large", None) {
+                tracing::warn!(times, "upstream's answer is larger than the limit");
+            }
             taken(&[])
         }
         // An answer of HTTP's alone: a proxy's or a gateway's.

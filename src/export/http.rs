@@ -24,6 +24,7 @@ use url::Url;
 use super::{
     Compression,
     retry::{Answer, HINT_CAP},
+    seldom::Seldom,
 };
 use crate::{
     identity::{client::chain, secret::Secret, web},
@@ -52,6 +53,7 @@ pub(super) struct Http {
     pub timeout: Duration,
     /// Bytes of an answer, decompressed.
     pub max_response_bytes: usize,
+    pub seldom: Seldom,
 }
 
 impl Http {
@@ -110,11 +112,10 @@ impl Http {
                 Some(body) => kind.response(&body),
                 // Too large to read is final all the same (OTLP specification: not retryable).
                 None if kind != ContentKind::Html => {
-                    tracing::warn!(
-                        status,
-                        limit = self.max_response_bytes,
-                        "upstream's answer is larger than the limit"
-                    );
+                    if let Some(times) = self.seldom.due("too large", None) {
+                        let limit = self.max_response_bytes;
+                        tracing::warn!(status, times, limit, "upstream's answer is larger than the limit");
+                    }
                     Some(Response::default())
                 }
                 None => None,

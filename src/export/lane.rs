@@ -103,7 +103,9 @@ impl Lane {
                     return;
                 }
                 End::Unreadable(error) => {
-                    tracing::error!(signal = lane, %error, "the spool cannot be read");
+                    if let Some(times) = self.sender.seldom.due("unreadable", self.place.signal) {
+                        tracing::error!(signal = lane, times, %error, "the spool cannot be read");
+                    }
                     self.sender.config.unreadable_for
                 }
                 End::NotTaken(reason) => {
@@ -147,7 +149,10 @@ impl Lane {
                     Ok(None) => break,
                     Err(error) => {
                         // The reader itself knows when it tried often enough; what is gathered and under way goes on.
-                        tracing::error!(signal = self.place.signal.as_str(), %error, "the spool cannot be read");
+                        if let Some(times) = self.sender.seldom.due("unreadable", self.place.signal) {
+                            let signal = self.place.signal.as_str();
+                            tracing::error!(signal, times, %error, "the spool cannot be read");
+                        }
                         unreadable_until = Some(Instant::now() + config.unreadable_for);
                     }
                 }

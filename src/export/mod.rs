@@ -20,6 +20,7 @@ mod http;
 mod join;
 mod lane;
 pub mod retry;
+mod seldom;
 mod send;
 pub mod status;
 mod target;
@@ -33,6 +34,7 @@ use url::Url;
 
 use self::{
     lane::{Lane, Place},
+    seldom::Seldom,
     send::Sender,
     target::Target,
 };
@@ -292,6 +294,7 @@ fn transport(config: &Config, target: &Target) -> Result<send::Transport, BuildE
             headers,
             timeout: config.timeout,
             max_response_bytes: config.max_response_bytes,
+            seldom: Seldom::default(),
         }),
         Protocol::Grpc => {
             // Two clients only where the signals' endpoints differ in kind.
@@ -304,6 +307,7 @@ fn transport(config: &Config, target: &Target) -> Result<send::Transport, BuildE
                 headers,
                 timeout: config.timeout,
                 max_response_bytes: config.max_response_bytes,
+                seldom: Seldom::default(),
             })
         }
     })

@@ -23,6 +23,7 @@ use super::{
     http::Http,
     lane::Place,
     retry::{self, Answer, Reach, Trouble, Verdict},
+    seldom::Seldom,
     status,
     target::Target,
 };
@@ -73,6 +74,7 @@ pub(super) struct Sender {
     pub gate: Gate,
     pub identity: identity::Receiver,
     pub shutdown: CancellationToken,
+    pub seldom: Seldom,
     window: Arc<Semaphore>,
     target: Target,
     transport: Transport,
@@ -107,6 +109,7 @@ impl Sender {
             config,
             identity,
             shutdown,
+            seldom: Seldom::default(),
             target,
             transport,
             status,

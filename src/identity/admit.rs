@@ -81,11 +81,12 @@ fn before_exchange(minted: &Minted) -> Option<Principal> {
     })
 }
 
-/// The end by what was told beside the token, else by its own `exp`, else by assumption where the source mints.
+/// The earliest of what the token says itself (`exp`) and what was told beside it; else by assumption, where the source
+/// mints.
 fn expiry(minted: &Minted, claims: Option<&Claims>, manner: Manner, asked: Now, now: Now) -> Option<Expiry> {
     let issued = claims.and_then(|claims| claims.date("iat"));
-    let end = claims.and_then(|claims| claims.date("exp")).or(minted.expires_at);
-    if let Some(end) = end {
+    let ends = [claims.and_then(|claims| claims.date("exp")), minted.expires_at];
+    if let Some(end) = ends.into_iter().flatten().min() {
         let skew = skew(minted, issued, asked, now);
         let mut expiry = Expiry::new(end, skew, now);
         // A skew that is too small to be believed must not lengthen anything.
@@ -93,12 +94,13 @@ fn expiry(minted: &Minted, claims: Option<&Claims>, manner: Manner, asked: Now, 
             expiry.lifetime = expiry.lifetime.min(whole);
         }
         if let Some(told) = minted.lifetime {
-            expiry.lifetime = expiry.lifetime.min(told);
+            // Counted from the asking, which is never later than the minting.
+            let passed = now.boot.saturating_sub(asked.boot);
+            expiry.lifetime = expiry.lifetime.min(told.saturating_sub(passed));
         }
         return Some(expiry);
     }
     match minted.lifetime {
-        // Counted from the asking, which is never later than the minting.
         Some(told) => Some(Expiry::lasting(told, asked)),
         None => matches!(manner, Manner::Mint | Manner::Cached).then(|| Expiry::lasting(ASSUMED_LIFETIME, asked)),
     }

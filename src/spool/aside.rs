@@ -6,9 +6,14 @@
 //!
 //! An entry's name is made of the record's position, so a record that is set aside again after a crash replaces its
 //! own entry. It is written beside, synced and renamed: a list never shows half of one.
+//!
+//! Entries take room of the cap, in whole blocks of the disk, until they are sent again or given up. So an upstream that
+//! refuses everything fills the spool, and senders are told to come again; beyond the cap nothing is set aside but a few
+//! bad records, and the log waits.
 
 use super::{
-    Owner, Part, Position, SetAside,
+    Owner, Part, Position, Room, SetAside, Spool,
+    core::Core,
     disk::Disk,
     log::{Log, lock},
     segment::u32_at,
@@ -19,7 +24,7 @@ use std::{
     collections::BTreeSet,
     io::{self, IoSlice},
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -29,6 +34,10 @@ const MAGIC: &[u8; 4] = b"TASD";
 const FIXED: usize = 12;
 /// Longer reasons are cut: they come from outside.
 const REASON: usize = 1024;
+/// So many entries of a log a start looks at.
+const WEIGHED: usize = 1000;
+/// What a file takes on the disk is a multiple of this on common file systems.
+const BLOCK: u64 = 4096;
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
@@ -77,22 +86,16 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// Writes the parts of one record, durably.
-pub(super) fn write(
-    disk: &dyn Disk,
-    log_dir: &Path,
-    position: Position,
-    parts: &[Part],
-    whole: bool,
-    now: u64,
-) -> io::Result<u64> {
+/// Writes the parts of one record, durably, and counts them.
+pub(super) fn write(core: &Core, log: &Log, position: Position, parts: &[Part], whole: bool) -> io::Result<()> {
+    let (disk, now) = (&*core.disk, core.now());
+    let log_dir = log.state().dir.clone();
     let dir = log_dir.join(DIR);
     disk.create_dir(&dir)?;
-    disk.sync_dir(log_dir)?;
-    let mut added = 0;
+    disk.sync_dir(&log_dir)?;
     for (i, part) in parts.iter().enumerate() {
         let path = dir.join(format!("{}-{}-{i}", position.segment, position.offset));
-        added += u64::from(!exists(disk, &path));
+        let before = disk.size(&path).ok().map(blocks);
         let mut reason = part.reason.clone();
         reason.truncate(reason.floor_char_boundary(REASON));
         let note = Note {
@@ -102,13 +105,37 @@ pub(super) fn write(
             reason,
             whole,
         };
-        write_one(disk, &path, &note, &part.bytes)?;
+        let size = write_one(disk, &path, &note, &part.bytes)?;
+        core.count_set_aside(&log.lane, before, Some(blocks(size)));
     }
-    disk.sync_dir(&dir)?;
-    Ok(added)
+    disk.sync_dir(&dir)
 }
 
-fn write_one(disk: &dyn Disk, path: &Path, note: &Note, bytes: &[u8]) -> io::Result<()> {
+/// What an entry of so many bytes takes on the disk at most.
+pub(super) fn most(bytes: usize) -> u64 {
+    blocks((FIXED + REASON + bytes) as u64)
+}
+
+/// How many entries a log has, and what they take on the disk. Where there are more than [`WEIGHED`], the others are taken
+/// to be like those, so that a start takes no longer than it takes to list them.
+pub(super) fn weigh(disk: &dyn Disk, log_dir: &Path) -> io::Result<(u64, u64)> {
+    let names = names(disk, log_dir)?;
+    let sizes: Vec<u64> = names
+        .iter()
+        .step_by(names.len().div_ceil(WEIGHED).max(1))
+        .filter_map(|name| disk.size(&log_dir.join(DIR).join(name)).ok())
+        .map(blocks)
+        .collect();
+    let (all, weighed) = (names.len() as u64, sizes.len() as u64);
+    Ok((all, sizes.iter().sum::<u64>() * all / weighed.max(1)))
+}
+
+fn blocks(size: u64) -> u64 {
+    size.next_multiple_of(BLOCK)
+}
+
+/// Returns the file's size.
+fn write_one(disk: &dyn Disk, path: &Path, note: &Note, bytes: &[u8]) -> io::Result<u64> {
     let note = serde_json::to_vec(note).map_err(io::Error::other)?;
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&note);
@@ -127,11 +154,7 @@ fn write_one(disk: &dyn Disk, path: &Path, note: &Note, bytes: &[u8]) -> io::Res
     if written.is_err() {
         let _ = disk.unlink(&beside);
     }
-    written
-}
-
-fn exists(disk: &dyn Disk, path: &Path) -> bool {
-    disk.open(path).is_ok()
+    written.map(|()| (FIXED + note.len() + bytes.len()) as u64)
 }
 
 fn is_entry(name: &str) -> bool {
@@ -231,6 +254,77 @@ pub(super) fn missing() -> io::Error {
 
 pub(super) fn path(log: &Log, name: &str) -> PathBuf {
     log.state().dir.join(DIR).join(name)
+}
+
+impl Spool {
+    /// What was set aside, by owner and lane.
+    pub fn set_aside(&self) -> io::Result<Vec<SetAside>> {
+        let core = &self.handle.core;
+        let mut entries = Vec::new();
+        for log in core.all() {
+            entries.extend(list(&*core.disk, &log)?);
+        }
+        Ok(entries)
+    }
+
+    /// Appends a set-aside entry to its log again.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown id, `InvalidData` for what a bad disk left: that cannot be sent;
+    /// `ResourceBusy` while the same is under way already.
+    pub async fn retry(&self, id: &str) -> io::Result<()> {
+        let core = &self.handle.core;
+        let (log, path) = self.entry(id)?;
+        let _claim = self.handle.retried.claim(&path)?;
+        let entry = read(&*core.disk, &path)?;
+        if !entry.whole {
+            let message = "a corrupt record cannot be sent again, only given up";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let owner = log.state().owner.clone();
+        self.append_as(&owner, &log.lane, entry.items, entry.bytes.into(), Room::Has)
+            .await
+            .map_err(io::Error::other)?;
+        {
+            // Pending now, no longer set aside: accepted stays what it was.
+            let mut state = log.state();
+            state.take_back(entry.items);
+            state.write_cursor()?;
+        }
+        self.delete_entry(&log, &path)
+    }
+
+    /// Deletes a set-aside entry; it stays in the books as set aside.
+    pub fn give_up(&self, id: &str) -> io::Result<()> {
+        let (log, path) = self.entry(id)?;
+        let _claim = self.handle.retried.claim(&path)?;
+        self.delete_entry(&log, &path)
+    }
+
+    fn entry(&self, id: &str) -> io::Result<(Arc<Log>, PathBuf)> {
+        let core = &self.handle.core;
+        let (owner, lane, name) = parse(id)?;
+        let log = lock(&core.logs)
+            .by_owner
+            .get(&owner)
+            .and_then(|lanes| lanes.get(lane))
+            .cloned();
+        let log = log.ok_or_else(missing)?;
+        let path = path(&log, name);
+        core.disk.open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => missing(),
+            _ => error,
+        })?;
+        Ok((log, path))
+    }
+
+    fn delete_entry(&self, log: &Log, path: &Path) -> io::Result<()> {
+        let core = &self.handle.core;
+        let before = blocks(core.disk.size(path)?);
+        core.disk.unlink(path)?;
+        core.count_set_aside(&log.lane, Some(before), None);
+        path.parent().map_or(Ok(()), |dir| core.disk.sync_dir(dir))
+    }
 }
 
 /// Milliseconds since 1970, the only form in which times rest on disk.

@@ -142,7 +142,7 @@ pub(super) fn refuse(core: &Core, append: Append) {
 fn answer(core: &Core, appends: Vec<Append>, result: Result<(), AppendError>) {
     for append in appends {
         if result.is_err() {
-            core.release(&append.log.lane, append.head.size());
+            core.release(&append.log, append.head.size());
         }
         // Whoever does not wait any more is not told.
         let _ = append.done.send(result.clone());
@@ -195,7 +195,7 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
             }
         }
     }
-    if sealed_one && lock(&core.caps).rings.contains(&log.lane) {
+    if sealed_one && core.is_ring(log) {
         keep::trim(core, core.config.keep_bytes);
     }
 }

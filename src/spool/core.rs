@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -32,8 +32,6 @@ pub(super) struct Core {
     pub disk: Arc<dyn Disk>,
     pub logs: Mutex<Logs>,
     pub caps: Mutex<Caps>,
-    /// Set-aside entries on disk.
-    pub set_aside: AtomicU64,
     /// Why the disk refuses right now.
     pub trouble: Mutex<Option<String>>,
     pub closed: AtomicBool,
@@ -48,21 +46,75 @@ pub(super) struct Logs {
     pub adopted: Option<Owner>,
 }
 
-/// Unsent bytes by lane, those on their way to the disk included.
+/// What takes room of the cap.
 #[derive(Debug, Default)]
 pub(super) struct Caps {
-    pub lanes: BTreeMap<String, u64>,
+    pub lanes: BTreeMap<String, Used>,
     pub rings: BTreeSet<String>,
+}
+
+/// What all logs of one lane take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Used {
+    /// Unsent bytes, those on their way to the disk included. A ring's do not count.
+    pub unsent: u64,
+    /// Set-aside entries on disk, and what they take there.
+    pub entries: u64,
+    pub set_aside: u64,
 }
 
 impl Caps {
     /// The lanes that have hardly any room left of what one lane may take of `max` bytes.
     pub(super) fn full(&self, max: u64) -> Vec<String> {
-        self.lanes
-            .iter()
-            .filter(|(lane, used)| !self.rings.contains(*lane) && is_nearly_full(**used, of_lane(max)))
-            .map(|(lane, _)| lane.clone())
+        let lanes = self.lanes.keys().filter(|lane| !self.rings.contains(*lane));
+        lanes
+            .filter(|lane| is_nearly_full(self.used(lane), of_lane(max)))
+            .cloned()
             .collect()
+    }
+
+    /// Set-aside entries on disk, and what they take there.
+    pub(super) fn set_aside(&self) -> (u64, u64) {
+        let lanes = self.lanes.values();
+        lanes.fold((0, 0), |(entries, bytes), used| {
+            (entries + used.entries, bytes + used.set_aside)
+        })
+    }
+
+    /// With what the caps know of a spool of `max` bytes.
+    pub(super) fn add_to(&self, stats: Stats, max: u64) -> Stats {
+        let (set_aside, set_aside_bytes) = self.set_aside();
+        Stats {
+            set_aside,
+            set_aside_bytes,
+            full: self.full(max),
+            ..stats
+        }
+    }
+
+    fn used(&self, lane: &str) -> u64 {
+        let used = self.lanes.get(lane).copied().unwrap_or_default();
+        used.set_aside + if self.rings.contains(lane) { 0 } else { used.unsent }
+    }
+
+    fn has_room(&self, lane: &str, bytes: u64, max: u64) -> bool {
+        let all: u64 = self.lanes.keys().map(|lane| self.used(lane)).sum();
+        all + bytes <= max && self.used(lane) + bytes <= of_lane(max)
+    }
+
+    /// A log has so many unsent bytes instead of others. What nobody owns counts nowhere.
+    pub(super) fn change(&mut self, log: &Log, before: u64, after: u64) {
+        if !log.is_nobodys {
+            let used = self.lane(&log.lane);
+            used.unsent = (used.unsent + after).saturating_sub(before);
+        }
+    }
+
+    pub(super) fn lane(&mut self, lane: &str) -> &mut Used {
+        if !self.lanes.contains_key(lane) {
+            self.lanes.insert(lane.to_owned(), Used::default());
+        }
+        self.lanes.get_mut(lane).expect("it was made just now")
     }
 }
 
@@ -74,6 +126,12 @@ pub fn is_nearly_full(used: u64, max: u64) -> bool {
 /// What one lane may take of `max` bytes.
 fn of_lane(max: u64) -> u64 {
     max / 2
+}
+
+/// Whether what is set aside is more than a few bad records: an eighth of `max` bytes. Less than that holds up nothing,
+/// however full the spool is.
+pub fn is_much_set_aside(set_aside: u64, max: u64) -> bool {
+    set_aside >= max / 8
 }
 
 impl Core {
@@ -130,57 +188,71 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let (rings, full) = {
-            let caps = lock(&self.caps);
-            (caps.rings.clone(), caps.full(self.config.max_bytes))
-        };
+        let stats = self.stats_of(&self.all());
         Stats {
-            set_aside: self.set_aside.load(Ordering::Relaxed),
             trouble: lock(&self.trouble).clone(),
-            full,
-            ..stats(&self.all(), &rings)
+            ..lock(&self.caps).add_to(stats, self.config.max_bytes)
         }
     }
 
     pub(super) fn unsent_of(&self, owner: &Owner) -> u64 {
-        let rings = lock(&self.caps).rings.clone();
         let lanes = lock(&self.logs).by_owner.get(owner).cloned().unwrap_or_default();
         let logs: Vec<Arc<Log>> = lanes.into_values().collect();
-        stats(&logs, &rings).bytes
+        self.stats_of(&logs).bytes
+    }
+
+    fn stats_of(&self, logs: &[Arc<Log>]) -> Stats {
+        let rings = lock(&self.caps).rings.clone();
+        stats(logs, &rings)
+    }
+
+    /// Whether the log's oldest goes beyond `keep_bytes`.
+    pub(super) fn is_ring(&self, log: &Log) -> bool {
+        log.is_nobodys || lock(&self.caps).rings.contains(&log.lane)
     }
 
     /// Takes room for a record, if its lane and the spool have it.
-    pub(super) fn reserve(&self, lane: &str, bytes: u64) -> bool {
+    pub(super) fn reserve(&self, log: &Log, bytes: u64) -> bool {
         let mut caps = lock(&self.caps);
-        let max = self.config.max_bytes;
-        let unsent: u64 = caps
-            .lanes
-            .iter()
-            .filter(|(lane, _)| !caps.rings.contains(*lane))
-            .map(|(_, n)| n)
-            .sum();
-        let used = caps.lanes.get(lane).copied().unwrap_or(0);
-        if !caps.rings.contains(lane) && (unsent + bytes > max || used + bytes > of_lane(max)) {
-            return false;
+        let is_ring = log.is_nobodys || caps.rings.contains(&log.lane);
+        let has_room = is_ring || caps.has_room(&log.lane, bytes, self.config.max_bytes);
+        if has_room {
+            caps.change(log, 0, bytes);
         }
-        match caps.lanes.get_mut(lane) {
-            Some(used) => *used += bytes,
-            None => drop(caps.lanes.insert(lane.to_owned(), bytes)),
-        }
-        true
+        has_room
     }
 
-    pub(super) fn release(&self, lane: &str, bytes: u64) {
-        if let Some(used) = lock(&self.caps).lanes.get_mut(lane) {
-            *used = used.saturating_sub(bytes);
+    /// Takes room for what has it already in another form.
+    pub(super) fn take(&self, log: &Log, bytes: u64) {
+        lock(&self.caps).change(log, 0, bytes);
+    }
+
+    pub(super) fn release(&self, log: &Log, bytes: u64) {
+        lock(&self.caps).change(log, bytes, 0);
+    }
+
+    /// Whether something may be set aside that takes so many bytes more there than it did as a record.
+    pub(super) fn may_set_aside(&self, lane: &str, more: u64) -> bool {
+        let caps = lock(&self.caps);
+        let max = self.config.max_bytes;
+        caps.has_room(lane, more, max) || !is_much_set_aside(caps.set_aside().1, max)
+    }
+
+    /// A set-aside entry takes so many bytes of the disk that took so many before; of one that is not there, none.
+    pub(super) fn count_set_aside(&self, lane: &str, before: Option<u64>, after: Option<u64>) {
+        let mut caps = lock(&self.caps);
+        let used = caps.lane(lane);
+        used.entries = (used.entries + u64::from(after.is_some())).saturating_sub(u64::from(before.is_some()));
+        used.set_aside = (used.set_aside + after.unwrap_or(0)).saturating_sub(before.unwrap_or(0));
+        if used.entries == 0 {
+            // What a start took for the size of many was not exact.
+            used.set_aside = 0;
         }
     }
 
     /// A log turned out to have other unsent bytes than it seemed.
-    pub(super) fn regard(&self, lane: &str, seemed: u64, unsent: u64) {
-        let mut caps = lock(&self.caps);
-        let used = caps.lanes.entry(lane.to_owned()).or_default();
-        *used = (*used + unsent).saturating_sub(seemed);
+    pub(super) fn regard(&self, log: &Log, seemed: u64, unsent: u64) {
+        lock(&self.caps).change(log, seemed, unsent);
     }
 
     /// Makes a log's directory, and all above it up to the spool's own, durably.
@@ -221,7 +293,8 @@ impl Core {
     }
 }
 
-/// What logs hold, `rings` by lane left out of what is unsent. What only the disk or its keeper knows stays empty.
+/// What logs hold, `rings` by lane and what nobody owns left out of what is unsent. What only the disk or its keeper knows
+/// stays empty.
 pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeSet<String>) -> Stats {
     let mut stats = Stats::default();
     let mut oldest: Option<u64> = None;
@@ -237,7 +310,7 @@ pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeSet<String>) -> Stats {
         books.set_aside += settled.set_aside;
         books.expired += settled.expired;
         books.pending += state.pending_items();
-        if !rings.contains(&log.lane) {
+        if !log.is_nobodys && !rings.contains(&log.lane) {
             stats.bytes += state.unsent_bytes();
             oldest = [oldest, state.oldest()].into_iter().flatten().min();
         }

@@ -151,14 +151,14 @@ impl Cursor {
 /// Makes a cursor's file in a log's directory, with room for all that it will ever hold.
 pub(super) fn make(disk: &dyn Disk, dir: &Path, cursor: &Cursor) -> io::Result<File> {
     let path = dir.join(CURSOR);
-    let file = match disk.create(&path) {
-        // What an attempt left that failed half-way, under which no record was answered for; or what cannot be read.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match disk.open(&path) {
-            Err(_) => disk.unlink(&path).and_then(|()| disk.create(&path))?,
-            Ok(file) => file,
-        },
-        made => made?,
-    };
+    // What is there was left by an attempt that failed half-way, under which no record was answered for, or it cannot be
+    // read. It is written over, or else another file takes its place.
+    let written = disk.open(&path).and_then(|file| cursor.allocate(&file).map(|()| file));
+    if written.is_ok() {
+        return written;
+    }
+    let _ = disk.unlink(&path);
+    let file = disk.create(&path)?;
     match cursor.allocate(&file) {
         Ok(()) => Ok(file),
         Err(error) => {

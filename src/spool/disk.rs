@@ -9,6 +9,7 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
+    time::SystemTime,
 };
 
 /// What the spool asks of a file system.
@@ -23,6 +24,10 @@ pub(super) trait Disk: fmt::Debug + Send + Sync {
     fn unlink(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty directory.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// A file's length, without opening it.
+    fn size(&self, path: &Path) -> io::Result<u64>;
+    /// When a file was written to last.
+    fn modified(&self, path: &Path) -> io::Result<SystemTime>;
     /// Names in a directory, and whether each is a directory itself; sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>>;
     /// Makes creations, renames and removals in a directory durable.
@@ -84,6 +89,14 @@ impl Disk for System {
         fs::remove_dir(path)
     }
 
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.len())
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        fs::metadata(path)?.modified()
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
@@ -129,6 +142,14 @@ impl Disk for ReadOnly {
 
     fn remove_dir(&self, _: &Path) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        System.size(path)
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        System.modified(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {

@@ -23,10 +23,6 @@ impl Spool {
             .into_values()
             .flat_map(std::collections::BTreeMap::into_values)
             .collect();
-        Ok(Stats {
-            full: found.caps.full(max_bytes),
-            set_aside: found.set_aside,
-            ..core::stats(&logs, &BTreeSet::new())
-        })
+        Ok(found.caps.add_to(core::stats(&logs, &BTreeSet::new()), max_bytes))
     }
 }

@@ -10,7 +10,8 @@ use super::{
     Owner,
     aside::millis,
     core::Core,
-    log::{Log, SPARE, lock, segment_path},
+    log::{Log, SPARE, Segment, segment_path},
+    recover,
     segment::SPENT,
 };
 use std::{
@@ -31,11 +32,10 @@ enum End {
 /// Deletes the oldest of what was sent, and of rings, until no more than `keep` bytes of it are left; with none to
 /// keep, the spare files too. Whether anything went.
 pub(super) fn trim(core: &Core, keep: u64) -> bool {
-    let rings = lock(&core.caps).rings.clone();
     let mut held = 0;
     let mut candidates = Vec::new();
     for log in core.all() {
-        let ring = rings.contains(&log.lane);
+        let ring = core.is_ring(&log);
         let state = log.state();
         // Within a log it is the number that says which is older: the wall clock may have stepped back.
         let mut last = 0;
@@ -93,15 +93,22 @@ pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> i
     let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
     let mut doomed = Vec::new();
     for log in core.all() {
-        let state = log.state();
-        if Some(&state.owner) == present || state.owner == core.pending {
-            continue;
+        let old: Vec<(u64, Segment)> = {
+            let state = log.state();
+            if Some(&state.owner) == present || state.owner == core.pending {
+                continue;
+            }
+            let segments = state.segments.iter().map(|(number, segment)| (*number, *segment));
+            segments
+                .take_while(|(_, segment)| !segment.open && segment.tally.last < before)
+                .collect()
+        };
+        for (number, _) in old.iter().filter(|(_, segment)| segment.unknown) {
+            if let Err(error) = recover::learn(core, &log, *number, true) {
+                tracing::warn!(%error, log.lane, "what expires now cannot be counted");
+            }
         }
-        let old = state
-            .segments
-            .iter()
-            .take_while(|(_, segment)| !segment.open && !segment.unknown && segment.tally.last < before);
-        doomed.extend(old.map(|(number, _)| (log.clone(), *number)));
+        doomed.extend(old.iter().map(|(number, _)| (log.clone(), *number)));
     }
     delete(core, doomed, End::Delete)
 }
@@ -155,7 +162,7 @@ fn settle(core: &Core, log: &Log, numbers: &[u64]) -> (u64, io::Result<()>) {
             if !history {
                 let (items, freed) = state.expire(number);
                 expired += items;
-                core.release(&log.lane, freed);
+                core.release(log, freed);
             }
         }
         let written = if expired > 0 || state.unwritten {

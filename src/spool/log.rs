@@ -27,6 +27,8 @@ const RECENT_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Log {
     pub lane: String,
+    /// Whether it is a ring whatever becomes of its lane.
+    pub is_nobodys: bool,
     /// Told when the reader has something new to find.
     pub news: Notify,
     /// The segment that is being written; the committer's.
@@ -158,12 +160,13 @@ pub(super) struct Advance {
 /// What the reader finds at a place.
 #[derive(Debug)]
 pub(super) enum Find {
-    /// Synced bytes of segment `number` from `offset` to `end`; and the record there, if it is still in memory.
+    /// Synced bytes of segment `number` from `offset` on; and the record there, if it is still in memory.
     Bytes {
         number: u64,
         offset: u64,
         before: u64,
-        end: u64,
+        /// What is synced of the whole segment.
+        tally: Tally,
         recent: Option<(Head, Pieces)>,
     },
     Nothing,
@@ -187,6 +190,7 @@ impl Log {
     pub(super) fn with(lane: &str, state: State) -> Log {
         Log {
             lane: lane.to_owned(),
+            is_nobodys: state.owner == Owner::nobody(),
             news: Notify::new(),
             open: Mutex::new(None),
             state: Mutex::new(state),
@@ -260,14 +264,13 @@ impl State {
             } else {
                 (HEADER, 0)
             };
-            let end = segment.tally.end();
-            if offset < end {
+            if offset < segment.tally.end() {
                 let recent = self.recent.at(Position { segment: found, offset });
                 return Find::Bytes {
                     number: found,
                     offset,
                     before,
-                    end,
+                    tally: segment.tally,
                     recent,
                 };
             }
@@ -296,6 +299,11 @@ impl State {
             .get(&position)
             .filter(|taken| taken.answer.is_none())
             .map(|taken| taken.items)
+    }
+
+    /// What a record that waits for its answer takes in its segment.
+    pub(super) fn size_of(&self, position: Position) -> u64 {
+        self.taken.get(&position).map_or(0, |taken| taken.end - position.offset)
     }
 
     /// Books an answer, and moves the cursor over all that is answered for without a gap.

@@ -37,17 +37,17 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-use self::{commit::Job, core::Core, log::Log, segment::Head};
+use self::{commit::Job, core::Core, segment::Head};
 use crate::pieces::Pieces;
 use bytes::Bytes;
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     thread,
     time::{Duration, SystemTime},
@@ -57,7 +57,11 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-pub use self::{core::is_nearly_full, reader::Reader, resolver::Resolver};
+pub use self::{
+    core::{is_much_set_aside, is_nearly_full},
+    reader::Reader,
+    resolver::Resolver,
+};
 
 /// Of those who run beside the committer: a storm of connections must not become one of threads.
 const BLOCKING_THREADS: usize = 8;
@@ -67,7 +71,7 @@ const BLOCKING_THREADS: usize = 8;
 pub struct Config {
     /// Made if it is absent, with mode 0700; its `lock` is held while the spool is open.
     pub dir: PathBuf,
-    /// Unsent bytes over all logs; one lane takes at most half.
+    /// Unsent and set-aside bytes over all logs; one lane takes at most half.
     pub max_bytes: u64,
     /// Already-sent history that is kept, in bytes.
     pub keep_bytes: u64,
@@ -83,6 +87,14 @@ pub struct Config {
 /// directory's name: `[a-z0-9-]{1,80}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(pub String);
+
+impl Owner {
+    /// Of what came while there was nobody to send it to. Its logs are rings: never full, beyond `keep_bytes` the oldest goes,
+    /// and none of it counts as unsent.
+    pub fn nobody() -> Owner {
+        Owner("nobody".to_owned())
+    }
+}
 
 /// Identifies one record in one log; later records are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -170,6 +182,8 @@ pub struct Stats {
     pub books: std::collections::BTreeMap<String, Books>,
     /// Set-aside entries that rest on disk.
     pub set_aside: u64,
+    /// What they take there, in whole blocks. It counts towards the cap as unsent bytes do.
+    pub set_aside_bytes: u64,
     /// Why the disk refuses right now, if it does.
     pub trouble: Option<String>,
     /// Lanes that filled nine tenths of the half that is theirs, or more; however empty the rest is.
@@ -193,6 +207,15 @@ pub struct SetAside {
     pub at: SystemTime,
     /// In words for people.
     pub reason: String,
+}
+
+/// Where a record's room comes from.
+#[derive(Clone, Copy, Debug)]
+enum Room {
+    /// The cap, if it has any.
+    Reserve,
+    /// The record takes room already, as a set-aside entry.
+    Has,
 }
 
 /// A cheap handle.
@@ -239,7 +262,6 @@ impl Spool {
             disk,
             logs: Mutex::new(found.logs),
             caps: Mutex::new(found.caps),
-            set_aside: AtomicU64::new(found.set_aside),
             trouble: Mutex::new(None),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
@@ -292,10 +314,17 @@ impl Spool {
         items: u64,
         bytes: impl Into<Pieces>,
     ) -> Result<(), AppendError> {
-        self.append_to(owner, lane, items, bytes.into()).await
+        self.append_as(owner, lane, items, bytes.into(), Room::Reserve).await
     }
 
-    async fn append_to(&self, owner: &Owner, lane: &str, items: u64, bytes: Pieces) -> Result<(), AppendError> {
+    async fn append_as(
+        &self,
+        owner: &Owner,
+        lane: &str,
+        items: u64,
+        bytes: Pieces,
+        room: Room,
+    ) -> Result<(), AppendError> {
         let core = &self.handle.core;
         if core.is_closed() {
             return Err(AppendError::Closed);
@@ -310,8 +339,10 @@ impl Spool {
             received: core.now(),
             check: segment::checksum(&bytes),
         };
-        if !core.reserve(lane, head.size()) {
-            return Err(AppendError::Full);
+        match room {
+            Room::Has => core.take(&log, head.size()),
+            Room::Reserve if core.reserve(&log, head.size()) => {}
+            Room::Reserve => return Err(AppendError::Full),
         }
         let (done, answer) = oneshot::channel();
         let append = commit::Append { log, head, bytes, done };
@@ -335,6 +366,7 @@ impl Spool {
     }
 
     /// A ring is never full and never read for sending: its oldest are let go beyond `keep_bytes` and counted as expired.
+    /// What nobody owns is one in any case.
     pub fn set_ring(&self, lane: &'static str, ring: bool) {
         {
             let mut caps = log::lock(&self.handle.core.caps);
@@ -379,77 +411,6 @@ impl Spool {
     /// Unsent bytes of one owner, but those of rings.
     pub fn unsent_of(&self, owner: &Owner) -> u64 {
         self.handle.core.unsent_of(owner)
-    }
-
-    /// What was set aside, by owner and lane.
-    pub fn set_aside(&self) -> io::Result<Vec<SetAside>> {
-        let core = &self.handle.core;
-        let mut entries = Vec::new();
-        for log in core.all() {
-            entries.extend(aside::list(&*core.disk, &log)?);
-        }
-        Ok(entries)
-    }
-
-    /// Appends a set-aside entry to its log again.
-    ///
-    /// # Errors
-    /// `NotFound` for an unknown id, `InvalidData` for what a bad disk left: that cannot be sent; `StorageFull`;
-    /// `ResourceBusy` while the same is under way already.
-    pub async fn retry(&self, id: &str) -> io::Result<()> {
-        let core = &self.handle.core;
-        let (log, path) = self.entry(id)?;
-        let _claim = self.handle.retried.claim(&path)?;
-        let entry = aside::read(&*core.disk, &path)?;
-        if !entry.whole {
-            let message = "a corrupt record cannot be sent again, only given up";
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
-        let owner = log.state().owner.clone();
-        self.append_to(&owner, &log.lane, entry.items, entry.bytes.into())
-            .await
-            .map_err(|error| match error {
-                AppendError::Full => io::Error::new(io::ErrorKind::StorageFull, error),
-                error => io::Error::other(error),
-            })?;
-        {
-            // Pending now, no longer set aside: accepted stays what it was.
-            let mut state = log.state();
-            state.take_back(entry.items);
-            state.write_cursor()?;
-        }
-        self.delete_entry(&path)
-    }
-
-    /// Deletes a set-aside entry; it stays in the books as set aside.
-    pub fn give_up(&self, id: &str) -> io::Result<()> {
-        let (_, path) = self.entry(id)?;
-        let _claim = self.handle.retried.claim(&path)?;
-        self.delete_entry(&path)
-    }
-
-    fn entry(&self, id: &str) -> io::Result<(Arc<Log>, PathBuf)> {
-        let core = &self.handle.core;
-        let (owner, lane, name) = aside::parse(id)?;
-        let log = log::lock(&core.logs)
-            .by_owner
-            .get(&owner)
-            .and_then(|lanes| lanes.get(lane))
-            .cloned();
-        let log = log.ok_or_else(aside::missing)?;
-        let path = aside::path(&log, name);
-        core.disk.open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => aside::missing(),
-            _ => error,
-        })?;
-        Ok((log, path))
-    }
-
-    fn delete_entry(&self, path: &Path) -> io::Result<()> {
-        let core = &self.handle.core;
-        core.disk.unlink(path)?;
-        core.set_aside.fetch_sub(1, Ordering::Relaxed);
-        path.parent().map_or(Ok(()), |dir| core.disk.sync_dir(dir))
     }
 
     /// Seals what is open; later appends are refused. Returns when the lock is released.

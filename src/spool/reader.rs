@@ -10,7 +10,7 @@ use super::{
     log::{Find, Log, segment_path},
     recover,
     resolver::{Resolver, record},
-    segment::{self, CHUNK, HEAD, Head, Id},
+    segment::{self, CHUNK, HEAD, Head, Id, Tally},
 };
 use crate::pieces::Pieces;
 use bytes::Bytes;
@@ -151,7 +151,7 @@ impl Reader {
             number,
             offset,
             before,
-            end,
+            tally,
             recent,
         } = found
         else {
@@ -164,18 +164,18 @@ impl Reader {
         }
         let step = match recent {
             Some((head, bytes)) => self.take_recent(&head, bytes),
-            None => self.read(end)?,
+            None => self.read(&tally)?,
         };
-        if self.offset >= end {
+        if self.offset >= tally.end() {
             // Deleted while it is held, it would keep its room on the disk.
             self.file = None;
         }
         Ok(step)
     }
 
-    /// Reads what is next in the segment, which is synced up to `end`.
-    fn read(&mut self, end: u64) -> io::Result<Step> {
-        match self.look(end) {
+    /// Reads what is next in the segment, of which so much is synced.
+    fn read(&mut self, synced: &Tally) -> io::Result<Step> {
+        match self.look(synced) {
             Ok(Found::Record(head)) => self.take(&head),
             Ok(Found::Gap(gap)) => self.pass(gap),
             Ok(Found::Nothing) => Ok(Step::Again),
@@ -188,7 +188,7 @@ impl Reader {
                         self.forget();
                         Ok(Step::Again)
                     }
-                    Ordering::Greater => self.pass(self.rest(end)),
+                    Ordering::Greater => self.pass(self.rest(synced)),
                 }
             }
         }
@@ -200,9 +200,11 @@ impl Reader {
         self.file = None;
     }
 
-    fn look(&mut self, end: u64) -> io::Result<Found> {
+    fn look(&mut self, synced: &Tally) -> io::Result<Found> {
+        let end = synced.end();
         if self.is_unknown() {
-            self.learn()?;
+            let Resolver { handle, log } = &self.resolver;
+            recover::learn(&handle.core, log, self.number, self.failures >= FAILURES)?;
             self.failures = 0;
             return Ok(Found::Nothing);
         }
@@ -214,7 +216,7 @@ impl Reader {
         }
         let head = Head::decode(&self.chunk, opened.id).filter(|head| self.offset + head.size() <= end);
         let Some(head) = head else {
-            return self.gap(&opened, end).map(Found::Gap);
+            return self.gap(&opened, synced).map(Found::Gap);
         };
         let size = head.size() as usize;
         if self.chunk.len() < size {
@@ -226,28 +228,6 @@ impl Reader {
     fn is_unknown(&self) -> bool {
         let state = self.resolver.log.state();
         state.segments.get(&self.number).is_some_and(|segment| segment.unknown)
-    }
-
-    /// Finds out what is in a segment of which the start could not.
-    fn learn(&self) -> io::Result<()> {
-        let Resolver { handle, log } = &self.resolver;
-        let path = segment_path(&log.state().dir, self.number);
-        let file = handle.core.disk.open(&path)?;
-        let segment = if self.failures < FAILURES {
-            recover::sum(&file)?
-        } else {
-            recover::sum_around_holes(file)?
-        };
-        let (guess, unsent) = {
-            let mut state = log.state();
-            let guess = state.unsent_bytes();
-            if let Some(known) = state.segments.get_mut(&self.number) {
-                *known = segment;
-            }
-            (guess, state.unsent_bytes())
-        };
-        handle.core.regard(&log.lane, guess, unsent);
-        Ok(())
     }
 
     /// The segment; `None` if it was deleted just now, as a ring's oldest.
@@ -267,11 +247,7 @@ impl Reader {
         }
         let mut id = self.id.filter(|(number, _)| *number == self.number).map(|(_, id)| id);
         if id.is_none() {
-            let len = file.len()?;
-            id = Id::read(&file, len)?;
-            if id.is_none() && self.failures >= FAILURES {
-                id = Id::search(&file, len)?;
-            }
+            id = Id::read(&file, file.len()?)?;
         }
         let Some(id) = id else {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a segment lost its header"));
@@ -339,13 +315,14 @@ impl Reader {
         Ok(Step::Record(record(position, head, bytes)))
     }
 
-    /// Bytes that are no record, up to the next record or the end of the segment. The items are what the segment's footer
-    /// counted and nobody else in it has.
-    fn gap(&self, opened: &Opened, end: u64) -> io::Result<Gap> {
+    /// Bytes that are no record, up to the next record or the end of the segment. The items are what was counted in the
+    /// segment and nobody else in it has.
+    fn gap(&self, opened: &Opened, synced: &Tally) -> io::Result<Gap> {
         let Opened { id, file, .. } = opened;
+        let end = synced.end();
         let next = segment::find(file, *id, self.offset + 1, end)?.unwrap_or(end);
         let behind = segment::items(file, *id, next, end)?;
-        let rest = self.rest(end);
+        let rest = self.rest(synced);
         Ok(Gap {
             next,
             items: rest.items.saturating_sub(behind),
@@ -355,17 +332,11 @@ impl Reader {
     }
 
     /// All that is left of a segment, without its bytes.
-    fn rest(&self, end: u64) -> Gap {
-        let state = self.resolver.log.state();
-        let cursor = state.cursor.received;
-        let (total, received) = state
-            .segments
-            .get(&self.number)
-            .map_or((0, cursor), |segment| (segment.tally.items, segment.tally.first));
+    fn rest(&self, synced: &Tally) -> Gap {
         Gap {
-            next: end,
-            items: total.saturating_sub(self.before),
-            received,
+            next: synced.end(),
+            items: synced.items.saturating_sub(self.before),
+            received: synced.first,
             bytes: Bytes::new(),
         }
     }

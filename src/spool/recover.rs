@@ -7,7 +7,7 @@
 
 use super::{
     Owner, aside,
-    core::{Caps, Logs, is_owner},
+    core::{Caps, Core, Logs, is_owner},
     cursor::{self, CURSOR, Cursor},
     disk::{Disk, File},
     holes::Holed,
@@ -21,7 +21,6 @@ use std::{io, path::Path, sync::Arc};
 pub(super) struct Found {
     pub logs: Logs,
     pub caps: Caps,
-    pub set_aside: u64,
     /// Segments that want a footer.
     pub unsealed: Vec<(Arc<Log>, u64)>,
 }
@@ -33,9 +32,11 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
         let owner = Owner(owner);
         for lane in directories(disk, &owner_dir)? {
             let state = recover_log(disk, &owner, &owner_dir.join(&lane))?;
-            *found.caps.lanes.entry(lane.clone()).or_default() += state.unsent_bytes();
-            found.set_aside += aside::names(disk, &state.dir)?.len() as u64;
-            let from = state.cursor.segment;
+            let (entries, bytes) = aside::weigh(disk, &state.dir)?;
+            let used = found.caps.lane(&lane);
+            used.entries += entries;
+            used.set_aside += bytes;
+            let (from, unsent) = (state.cursor.segment, state.unsent_bytes());
             let unsealed: Vec<u64> = state
                 .segments
                 .range(from..)
@@ -43,6 +44,7 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
                 .map(|(number, _)| *number)
                 .collect();
             let log = Arc::new(Log::with(&lane, state));
+            found.caps.change(&log, 0, unsent);
             found
                 .unsealed
                 .extend(unsealed.into_iter().map(|number| (log.clone(), number)));
@@ -131,7 +133,8 @@ fn recover_segment(disk: &dyn Disk, path: &Path, number: u64, cursor: &Cursor) -
                     records: 1,
                     bytes: end - HEADER,
                     first: cursor.received,
-                    last: cursor.received,
+                    // No record in it is younger.
+                    last: disk.modified(path).map_or(u64::MAX, aside::millis),
                     ..Tally::default()
                 },
                 unknown: !is_history,
@@ -148,7 +151,7 @@ fn is_damage(error: &io::Error) -> bool {
 }
 
 /// What is in a segment: its footer says so, or else its records do.
-pub(super) fn sum(file: &File) -> io::Result<Segment> {
+fn sum(file: &File) -> io::Result<Segment> {
     let len = file.len()?;
     let Some(id) = Id::read(file, len)? else {
         return Ok(Segment::default());
@@ -187,20 +190,16 @@ fn sum_of_history(file: &File) -> io::Result<Segment> {
 
 /// The same of a segment that the disk does not give back as a whole. All up to its last hole counts as accepted, so that
 /// the reader comes by and sets it aside: nobody can tell it from a torn tail.
-pub(super) fn sum_around_holes(file: File) -> io::Result<Segment> {
+fn sum_around_holes(file: File) -> io::Result<Segment> {
     let holed = Arc::new(Holed::new(file));
     let file: File = holed.clone();
     let len = file.len()?;
     if file.read_at(0, SPENT.len())? == SPENT {
         return Ok(Segment::default());
     }
-    let id = match Id::read(&file, len)? {
-        Some(id) => Some(id),
-        None => Id::search(&file, len)?,
-    };
     let mut segment = Segment::default();
     let tally = &mut segment.tally;
-    if let Some(id) = id {
+    if let Some(id) = Id::read(&file, len)? {
         if let Some(footer) = segment::footer(&file, len, id)? {
             *tally = footer;
             segment.sealed = true;
@@ -221,4 +220,25 @@ pub(super) fn sum_around_holes(file: File) -> io::Result<Segment> {
         tally.records = tally.records.max(1);
     }
     Ok(segment)
+}
+
+/// Finds out what is in a segment of which the start could not: all of it, or what there is around its holes.
+pub(super) fn learn(core: &Core, log: &Log, number: u64, around_holes: bool) -> io::Result<()> {
+    let path = segment_path(&log.state().dir, number);
+    let file = core.disk.open(&path)?;
+    let segment = if around_holes {
+        sum_around_holes(file)?
+    } else {
+        sum(&file)?
+    };
+    let (guess, unsent) = {
+        let mut state = log.state();
+        let guess = state.unsent_bytes();
+        if let Some(known) = state.segments.get_mut(&number) {
+            *known = segment;
+        }
+        (guess, state.unsent_bytes())
+    };
+    core.regard(log, guess, unsent);
+    Ok(())
 }

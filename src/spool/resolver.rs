@@ -6,7 +6,7 @@ use super::{
     core::time,
     cursor::Settled,
     log::{Log, segment_path, settle},
-    segment::{HEAD, Head, Id},
+    segment::{HEAD, Head},
 };
 use crate::pieces::Pieces;
 use bytes::Bytes;
@@ -34,8 +34,8 @@ impl Resolver {
         };
         let bad = || io::Error::new(io::ErrorKind::InvalidData, "a record changed on the disk");
         let file = self.handle.core.disk.open(&path)?;
-        let id = Id::read(&file, file.len()?)?.ok_or_else(bad)?;
-        let head = Head::decode(&file.read_at(position.offset, HEAD)?, id).ok_or_else(bad)?;
+        // Whose record this is was found out when it was read first; what says so may be unreadable by now.
+        let (_, head) = Head::decode_any(&file.read_at(position.offset, HEAD)?).ok_or_else(bad)?;
         let bytes = file.read_at(position.offset + HEAD as u64, head.length as usize)?;
         if crc32fast::hash(&bytes) != head.check {
             return Err(bad());
@@ -81,24 +81,28 @@ impl Resolver {
         if parts.is_empty() {
             return Ok(());
         }
-        let dir = self.log.state().dir.clone();
-        let added = aside::write(&*core.disk, &dir, position, parts, whole, core.now());
-        core.note_trouble(added.as_ref().err());
-        if added
+        let most: u64 = parts.iter().map(|part| aside::most(part.bytes.len())).sum();
+        let more = most.saturating_sub(self.log.state().size_of(position));
+        if !core.may_set_aside(&self.log.lane, more) {
+            let message = "the spool is full, and much of it is set aside: `tagalong spool list` says why";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+        }
+        let written = aside::write(core, &self.log, position, parts, whole);
+        core.note_trouble(written.as_ref().err());
+        if written
             .as_ref()
             .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
         {
             // What was sent already is worth less than what was not: the next attempt finds more room.
             let _ = self.handle.jobs.send(Job::MakeRoom);
         }
-        core.set_aside.fetch_add(added?, std::sync::atomic::Ordering::Relaxed);
-        Ok(())
+        written
     }
 
     fn book(&self, position: Position, settled: Settled) -> io::Result<()> {
         let core = &self.handle.core;
         let advance = self.log.state().answer(position, settled);
-        core.release(&self.log.lane, advance.freed);
+        core.release(&self.log, advance.freed);
         if let Some(error) = &advance.trouble {
             // The cursor in memory has moved all the same, and the next advance writes it again.
             core.note_trouble(Some(error));

@@ -75,15 +75,19 @@ impl Id {
         if header[..4] == MAGIC[..] {
             return Ok(Some(Id(header[8..].try_into().expect("eight bytes"))));
         }
-        // A header that the disk spoilt says nothing, but its records and its footer do.
+        // A header that the disk spoilt says nothing, but its records do; and its footer, which comes last because it may
+        // be of what the file held before.
         if let Some((id, _)) = Head::decode_any(first) {
+            return Ok(Some(id));
+        }
+        if let Some(id) = Id::search(file, file_len)? {
             return Ok(Some(id));
         }
         Ok(footer_of_any(file, file_len)?.map(|(id, _)| id))
     }
 
-    /// The id of the first whole record in a file of which neither start nor end can be read.
-    pub(super) fn search(file: &File, file_len: u64) -> io::Result<Option<Id>> {
+    /// The id of the first whole record.
+    fn search(file: &File, file_len: u64) -> io::Result<Option<Id>> {
         let mut window = Window::new(file);
         for at in (HEADER..file_len).step_by(CHUNK) {
             let chunk = file.read_at(at, CHUNK + HEAD - 1)?;
@@ -147,7 +151,8 @@ impl Head {
             .map(|(_, head)| head)
     }
 
-    fn decode_any(bytes: &[u8]) -> Option<(Id, Head)> {
+    /// The head of any segment's record, and whose it is.
+    pub(super) fn decode_any(bytes: &[u8]) -> Option<(Id, Head)> {
         let bytes = bytes.get(..HEAD)?;
         (crc32fast::hash(&bytes[..32]) == u32_at(bytes, 32)).then(|| {
             let head = Head {

@@ -175,6 +175,9 @@ pub struct Spool {
     pub oldest_age: Option<u64>,
     /// Entries that upstream refused for good, or that are damaged.
     pub set_aside: u64,
+    /// What they take of `max_bytes`.
+    #[serde(default)]
+    pub set_aside_bytes: u64,
     /// Items by signal.
     pub books: BTreeMap<String, Books>,
     /// Why the disk refuses right now, or why it cannot be read.
@@ -187,7 +190,12 @@ pub struct Spool {
 impl Spool {
     /// Whether hardly any room is left for anything.
     pub fn is_nearly_full(&self) -> bool {
-        self.max_bytes > 0 && spool::is_nearly_full(self.bytes, self.max_bytes)
+        self.max_bytes > 0 && spool::is_nearly_full(self.bytes + self.set_aside_bytes, self.max_bytes)
+    }
+
+    /// Whether so much is set aside that a full spool stays full until somebody decides about it.
+    pub fn is_much_set_aside(&self) -> bool {
+        self.set_aside > 0 && spool::is_much_set_aside(self.set_aside_bytes, self.max_bytes)
     }
 }
 

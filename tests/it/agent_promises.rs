@@ -2,7 +2,7 @@
 //!
 //! Promises 1 and 9 are told in `agent`; what needs minutes is told in `endure`.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use serde_json::Value;
 use tagalong::{
@@ -135,6 +135,79 @@ async fn promise_3_what_upstream_refuses_for_good_is_set_aside_counted_and_shown
     assert_eq!(books(&home.until(settled(8)), Signal::Logs), [8, 6, 2, 0, 0, 0]);
 }
 
+/// What the files below a directory take on the disk.
+fn taken(directory: &Path) -> u64 {
+    let entries = fs::read_dir(directory).expect("a directory").flatten();
+    entries
+        .filter_map(|entry| Some((entry.path(), entry.metadata().ok()?)))
+        .map(|(path, found)| {
+            if found.is_dir() {
+                taken(&path)
+            } else {
+                found.blocks() * 512
+            }
+        })
+        .sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_3_an_upstream_that_refuses_everything_fills_the_spool_and_no_disk() {
+    const MIB: u64 = 1024 * 1024;
+    let (issuer, upstream) = parties(LONG).await;
+    upstream.set_fault(Fault::Rpc {
+        code: 3,
+        message: "no such tenant",
+        retry_delay: None,
+    });
+    let home = Home::new()
+        .sending(&upstream.url(), &issuer.url())
+        .set("TAGALONG_SPOOL_MAX_BYTES", "1MiB");
+    home.up();
+    let (url, client) = (home.http("v1/logs"), client());
+    let body = || telemetry::request(Signal::Logs, 20);
+    let mut accepted = 0;
+    let full = |status: &Value| status["spool"]["full"] == serde_json::json!(["logs"]);
+    // Whoever is told to come again does, until room comes no more.
+    let called = soon(async {
+        loop {
+            let answer = answer(&client, &url, body()).await.expect("an answer");
+            match answer.status().as_u16() {
+                200 => accepted += 20,
+                code => assert_eq!(code, 503),
+            }
+            let status = home.status();
+            if full(&status) && status["spool"]["set_aside_bytes"].as_u64() >= Some(MIB / 8) {
+                let called = receiver::call(home.grpc(), Signal::Logs, &body()).await;
+                if called.grpc_code() != 0 {
+                    break called;
+                }
+                accepted += 20;
+            }
+        }
+    })
+    .await;
+    assert_eq!(called.grpc_code(), 14, "UNAVAILABLE");
+    assert!(called.grpc_details().retry_delay.is_some());
+    assert_eq!(books(&home.status(), Signal::Logs)[..2], [accepted, 0]);
+    assert!(
+        taken(&home.path().join("state")) < 2 * MIB,
+        "with what is in the open segment and the log"
+    );
+    assert!(home.text(&["spool", "list"]).contains("no such tenant"));
+    let doctor = String::from_utf8(home.run(&["doctor"]).stdout).expect("text");
+    assert!(doctor.contains("`tagalong spool drop all` gives it up"), "{doctor}");
+
+    let log = home.text(&["logs"]);
+    let said = log.lines().filter(|line| line.contains("it is set aside")).count();
+    assert!((1..10).contains(&said), "{said} lines");
+
+    upstream.set_fault(Fault::None);
+    home.text(&["spool", "drop", "all"]);
+    home.until(|status| books(status, Signal::Logs)[5] == 0 && !full(status));
+    assert!(post(&client, &url, body()).await, "there is room again");
+    home.until(|status| books(status, Signal::Logs)[1] >= 20);
+}
+
 /// Every token that was minted so far is refused from now on.
 fn revoke(issuer: &Issuer, upstream: &Upstream) {
     issuer.revoke_all().expect("a new key");
@@ -251,6 +324,34 @@ async fn what_came_while_there_was_no_upstream_stays_here_when_there_is_one() {
     assert!(books(&status, "expired") >= Some(5), "{status:#}");
     assert!(
         upstream.look(|record| !has_span(record, 1)),
+        "it was said to be sent nowhere"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_1_what_waits_for_an_upstream_waits_also_while_none_is_set() {
+    let (issuer, upstream) = parties(LONG).await;
+    upstream.kill();
+    let client = client();
+    let home = Home::new()
+        .set("TAGALONG_SPOOL_KEEP_BYTES", "0")
+        .sending(&upstream.url(), &issuer.url());
+    home.up();
+    assert!(post(&client, &home.http("v1/traces"), traces(1..6, 10)).await);
+    home.until(|status| status["principal"].is_object());
+    home.kill_9();
+
+    let home = home.set("TAGALONG_EXPORT_ENDPOINT", "");
+    assert!(home.up()["export"]["endpoint"].is_null());
+    assert!(post(&client, &home.http("v1/traces"), traces(100..105, 10)).await);
+    home.text(&["down"]);
+
+    upstream.recover().await.expect("the port again");
+    let home = home.set("TAGALONG_EXPORT_ENDPOINT", upstream.url());
+    home.up();
+    soon(upstream.wait(|record| has_span(record, 5))).await;
+    assert!(
+        upstream.look(|record| !has_span(record, 100)),
         "it was said to be sent nowhere"
     );
 }

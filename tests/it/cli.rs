@@ -451,6 +451,43 @@ fn followed_logs_grow_and_end_at_sigint() {
 }
 
 #[test]
+fn an_agent_that_runs_for_weeks_keeps_its_log_short_and_whoever_follows_it_stays_with_it() {
+    // There is always something to say of an upstream that is away.
+    let home = Home::new()
+        .set("TAGALONG_EXPORT_ENDPOINT", NOWHERE)
+        .set("TAGALONG_LOG", "tagalong=debug");
+    home.up();
+    let mut follower = home
+        .command(&["logs", "--follow"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(follower.stdout.take().expect("piped")).lines();
+    let mut wait_for = |text: &str| {
+        let mut lines = lines.by_ref().map(|line| line.expect("a line"));
+        lines.find(|line| line.contains(text)).expect("the log goes on")
+    };
+    wait_for("a probe failed");
+    let state = home.path().join("state/tagalong");
+    let (log, old) = (state.join("agent.log"), state.join("agent.log.1"));
+    let size = |path: &PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+    fs::write(&old, "the one before").expect("room");
+    let weeks = format!("{}\nweeks later\n", "x".repeat(5 << 20));
+    let mut file = fs::OpenOptions::new().append(true).open(&log).expect("the log");
+    file.write_all(weeks.as_bytes()).expect("room");
+    wait_for("weeks later");
+    wait_for("a probe failed");
+    assert!(size(&old) > 5 << 20, "the last one is kept, and no other");
+    assert!(size(&log) < 1 << 20);
+    // There a panic goes, too.
+    let stderr = fs::read_link(format!("/proc/{}/fd/2", home.pid().expect("an agent runs")));
+    assert_eq!(stderr.expect("a file"), log);
+    signal(i32::try_from(follower.id()).expect("a pid"), Signal::INT);
+    follower.wait().expect("it ends");
+}
+
+#[test]
 fn a_demo_shows_the_same_whatever_the_environment_says_to_sdks() {
     let home = Home::new().set("OTEL_TRACES_SAMPLER", "always_off");
     let settings = [

@@ -180,8 +180,18 @@ pub(super) fn spool(status: &Status, room: &Room) -> Link {
             true => "full".to_owned(),
             false => format!("full for {}, half of it at most", spool.full.join(" and ")),
         };
-        let found = format!("{full}: {unsent} of {most} wait to be sent, and senders are told to come again");
-        let hint = "mend the first broken link below, or raise spool.max_bytes";
+        let aside = match spool.set_aside {
+            0 => String::new(),
+            _ => format!(", {} are set aside", bytes_text(spool.set_aside_bytes)),
+        };
+        let found = format!("{full}: {unsent} of {most} wait to be sent{aside}, and senders are told to come again");
+        let hint = match spool.is_much_set_aside() {
+            true => {
+                "`tagalong spool list` says why upstream refuses it; `tagalong spool retry all` sends it again, \
+                 `tagalong spool drop all` gives it up"
+            }
+            false => "mend the first broken link below, or raise spool.max_bytes",
+        };
         return Link::failed(Name::Spool, found, hint);
     }
     if let Some(free) = room.free.filter(|free| *free < LITTLE_ROOM) {

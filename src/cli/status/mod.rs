@@ -110,6 +110,7 @@ fn spool_on_disk(dir: &std::path::Path, max_bytes: u64) -> Spool {
             .oldest
             .map(|oldest| SystemTime::now().duration_since(oldest).map_or(0, |age| age.as_secs())),
         set_aside: stats.set_aside,
+        set_aside_bytes: stats.set_aside_bytes,
         books: stats.books,
         trouble,
         full: stats.full,

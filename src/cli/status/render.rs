@@ -193,6 +193,7 @@ fn spool(status: &Status, lines: &mut Lines) {
         max_bytes,
         oldest_age,
         set_aside,
+        set_aside_bytes,
         books,
         trouble,
         full,
@@ -208,15 +209,20 @@ fn spool(status: &Status, lines: &mut Lines) {
     }
     if *set_aside > 0 {
         let entries = if *set_aside == 1 { "entry" } else { "entries" };
-        let text = format!("{set_aside} {entries} set aside: see `tagalong spool list`");
+        let size = bytes_text(*set_aside_bytes);
+        let text = format!("{set_aside} {entries} set aside, {size}: see `tagalong spool list`");
         lines.toned("", Some(Tone::Notable), &text);
     }
+    let aside = match status.spool.is_much_set_aside() {
+        true => ", with what is set aside",
+        false => "",
+    };
     match trouble {
         Some(trouble) if status.agent.is_some() => lines.trouble(&format!("{trouble}: senders are told to come again")),
         Some(trouble) => lines.trouble(trouble),
-        None if is_nearly_full => lines.trouble("full: senders are told to come again"),
+        None if is_nearly_full => lines.trouble(&format!("full{aside}: senders are told to come again")),
         None if is_full => lines.trouble(&format!(
-            "full for {}, half of it at most: senders are told to come again; see `tagalong doctor`",
+            "full for {}, half of it at most{aside}: senders are told to come again; see `tagalong doctor`",
             full.join(" and ")
         )),
         None => {}

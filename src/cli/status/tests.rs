@@ -76,6 +76,7 @@ pub(in crate::cli) fn at_work() -> Status {
             max_bytes: 1 << 30,
             oldest_age: Some(2),
             set_aside: 0,
+            set_aside_bytes: 0,
             books: BTreeMap::from([("traces".to_owned(), books)]),
             trouble: None,
             full: Vec::new(),
@@ -292,6 +293,33 @@ fn a_spool_that_is_full_for_one_signal() {
 }
 
 #[test]
+fn a_spool_that_is_full_of_what_upstream_refuses() {
+    let mut status = at_work();
+    let books = status.spool.books.entry("traces".to_owned()).or_default();
+    (books.delivered, books.set_aside) = (0, 1200);
+    (status.spool.set_aside, status.spool.set_aside_bytes) = (1200, 500 << 20);
+    status.spool.full = vec!["traces".to_owned()];
+    insta::assert_snapshot!(plain(&status), @"
+    agent      0.1.0, pid 4711, up 1 h 2 min
+    listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
+    workspace  acme-shop-x1y2z3 on gitpod (the platform's word)
+    principal  ada@example.com (verified)
+    credential gitpod, fresh, generation 3, ends in 41 min
+    spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
+               traces: 1234 accepted = 1200 set aside or given up + 34 pending
+               1200 entries set aside, 500.0 MiB: see `tagalong spool list`
+               full for traces, half of it at most, with what is set aside: senders are told to come again; see `tagalong doctor`
+    export     sending to https://otel.example.com/
+    ");
+    status.spool.set_aside_bytes = status.spool.max_bytes;
+    let all = plain(&status);
+    assert!(
+        all.contains("  full, with what is set aside: senders are told to come again\n"),
+        "{all}"
+    );
+}
+
+#[test]
 fn a_disk_that_refuses() {
     let mut status = at_work();
     status.spool.trouble = Some("No space left on device (os error 28)".to_owned());
@@ -314,7 +342,7 @@ fn something_was_set_aside_and_a_signal_is_not_taken() {
     let books = status.spool.books.entry("traces".to_owned()).or_default();
     (books.delivered, books.set_aside, books.rejected) = (1195, 3, 2);
     status.spool.books.insert("metrics".to_owned(), Books::default());
-    status.spool.set_aside = 2;
+    (status.spool.set_aside, status.spool.set_aside_bytes) = (2, 12 << 10);
     status.export.not_taken = vec!["metrics".to_owned()];
     insta::assert_snapshot!(plain(&status), @"
     agent      0.1.0, pid 4711, up 1 h 2 min
@@ -325,7 +353,7 @@ fn something_was_set_aside_and_a_signal_is_not_taken() {
     spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
                metrics: 0 accepted
                traces: 1234 accepted = 1195 delivered + 2 rejected + 3 set aside or given up + 34 pending
-               2 entries set aside: see `tagalong spool list`
+               2 entries set aside, 12 KiB: see `tagalong spool list`
     export     sending to https://otel.example.com/
                upstream does not take metrics; they are kept here as a ring
     ");

@@ -50,6 +50,38 @@ fn a_token_lasts_from_now_to_its_exp() {
 }
 
 #[test]
+fn what_was_told_beside_a_token_ends_it_where_that_is_earlier() {
+    let told = |expires_at: Option<u64>, seconds: Option<u64>| Minted {
+        expires_at: expires_at.map(|wall| at(wall).wall),
+        lifetime: seconds.map(Duration::from_secs),
+        ..fresh(WALL, 3600)
+    };
+    assert_eq!(left(told(Some(WALL + 600), None), WALL), Ok(Some(600)));
+    assert_eq!(left(told(None, Some(600)), WALL), Ok(Some(600)));
+    assert_eq!(left(told(Some(WALL + 900), Some(600)), WALL), Ok(Some(600)));
+    assert_eq!(left(told(Some(WALL + 7200), Some(7200)), WALL), Ok(Some(3600)));
+}
+
+#[test]
+fn a_lifetime_counts_from_the_asking_however_long_the_answer_took() {
+    let (asked, answered) = (
+        at(WALL),
+        Now {
+            boot: at(WALL).boot + Duration::from_secs(20),
+            ..at(WALL + 20)
+        },
+    );
+    for minted in [fresh(WALL + 9, 3600), Minted::bare(Secret::new("opaque".into()))] {
+        let minted = Minted {
+            lifetime: Some(Duration::from_secs(600)),
+            ..minted
+        };
+        let expiry = admit(minted, &terms(), asked, answered).expect("a token").expiry;
+        assert_eq!(expiry.expect("an end").remaining(answered).as_secs(), 580);
+    }
+}
+
+#[test]
 fn a_clock_that_is_an_hour_wrong_is_corrected_by_the_iat_of_a_fresh_token() {
     assert_eq!(left(fresh(WALL, 300), WALL + 3600), Ok(Some(300)));
     assert_eq!(left(fresh(WALL, 300), WALL - 3600), Ok(Some(300)));

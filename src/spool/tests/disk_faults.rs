@@ -359,7 +359,7 @@ async fn a_sync_that_hangs_holds_up_those_who_wait_for_it_and_nobody_else() {
     tokio::select! {
         biased;
         () = &mut during => panic!("nothing is accepted before it is synced"),
-        () = tokio::task::yield_now() => world.disk.wait_until_a_sync_hangs(),
+        () = tokio::task::yield_now() => world.disk.wait_until_one_hangs(),
     }
     let record = reader.next().await.expect("what was accepted can be sent");
     reader.resolve(record.position, delivered(1)).expect("books");
@@ -502,7 +502,7 @@ async fn an_entry_is_sent_again_once_however_often_it_is_asked_for_while_the_dis
         tokio::select! {
             biased;
             _ = &mut first => panic!("nothing is appended before it is synced"),
-            () = tokio::task::yield_now() => world.disk.wait_until_a_sync_hangs(),
+            () = tokio::task::yield_now() => world.disk.wait_until_one_hangs(),
         }
         let mut second = pin!(spool.retry(&id));
         let again = tokio::select! {

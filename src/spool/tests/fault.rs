@@ -7,6 +7,7 @@ use std::{
     io::{self, IoSlice},
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, Weak},
+    time::SystemTime,
 };
 
 #[derive(Debug, Default)]
@@ -28,8 +29,9 @@ struct Image {
     epoch: u64,
     faults: Faults,
     read: u64,
+    sized: u64,
     synced: u64,
-    /// Syncs of files that hang right now.
+    /// Syncs and reads of files that hang right now.
     hanging: u64,
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct Faults {
     pub sync: bool,
     /// Syncs of files do not return.
     pub hang: bool,
+    /// Reads of files do not return, where they do not fail.
+    pub hang_reads: bool,
     /// Writes stop half-way.
     pub write: bool,
     /// Reads of this byte of any file fail.
@@ -69,6 +73,9 @@ enum Change {
 struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
+    modified: Option<SystemTime>,
+    /// It can be neither read nor written.
+    worn: bool,
 }
 
 #[derive(Debug)]
@@ -101,8 +108,8 @@ impl Faulty {
         self.moved.notify_all();
     }
 
-    /// Blocks until a sync hangs.
-    pub(crate) fn wait_until_a_sync_hangs(&self) {
+    /// Blocks until a sync or a read hangs.
+    pub(crate) fn wait_until_one_hangs(&self) {
         let hangs = self.moved.wait_while(self.image(), |image| image.hanging == 0);
         drop(hangs.expect("no test panics here"));
     }
@@ -152,9 +159,23 @@ impl Faulty {
         image.inodes[inode].durable = image.inodes[inode].live.clone();
     }
 
+    /// Wears out the place where a file is; another file of that name is elsewhere.
+    pub(crate) fn wear(&self, path: &Path) {
+        let mut image = self.image();
+        let Some(Node::File(inode)) = image.live.get(path).copied() else {
+            panic!("{path:?} is no file")
+        };
+        image.inodes[inode].worn = true;
+    }
+
     /// How many bytes were read since the last call.
     pub(crate) fn bytes_read(&self) -> u64 {
         std::mem::take(&mut self.image().read)
+    }
+
+    /// Of how many files the size was asked.
+    pub(crate) fn sized(&self) -> u64 {
+        self.image().sized
     }
 
     fn opened(&self, inode: usize, epoch: u64) -> File {
@@ -281,6 +302,23 @@ impl Disk for Faulty {
         Ok(())
     }
 
+    fn size(&self, path: &Path) -> io::Result<u64> {
+        let mut image = self.image();
+        image.sized += 1;
+        match image.live.get(path) {
+            Some(Node::File(inode)) => Ok(image.inodes[*inode].live.len() as u64),
+            _ => Err(missing()),
+        }
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<SystemTime> {
+        let image = self.image();
+        match image.live.get(path) {
+            Some(Node::File(inode)) => image.inodes[*inode].modified.ok_or_else(missing),
+            _ => Err(missing()),
+        }
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<(String, bool)>> {
         let image = self.image();
         if image.live.get(path) != Some(&Node::Dir) {
@@ -324,6 +362,21 @@ impl Opened {
         }
         Ok(image)
     }
+
+    /// Waits as long as such a fault lasts.
+    fn hung<'a>(&self, mut image: MutexGuard<'a, Image>, hangs: impl Fn(&Faults) -> bool) -> MutexGuard<'a, Image>
+    where
+        Self: 'a,
+    {
+        if hangs(&image.faults) {
+            image.hanging += 1;
+            self.disk.moved.notify_all();
+            let waited = self.disk.moved.wait_while(image, |image| hangs(&image.faults));
+            image = waited.expect("no test panics here");
+            image.hanging -= 1;
+        }
+        image
+    }
 }
 
 impl Blob for Opened {
@@ -333,6 +386,9 @@ impl Blob for Opened {
 
     fn read_at(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut image = self.image()?;
+        if image.inodes[self.inode].worn {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let is_bad = image
             .faults
             .bad_sector
@@ -341,6 +397,7 @@ impl Blob for Opened {
         if is_bad && names.any(|(path, _)| path.to_string_lossy().ends_with(image.faults.bad_in)) {
             return Err(io::Error::from_raw_os_error(5));
         }
+        image = self.hung(image, |faults| faults.hang_reads);
         let bytes = &image.inodes[self.inode].live;
         let from = bytes.len().min(offset as usize);
         let read = bytes[from..bytes.len().min(from + len)].to_vec();
@@ -350,6 +407,9 @@ impl Blob for Opened {
 
     fn write_at(&self, offset: u64, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
         let mut image = self.image()?;
+        if image.inodes[self.inode].worn {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let faults = image.faults;
         let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         let used: usize = image
@@ -368,6 +428,7 @@ impl Blob for Opened {
             bytes.truncate(bytes.len() / 2);
         }
         let end = offset as usize + bytes.len();
+        inode.modified = Some(SystemTime::now());
         inode.live.resize(inode.live.len().max(end), 0);
         inode.live[offset as usize..end].copy_from_slice(&bytes);
         if full {
@@ -385,14 +446,7 @@ impl Blob for Opened {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut image = self.image()?;
-        if image.faults.hang {
-            image.hanging += 1;
-            self.disk.moved.notify_all();
-            let waited = self.disk.moved.wait_while(image, |image| image.faults.hang);
-            image = waited.expect("no test panics here");
-            image.hanging -= 1;
-        }
+        let mut image = self.hung(self.image()?, |faults| faults.hang);
         image.synced += 1;
         if image.faults.sync {
             return Err(io::Error::from_raw_os_error(5));

@@ -281,6 +281,47 @@ async fn promise_3_a_ring_is_never_full_and_what_it_lets_go_is_counted_as_expire
     assert!(matches!(full, Err(AppendError::Full)));
 }
 
+#[tokio::test]
+async fn promise_1_what_nobody_owns_is_a_ring_and_pushes_out_nothing_of_a_principals() {
+    let world = World::new();
+    let small = |session| Config {
+        max_bytes: 100 << 20,
+        keep_bytes: 20 << 20,
+        ..place("here", session)
+    };
+    let spool = world.open_with(small("s1"));
+    fill(&spool, 3).await;
+    spool.close().await;
+    drop(spool);
+    let spool = world.open_with(small("s2"));
+    for _ in 0..5 {
+        spool
+            .append(&Owner::nobody(), TRACES, 1, Bytes::from(vec![1; 16 << 20]))
+            .await
+            .expect("a ring is never full");
+    }
+    committed(&spool).await;
+    let of = |owner: &str| {
+        world
+            .segments()
+            .iter()
+            .filter(|path| path.starts_with(format!("/spool/{owner}")))
+            .count()
+    };
+    assert_eq!((of("ada"), of("nobody")), (3, 1));
+    let unsent = 3 * (HEAD as u64 + (16 << 20));
+    assert_eq!((spool.stats().bytes, books(&spool).expired), (unsent, 4));
+    let full = spool.append(&ada(), TRACES, 1, Bytes::from(vec![1; 16 << 20])).await;
+    assert!(matches!(full, Err(AppendError::Full)), "hers counts as ever");
+    spool.close().await;
+    drop(spool);
+    let spool = world.open_with(small("s3"));
+    assert_eq!(spool.let_go(&Owner::nobody()).await.expect("history"), 1);
+    assert_eq!((spool.stats().bytes, books(&spool).pending), (unsent, 3));
+    let lanes = &spool.handle.core.caps.lock().expect("caps").lanes;
+    assert_eq!(lanes[TRACES].unsent, unsent);
+}
+
 /// As if the wall clock had been ahead when the last record of a segment came in.
 fn put_ahead(world: &World, path: &Path) {
     let file = world.disk.open(path).expect("a segment");
@@ -320,7 +361,10 @@ async fn promise_3_a_ring_lets_its_oldest_go_also_after_the_wall_clock_stepped_b
     spool.set_ring(TRACES, false);
     let unsent = 2 * (HEAD as u64 + (16 << 20));
     assert_eq!(spool.stats().bytes, unsent);
-    assert_eq!(spool.handle.core.caps.lock().expect("caps").lanes[TRACES], unsent);
+    assert_eq!(
+        spool.handle.core.caps.lock().expect("caps").lanes[TRACES].unsent,
+        unsent
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What the spool promises, told as stories; on a real directory where a disk need not fail.
 
+mod aside;
 mod disk_faults;
 mod fault;
 mod keeping;
@@ -8,7 +9,7 @@ mod unreadable;
 
 use super::{segment::HEADER, *};
 use fault::Faulty;
-use std::time::UNIX_EPOCH;
+use std::{path::Path, time::UNIX_EPOCH};
 
 const TRACES: &str = "traces";
 

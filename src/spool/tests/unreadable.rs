@@ -138,6 +138,145 @@ async fn promise_3_a_bad_place_keeps_no_readable_record_from_upstream() {
     }
 }
 
+fn bad(byte: u64, file: &'static str) -> Faults {
+    Faults {
+        bad_sector: Some(byte),
+        bad_in: file,
+        ..Faults::default()
+    }
+}
+
+/// All that can be read, after as many tries as the reader makes of its own accord.
+fn texts_at_last(reader: &mut Reader) -> Vec<String> {
+    (0..10)
+        .flat_map(|_| std::iter::from_fn(|| reader.try_next().ok().flatten()).collect::<Vec<_>>())
+        .map(|record| String::from_utf8(record.bytes.to_bytes().to_vec()).expect("text"))
+        .collect()
+}
+
+#[tokio::test]
+async fn promise_3_a_file_that_serves_again_is_not_taken_for_what_it_was_where_its_start_cannot_be_read() {
+    let world = World::new();
+    let keep = |session: &str| Config {
+        keep_bytes: 20 << 20,
+        session: session.to_owned(),
+        ..config(Path::new("/spool"))
+    };
+    let spool = world.open_with(keep("s1"));
+    // Four fill a segment.
+    let old = Bytes::from(vec![1; (4 << 20) - HEAD]);
+    for _ in 0..8 {
+        spool.append(&ada(), TRACES, 1, old.clone()).await.expect("accepted");
+    }
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    while let Some(record) = reader.try_next().expect("readable") {
+        reader.resolve(record.position, super::delivered(1)).expect("books");
+    }
+    spool.expire(None, UNIX_EPOCH).await.expect("the committer is done");
+    assert!(world.disk.files().contains(&world.spare()));
+    let new = ["first", "second", "third"].map(|text| text.repeat(LONG / 5));
+    for text in &new {
+        put(&spool, &ada(), text).await;
+    }
+    assert!(!world.disk.files().contains(&world.spare()), "it serves");
+    world.disk.kill();
+    drop((spool, reader));
+
+    let name = world.segments().pop().expect("a segment");
+    assert!(name.ends_with("00000003.log"), "{name:?}");
+    world.disk.set(bad(HEADER + 4, "00000003.log"));
+    let spool = world.open_with(keep("s2"));
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert!(texts_at_last(&mut reader) == new[1..]);
+    let books = books(&spool);
+    assert_eq!((books.accepted, books.delivered, books.pending), (10, 8, 2));
+    assert!(spool.stats().set_aside_bytes < 100_000);
+}
+
+#[test]
+fn promise_3_what_comes_while_a_bad_place_is_passed_is_counted_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let world = World::new();
+    let spool = world.open("s1");
+    // Before there is a reader, so that it reads them from the disk.
+    for text in ["bad", "good"] {
+        runtime.block_on(put(&spool, &ada(), &text.repeat(LONG)));
+    }
+    world.disk.set(bad(HEADER + 4, "00000001.log"));
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    for _ in 0..2 {
+        reader.try_next().expect_err("it is tried again");
+    }
+    world.disk.set(Faults {
+        hang_reads: true,
+        ..bad(HEADER + 4, "00000001.log")
+    });
+    std::thread::scope(|threads| {
+        let reading = threads.spawn(|| texts(&mut reader));
+        world.disk.wait_until_one_hangs();
+        runtime.block_on(put(&spool, &ada(), "late"));
+        world.disk.set(bad(HEADER + 4, "00000001.log"));
+        assert!(reading.join().expect("no panic") == ["good".repeat(LONG), "late".to_owned()]);
+    });
+    assert_eq!(
+        books(&spool),
+        Books {
+            accepted: 3,
+            set_aside: 1,
+            pending: 2,
+            ..Books::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn what_waits_for_an_answer_is_read_again_also_where_its_segments_start_cannot_be() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    put(&spool, &ada(), "waits").await;
+    let waits = reader.next().await.expect("a record");
+    world.disk.set(bad(0, "00000001.log"));
+    let again = reader.resolver().again(waits.position).expect("readable");
+    assert_eq!(again.expect("no answer").bytes.to_bytes(), "waits");
+}
+
+#[tokio::test]
+async fn a_cursor_that_can_be_neither_read_nor_written_is_made_anew_at_once() {
+    let world = three_spans(true).await;
+    let owner = Owner(person().fingerprint());
+    let path = PathBuf::from(format!("/spool/{}/traces/cursor", owner.0));
+    world.disk.wear(&path);
+    let spool = world.open("s2");
+    let mut reader = spool.reader(&owner, TRACES).expect("a reader");
+    let position = reader.next().await.expect("a record").position;
+    reader.resolve(position, super::delivered(1)).expect("books");
+    world.disk.kill();
+    drop((spool, reader));
+    assert_eq!(
+        books(&world.open("s3")).delivered,
+        1,
+        "what was answered for is not sent again"
+    );
+}
+
+#[tokio::test]
+async fn what_an_absent_owner_left_expires_also_where_it_cannot_be_read() {
+    let world = three_spans(true).await;
+    let record = (HEAD + span(1).len()) as u64;
+    world.disk.set(bad(HEADER + 3 * record + 1, "00000001.log"));
+    let spool = world.open("s2");
+    let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
+    assert_eq!(spool.expire(Some(&ada()), soon).await.expect("expires"), 0);
+    assert_eq!(world.segments().len(), 1);
+    assert_eq!(spool.expire(Some(&ada()), late).await.expect("expires"), 3);
+    assert_eq!(world.segments().len(), 0);
+    assert_eq!((books(&spool).accepted, books(&spool).expired), (3, 3));
+    assert_eq!(spool.stats().bytes, 0);
+}
+
 #[tokio::test]
 async fn promise_3_a_cursor_that_cannot_be_read_skips_nothing_then_or_later() {
     let world = three_spans(true).await;
