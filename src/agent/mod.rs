@@ -305,14 +305,14 @@ impl Agent {
         process::give_way();
         let mut receiver = spool.runtime().spawn(receiver.run(receiving.clone()));
         let identity = identity.run(background.clone());
-        let identity = facts.ended.watch("the identity", &background, identity);
+        let identity = facts.ended.watch("the identity", identity);
         let keeper = owner::keep(facts.identity.clone(), spool.clone(), owner, background.clone());
-        let keeper = facts.ended.watch("the owner's keeper", &background, keeper);
+        let keeper = facts.ended.watch("the owner's keeper", keeper);
         let witness = report::witness(facts.identity.clone(), Arc::downgrade(&telemetry), background.clone());
         let witness = tokio::spawn(witness);
         let export = export.map(|export| {
             let export = export.run(spool.clone(), facts.identity.clone(), exporting.clone());
-            facts.ended.watch("the export", &exporting, export)
+            facts.ended.watch("the export", export)
         });
         let control = tokio::spawn(serve::run(control, facts.clone(), ask_stop, background.clone()));
         let share = tokio::spawn(share::run(share, facts.identity.clone(), background.clone()));
@@ -404,7 +404,7 @@ async fn next_event(
     tokio::select! {
         name = signals.next() => Ok(Event::Signal(name)),
         Some(stop) = asked.recv() => Ok(Event::Asked(stop)),
-        _ = receiver => Err(Error::Part("the receiver ended without being told to, which is a fault of tagalong".to_owned())),
+        _ = receiver => Err(Error::Part("the receiver ended by a fault of tagalong".to_owned())),
     }
 }
 

@@ -1,7 +1,7 @@
-//! A part of the agent as a task: it runs until it is told to stop, and is waited for so long and no longer.
+//! A part of the agent as a task, which is waited for so long and no longer.
 //!
-//! One that ends before it is told to has panicked, which is a fault of tagalong. The others go on, because what is taken
-//! and written is worth more than what is sent; but nobody starts it anew here, so `status` and `doctor` say it.
+//! One that panics is a fault of tagalong. The others go on, because what is taken and written is worth more than what is
+//! sent; but nobody starts it anew here, so `status` and `doctor` say it, and `up` replaces the agent.
 
 use std::{
     future::Future,
@@ -10,9 +10,9 @@ use std::{
 };
 
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::task::AbortOnDropHandle;
 
-/// The parts that ended by themselves.
+/// The parts that panicked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ended(Arc<Mutex<Vec<&'static str>>>);
 
@@ -22,20 +22,14 @@ impl Ended {
         names.iter().map(|name| (*name).to_owned()).collect()
     }
 
-    /// Runs a part that ends no earlier than `told` is cancelled.
-    pub(super) fn watch(
-        &self,
-        name: &'static str,
-        told: &CancellationToken,
-        part: impl Future<Output = ()> + Send + 'static,
-    ) -> JoinHandle<()> {
-        let (ended, told) = (self.clone(), told.clone());
+    /// Runs a part, and remembers its name if it panics.
+    pub(super) fn watch(&self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        let ended = self.clone();
         let part = AbortOnDropHandle::new(tokio::spawn(part));
         tokio::spawn(async move {
-            // Why is in the log already.
-            let _ = part.await;
-            if !told.is_cancelled() {
-                tracing::error!("{name} ended without being told to, which is a fault of tagalong");
+            if part.await.is_err() {
+                // Where is in the log already.
+                tracing::error!("{name} ended by a fault of tagalong");
                 ended.0.lock().expect("nothing panics while it is held").push(name);
             }
         })
@@ -59,14 +53,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_part_that_panics_is_named_and_one_that_was_told_to_end_is_not() {
+    async fn a_part_that_panics_is_named_and_one_that_ends_is_not() {
         let ended = Ended::default();
-        let told = CancellationToken::new();
-        let well = ended.watch("the receiver", &told, told.clone().cancelled_owned());
-        let badly = ended.watch("the export", &told, async { panic!("a fault") });
-        badly.await.expect("it is watched");
-        told.cancel();
-        well.await.expect("it is watched");
+        let well = ended.watch("the receiver", async {});
+        let badly = ended.watch("the export", async { panic!("a fault") });
+        for task in [well, badly] {
+            task.await.expect("it is watched");
+        }
         assert_eq!(ended.names(), ["the export"]);
     }
 
@@ -74,8 +67,7 @@ mod tests {
     async fn a_part_that_does_not_end_is_dropped_with_who_watches_it() {
         let held = Arc::new(());
         let seen = Arc::downgrade(&held);
-        let told = CancellationToken::new();
-        let task = Ended::default().watch("the export", &told, async move {
+        let task = Ended::default().watch("the export", async move {
             let _held = held;
             std::future::pending().await
         });

@@ -48,7 +48,7 @@ pub struct Agent {
     pub endpoints: Endpoints,
     /// Ports that were taken, and by whom; also those that are free again, while the agent stays beside them.
     pub moved: Vec<String>,
-    /// Parts of it that ended by themselves, which is a fault of tagalong.
+    /// Parts of it that ended by a fault of tagalong.
     #[serde(default)]
     pub ended: Vec<String>,
     /// Names the settings that this agent runs with; another value means other settings.

@@ -236,7 +236,7 @@ fn an_agent_without_one_of_its_parts_is_broken_and_replaced_by_up() {
     }
     let said = line(&here::agent(&status, None, "c0ffee"));
     insta::assert_snapshot!(said, @"
-    FAIL  agent               the identity and the export ended without being told to, which is a fault of tagalong
+    FAIL  agent               the identity and the export ended by a fault of tagalong
                               → `tagalong up` replaces the agent, and loses nothing
     ");
 }

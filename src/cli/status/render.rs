@@ -103,9 +103,7 @@ pub(in crate::cli) const ANEW: &str = "`tagalong up` replaces the agent, and los
 /// Which of the agent's parts are not there any more.
 pub(in crate::cli) fn fault(agent: &Agent) -> Option<String> {
     let ended = (!agent.ended.is_empty()).then(|| agent.ended.join(" and "))?;
-    Some(format!(
-        "{ended} ended without being told to, which is a fault of tagalong"
-    ))
+    Some(format!("{ended} ended by a fault of tagalong"))
 }
 
 fn workspace(workspace: &Workspace, lines: &mut Lines) {

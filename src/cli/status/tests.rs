@@ -397,7 +397,7 @@ fn a_part_of_the_agent_that_is_not_there_any_more() {
     let agent: Vec<&str> = text.lines().take(2).collect();
     insta::assert_snapshot!(agent.join("\n"), @"
     agent      0.1.0, pid 4711, up 1 h 2 min
-               the export ended without being told to, which is a fault of tagalong: `tagalong up` replaces the agent, and loses nothing
+               the export ended by a fault of tagalong: `tagalong up` replaces the agent, and loses nothing
     ");
 }
 
