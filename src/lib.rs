@@ -23,6 +23,7 @@ pub mod identity;
 pub mod intake;
 pub mod otlp;
 pub mod pieces;
+pub mod seldom;
 pub mod setup;
 pub mod source;
 pub mod spool;

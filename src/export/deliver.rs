@@ -104,7 +104,7 @@ impl Delivery {
             bytes: Some(bytes),
         };
         for (position, outcome) in refused {
-            if let Some(times) = underway.sender.seldom.due("no request", underway.place.signal) {
+            if let Some(times) = underway.sender.seldom.due(("no request", underway.place.signal)) {
                 let signal = underway.place.signal.as_str();
                 tracing::warn!(signal, times, "a record that is no OTLP request is set aside");
             }
@@ -318,7 +318,7 @@ impl Underway {
             }
         });
         if (rejected > 0 || !response.message.is_empty())
-            && let Some(times) = self.sender.seldom.due("in part", self.place.signal)
+            && let Some(times) = self.sender.seldom.due(("in part", self.place.signal))
         {
             let signal = self.place.signal.as_str();
             tracing::warn!(signal, times, rejected, message = %printable(&response.message), "upstream took a request in part");
@@ -341,7 +341,7 @@ impl Underway {
 
     async fn set_aside(&mut self, unit: Unit, reason: String) {
         let (signal, items) = (self.place.signal.as_str(), unit.items);
-        if let Some(times) = self.sender.seldom.due("refused", self.place.signal) {
+        if let Some(times) = self.sender.seldom.due(("refused", self.place.signal)) {
             tracing::warn!(signal, times, items, %reason, "upstream refuses this for good; it is set aside");
         }
         self.sender.count(self.place.signal, |lane| {
@@ -390,7 +390,7 @@ impl Underway {
         let mut is_first = true;
         while let Err(error) = self.resolver.resolve(position, outcome.clone()) {
             if std::mem::take(&mut is_first)
-                && let Some(times) = self.sender.seldom.due("not booked", self.place.signal)
+                && let Some(times) = self.sender.seldom.due(("not booked", self.place.signal))
             {
                 tracing::warn!(times, %error, "the spool cannot book an answer yet");
             }

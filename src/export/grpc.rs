@@ -27,7 +27,6 @@ use super::{
     Compression,
     http::{AGENT, ContentKind, authorize, retry_after, said},
     retry::Answer,
-    seldom::Seldom,
 };
 use crate::{
     identity::{client::chain, secret::Secret},
@@ -36,6 +35,7 @@ use crate::{
         status::{Response, Status},
     },
     pieces::Pieces,
+    seldom::Seldom,
 };
 
 /// How calls are made.
@@ -51,7 +51,7 @@ pub(super) struct Grpc {
     pub timeout: Duration,
     /// Bytes of an answer's message.
     pub max_response_bytes: usize,
-    pub seldom: Seldom,
+    pub seldom: Seldom<()>,
 }
 
 /// One call's way out, and what was seen on its way back.
@@ -122,7 +122,7 @@ impl Grpc {
 }
 
 /// Tells upstream's word from the library's.
-fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen, seldom: &Seldom) -> Answer {
+fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen, seldom: &Seldom<()>) -> Answer {
     let status = match result {
         Ok(response) if seen.grpc_status => return taken(&response.into_inner()),
         Ok(_) => tonic::Status::unknown("an answer without a gRPC status"),
@@ -141,7 +141,7 @@ fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen, se
     }
     match seen.http {
         _ if too_large(&status, seen) => {
-            if let Some(times) = seldom.due("too large", None) {
+            if let Some(times) = seldom.due(()) {
                 tracing::warn!(times, "upstream's answer is larger than the limit");
             }
             taken(&[])

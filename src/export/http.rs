@@ -24,12 +24,12 @@ use url::Url;
 use super::{
     Compression,
     retry::{Answer, HINT_CAP},
-    seldom::Seldom,
 };
 use crate::{
     identity::{client::chain, secret::Secret, web},
     otlp::status::{Response, Status},
     pieces::Pieces,
+    seldom::Seldom,
 };
 
 /// Below this, compressing is not worth another thread.
@@ -53,7 +53,7 @@ pub(super) struct Http {
     pub timeout: Duration,
     /// Bytes of an answer, decompressed.
     pub max_response_bytes: usize,
-    pub seldom: Seldom,
+    pub seldom: Seldom<()>,
 }
 
 impl Http {
@@ -112,7 +112,7 @@ impl Http {
                 Some(body) => kind.response(&body),
                 // Too large to read is final all the same (OTLP specification: not retryable).
                 None if kind != ContentKind::Html => {
-                    if let Some(times) = self.seldom.due("too large", None) {
+                    if let Some(times) = self.seldom.due(()) {
                         let limit = self.max_response_bytes;
                         tracing::warn!(status, times, limit, "upstream's answer is larger than the limit");
                     }

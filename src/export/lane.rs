@@ -103,7 +103,7 @@ impl Lane {
                     return;
                 }
                 End::Unreadable(error) => {
-                    if let Some(times) = self.sender.seldom.due("unreadable", self.place.signal) {
+                    if let Some(times) = self.sender.seldom.due(("unreadable", self.place.signal)) {
                         tracing::error!(signal = lane, times, %error, "the spool cannot be read");
                     }
                     self.sender.config.unreadable_for
@@ -149,7 +149,7 @@ impl Lane {
                     Ok(None) => break,
                     Err(error) => {
                         // The reader itself knows when it tried often enough; what is gathered and under way goes on.
-                        if let Some(times) = self.sender.seldom.due("unreadable", self.place.signal) {
+                        if let Some(times) = self.sender.seldom.due(("unreadable", self.place.signal)) {
                             let signal = self.place.signal.as_str();
                             tracing::error!(signal, times, %error, "the spool cannot be read");
                         }

@@ -20,7 +20,6 @@ mod http;
 mod join;
 mod lane;
 pub mod retry;
-mod seldom;
 mod send;
 pub mod status;
 mod target;
@@ -34,7 +33,6 @@ use url::Url;
 
 use self::{
     lane::{Lane, Place},
-    seldom::Seldom,
     send::Sender,
     target::Target,
 };
@@ -42,6 +40,7 @@ pub use self::{status::Status, target::BadEndpoint};
 use crate::{
     identity::{self, Principal, client},
     otlp::Signal,
+    seldom::Seldom,
     spool::Spool,
 };
 

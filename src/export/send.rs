@@ -23,7 +23,6 @@ use super::{
     http::Http,
     lane::Place,
     retry::{self, Answer, Reach, Trouble, Verdict},
-    seldom::Seldom,
     status,
     target::Target,
 };
@@ -31,6 +30,7 @@ use crate::{
     identity::{self, Lease, State, secret::Secret},
     otlp::{Signal, status::Response},
     pieces::Pieces,
+    seldom::Seldom,
 };
 
 /// On the drain, a credential that is being renewed is waited for no longer.
@@ -74,7 +74,7 @@ pub(super) struct Sender {
     pub gate: Gate,
     pub identity: identity::Receiver,
     pub shutdown: CancellationToken,
-    pub seldom: Seldom,
+    pub seldom: Seldom<(&'static str, Signal)>,
     window: Arc<Semaphore>,
     target: Target,
     transport: Transport,

@@ -12,6 +12,7 @@ use std::{
 const IMPORTS: &[(&str, &[&str])] = &[
     ("otlp", &[]),
     ("pieces", &[]),
+    ("seldom", &[]),
     ("spool", &["pieces"]),
     // Below all: what a port to another system replaces.
     ("system", &[]),
@@ -20,8 +21,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("identity", &["system", "workspace"]),
     ("stamp", &["otlp", "identity", "pieces", "workspace"]),
     ("intake", &["otlp", "pieces", "stamp", "spool"]),
-    ("source", &["otlp", "intake", "system"]),
-    ("export", &["otlp", "pieces", "stamp", "spool", "identity"]),
+    ("source", &["otlp", "intake", "seldom", "system"]),
+    ("export", &["otlp", "pieces", "seldom", "stamp", "spool", "identity"]),
     // Its status type carries states, platforms and books as those who have them define them.
     ("view", &["export", "identity", "spool", "workspace"]),
     (
