@@ -6,7 +6,7 @@ use super::{
     Context,
     failure::{Failure, Kind},
     login,
-    status::bytes_text,
+    status::{bytes_text, without_agent},
 };
 use crate::agent::{
     control::{Answer, Ask},
@@ -33,10 +33,9 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
             Ok(())
         }
         Answer::Left { bytes: 0, absent } => {
-            say!("stopped; everything that was accepted has been sent");
-            if absent > 0 {
-                say!("  but for {}", of_others(absent));
-            }
+            // Upstream may have refused some of it at the last moment.
+            let set_aside = without_agent(context).spool.set_aside;
+            say!("{}", sent(set_aside, absent));
             Ok(())
         }
         Answer::Left { bytes, absent } => {
@@ -56,6 +55,23 @@ pub(super) fn run(context: &Context, timeout: &str) -> Result<(), Failure> {
     }
 }
 
+/// Nothing is unsent of whoever is here. What upstream refused was not sent either.
+fn sent(set_aside: u64, absent: u64) -> String {
+    let mut text = "stopped; everything that was accepted has been sent".to_owned();
+    let aside = match set_aside {
+        0 => None,
+        1 => Some("1 entry that is".to_owned()),
+        entries => Some(format!("{entries} entries that are")),
+    };
+    let aside =
+        aside.map(|aside| format!("{aside} set aside: after the next `tagalong up`, `tagalong spool list` says why"));
+    let absent = (absent > 0).then(|| of_others(absent));
+    for exception in aside.into_iter().chain(absent) {
+        text.push_str(&format!("\n  but for {exception}"));
+    }
+    text
+}
+
 /// What is unsent, of whoever is here and of those who are not.
 fn left(bytes: u64, absent: u64) -> Failure {
     let bytes = bytes_text(bytes);
@@ -72,12 +88,26 @@ fn left(bytes: u64, absent: u64) -> Failure {
 
 fn of_others(absent: u64) -> String {
     let bytes = bytes_text(absent);
-    format!("{bytes} of others who used this workspace: they wait for a start under their name")
+    format!("{bytes} of earlier starts and of others here: they wait for a start under their name")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_refused_and_what_is_of_others_is_not_said_to_be_sent() {
+        insta::assert_snapshot!(sent(0, 0), @"stopped; everything that was accepted has been sent");
+        insta::assert_snapshot!(sent(1, 0), @"
+        stopped; everything that was accepted has been sent
+          but for 1 entry that is set aside: after the next `tagalong up`, `tagalong spool list` says why
+        ");
+        insta::assert_snapshot!(sent(27, 12_000), @"
+        stopped; everything that was accepted has been sent
+          but for 27 entries that are set aside: after the next `tagalong up`, `tagalong spool list` says why
+          but for 11 KiB of earlier starts and of others here: they wait for a start under their name
+        ");
+    }
 
     #[test]
     fn what_is_left_is_said_in_the_sizes_of_status_and_what_others_left_with_it() {
@@ -88,7 +118,7 @@ mod tests {
         insta::assert_snapshot!(left(700, 12_000), @"
         tagalong: stopped; 700 B of telemetry are left in the spool
           the next `tagalong up` in this workspace sends them
-          beside them, there are 11 KiB of others who used this workspace: they wait for a start under their name
+          beside them, there are 11 KiB of earlier starts and of others here: they wait for a start under their name
         ");
     }
 }

@@ -122,6 +122,9 @@ async fn promise_3_what_upstream_refuses_for_good_is_set_aside_counted_and_shown
     assert_eq!(books(&home.until(settled(8)), Signal::Logs), [8, 3, 2, 3, 0, 0]);
     upstream.set_fault(Fault::None);
 
+    let said = home.text(&["down"]);
+    assert!(said.contains("set aside: after the next `tagalong up`"), "{said}");
+    home.up();
     let listed = home.text(&["spool", "list"]);
     assert!(listed.contains("the third attribute is indecent"), "{listed}");
     let line = listed
@@ -299,7 +302,7 @@ async fn promise_5_nothing_leaves_without_a_name_and_nothing_under_anothers() {
     home.up();
     home.until(|status| status["principal"]["subject"] == "grace");
     let said = home.text(&["down", "--timeout", "1h"]);
-    assert!(said.contains("of others who used this workspace"), "{said}");
+    assert!(said.contains("and of others here"), "{said}");
 
     be("ada");
     home.up();
