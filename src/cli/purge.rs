@@ -14,6 +14,7 @@ use super::{
     Context, consent,
     failure::{Failure, Kind},
     login,
+    status::bytes_text,
 };
 use crate::{
     agent::{
@@ -61,6 +62,10 @@ pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failur
     let loaded = super::settings(env, set, &files)?;
     let config = &loaded.config;
     let spools = spools(&config.spool.dir);
+    let holders = [&config.dirs.state, &config.spool.dir, &config.dirs.runtime];
+    for dir in holders.into_iter().chain(&spools) {
+        look_into(dir)?;
+    }
     if matches!(config.identity.credential, Credential::Login(_)) {
         log_out(env, set, dry_run);
     }
@@ -77,7 +82,7 @@ pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failur
         }
         let verb = if dry_run { "would delete" } else { "deleted" };
         let holder = thing.holder.display();
-        say!("{verb} {} in {holder} ({bytes} bytes)", thing.name);
+        say!("{verb} {} in {holder} ({})", thing.name, bytes_text(bytes));
     }
     if things.is_empty() {
         say!("nothing of tagalong's rests here");
@@ -133,7 +138,7 @@ fn stop(config: &Config, spool: &Path) -> Result<(), Failure> {
     let deadline = u64::try_from(DRAIN.as_millis()).expect("a moment fits");
     match control::ask(&socket, &Ask::Stop { deadline }, PATIENCE) {
         Ok(Answer::Left { bytes, absent }) if bytes + absent > 0 => {
-            say!("stopped the agent; {} bytes had not been sent", bytes + absent);
+            say!("stopped the agent; {} had not been sent", bytes_text(bytes + absent));
         }
         Ok(_) => say!("stopped the agent"),
         Err(_) => {}
@@ -142,7 +147,7 @@ fn stop(config: &Config, spool: &Path) -> Result<(), Failure> {
         Failure::new(Kind::Failed, format!("an agent still holds {}", spool.display()))
             .hint("end it with `kill` (`tagalong status` has its pid where it is yours) and run `tagalong purge` again")
     };
-    let lock = fs::File::open(spool.join("lock")).map_err(|_| held())?;
+    let lock = fs::File::open(spool.join("lock")).map_err(|error| unseen(spool, &error))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| held())
 }
 
@@ -222,6 +227,19 @@ fn delete(thing: &Thing) -> Result<(), Failure> {
     }
     let _ = fs::remove_dir(&thing.holder);
     Ok(())
+}
+
+/// Nothing is said to rest where nobody could look.
+fn look_into(dir: &Path) -> Result<(), Failure> {
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(unseen(dir, &error)),
+        _ => Ok(()),
+    }
+}
+
+fn unseen(path: &Path, error: &io::Error) -> Failure {
+    let message = format!("what rests in {} cannot be told: {error}", path.display());
+    Failure::new(Kind::Failed, message).hint("run `tagalong purge` as the user whose it is; nothing was deleted")
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -2,6 +2,8 @@
 //! snapshot wakes up twice.
 
 use std::{
+    fs::Permissions,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -355,6 +357,28 @@ fn the_first_up_says_what_is_recorded_under_which_name_and_where_it_goes_and_say
         elsewhere.is_some_and(|line| line.contains(":2")),
         "but when it goes elsewhere"
     );
+}
+
+#[test]
+fn bug_a_lie_purge_does_not_say_that_nothing_rests_where_it_cannot_look() {
+    let home = offline("ws-1");
+    home.up();
+    home.run(&["down"]);
+    let kept = home.path().join("kept");
+    let mut purge = home.command(&["purge"]);
+    if rustix::process::geteuid().is_root() {
+        // Root may look everywhere, so it is somebody else who looks.
+        std::fs::set_permissions(home.path(), Permissions::from_mode(0o755)).expect("a mode");
+        purge.uid(65534).gid(65534);
+    } else {
+        std::fs::set_permissions(&kept, Permissions::from_mode(0o000)).expect("a mode");
+    }
+    let output = purge.output().expect("it runs");
+    std::fs::set_permissions(&kept, Permissions::from_mode(0o700)).expect("a mode");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cannot be told: Permission denied"), "{output:?}");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(kept.join("spool/lock").exists());
 }
 
 #[test]
