@@ -382,6 +382,48 @@ fn no_span_is_sent_where_a_link_on_its_way_is_broken() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// What is said of the one span, and what to do about it, where upstream has this fault.
+fn one_span(fault: Fault) -> String {
+    let (_runtime, issuer, upstream) = parties();
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    until(&home, "a credential", |status| status["credential"]["state"] == "fresh");
+    upstream.set_fault(fault);
+    let output = home.run(&["doctor", "--send", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("doctor --json is JSON");
+    let last = report["links"]
+        .as_array()
+        .and_then(|links| links.last())
+        .expect("links");
+    assert_eq!(last["link"], "one span");
+    format!("{} → {}", last["found"], last["hint"])
+}
+
+#[test]
+fn bug_a_lie_a_span_that_does_not_arrive_says_what_keeps_it() {
+    let line = one_span(Fault::Http {
+        status: 500,
+        content_type: "text/plain",
+        headers: Vec::new(),
+        body: "the disk of upstream is full".into(),
+    });
+    says(
+        &line,
+        &[
+            "not delivered yet",
+            "HTTP 500: the disk of upstream is full",
+            "it is sent when upstream takes it",
+        ],
+    );
+    let line = one_span(Fault::Rpc {
+        code: 3,
+        message: "the third attribute is indecent",
+        retry_delay: None,
+    });
+    says(&line, &["refuses what is sent", "`tagalong spool list` has the reason"]);
+}
+
 #[test]
 fn loopback_needs_no_authority() {
     let (_runtime, issuer, upstream) = parties();

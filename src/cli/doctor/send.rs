@@ -1,8 +1,8 @@
 //! `doctor --send`: one span through the front door, and all the way to upstream's answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Link, Name, Verdict};
+use super::{Link, Name, Verdict, credential, upstream};
 use crate::{
     agent::control::{Answer, Ask},
     cli::{
@@ -11,6 +11,7 @@ use crate::{
         status,
     },
     identity::client,
+    spool::Books,
     view::status::Status,
     workspace::hex,
 };
@@ -18,6 +19,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a sent span may take to upstream and back.
 const DELIVERY: Duration = Duration::from_secs(15);
+/// Whatever keeps it is known by then, or soon after, and then there is nothing more to wait for.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// What a span passes once it was accepted. Where one of these is broken, it would be waited for in vain.
 const ON_ITS_WAY: [Name; 4] = [Name::Credential, Name::Exchange, Name::Reachable, Name::Accepts];
@@ -33,7 +36,6 @@ pub(super) fn one_span(context: &Context, status: &Status, links: &[Link]) -> Li
         let found = format!("not tried: the link \"{}\" is broken", link.label());
         return Link::note(Name::OneSpan, found, "mend it first, then try again");
     }
-    let before = status.export.delivered;
     let trace_id = match post(&agent.endpoints.http) {
         Ok(trace_id) => trace_id,
         Err(failure) => return Link::failed(Name::OneSpan, failure.message, "see `tagalong logs`"),
@@ -42,20 +44,63 @@ pub(super) fn one_span(context: &Context, status: &Status, links: &[Link]) -> Li
         let found = format!("accepted and kept here; its trace is {trace_id}");
         return Link::note(Name::OneSpan, found, "without an export.endpoint it is sent nowhere");
     }
-    let deadline = u64::try_from(DELIVERY.as_millis()).expect("some seconds fit");
-    let left = context.ask(&Ask::Flush { deadline }, DELIVERY + PATIENCE);
-    let after = status::fetch(context).map_or(before, |status| status.export.delivered);
-    match left {
-        Ok(Answer::Left { bytes: 0, .. }) if after > before => {
-            Link::ok(Name::OneSpan, format!("delivered; its trace is {trace_id}"))
+    let began = Instant::now();
+    loop {
+        let deadline = u64::try_from(LOOK.as_millis()).expect("some seconds fit");
+        let left = context.ask(&Ask::Flush { deadline }, LOOK + PATIENCE);
+        let (Ok(Answer::Left { bytes, .. }), Ok(after)) = (left, status::fetch(context)) else {
+            return Link::failed(Name::OneSpan, "the agent does not answer", "see `tagalong logs`");
+        };
+        let known = match bytes {
+            0 => Some(answered(status, &after, &trace_id)),
+            _ => found_broken(context, &after, &trace_id),
+        };
+        if let Some(link) = known {
+            return link;
         }
-        Ok(Answer::Left { .. }) => Link::failed(
-            Name::OneSpan,
-            format!("accepted here and not delivered yet; its trace is {trace_id}"),
-            "it waits in the spool; mend the first broken link above",
-        ),
-        _ => Link::failed(Name::OneSpan, "the agent does not answer", "see `tagalong logs`"),
+        if began.elapsed() > DELIVERY {
+            let hint = "it waits in the spool; `tagalong status` tells when it has left";
+            return Link::failed(Name::OneSpan, undelivered(&trace_id), hint);
+        }
     }
+}
+
+/// What upstream's answer was, once nothing is unsent any more. Entries do not say whose they are, so what was refused
+/// meanwhile counts first: nothing that was refused is said to be delivered.
+fn answered(before: &Status, after: &Status, trace_id: &str) -> Link {
+    let grew = |count: fn(&Books) -> u64| traces(after, count) > traces(before, count);
+    if grew(|books| books.set_aside + books.rejected) {
+        return Link::failed(
+            Name::OneSpan,
+            format!("upstream was asked and refuses what is sent; its trace is {trace_id}"),
+            "`tagalong spool list` has the reason, and `tagalong logs` that of what was dropped",
+        );
+    }
+    if grew(|books| books.delivered) {
+        return Link::ok(Name::OneSpan, format!("delivered; its trace is {trace_id}"));
+    }
+    Link::failed(Name::OneSpan, undelivered(trace_id), "see `tagalong status`")
+}
+
+/// What was in order before the span was sent, and was found broken by it.
+fn found_broken(context: &Context, after: &Status, trace_id: &str) -> Option<Link> {
+    let credential = credential::credential(after, &context.loaded.config.identity, &context.env);
+    let links = [credential, upstream::accepts(after, None)];
+    let broken = links.into_iter().find(|link| link.verdict == Verdict::Failed)?;
+    let found = format!("{}: {}", undelivered(trace_id), broken.found);
+    Some(Link {
+        link: Name::OneSpan,
+        found,
+        ..broken
+    })
+}
+
+fn undelivered(trace_id: &str) -> String {
+    format!("accepted here and not delivered yet; its trace is {trace_id}")
+}
+
+fn traces(status: &Status, count: fn(&Books) -> u64) -> u64 {
+    status.spool.books.get("traces").map_or(0, count)
 }
 
 fn post(http: &str) -> Result<String, Failure> {
