@@ -6,7 +6,10 @@
 use std::{
     io,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -232,6 +235,7 @@ impl Agent {
         let (control, socket) = serve::listen(&socket).map_err(|error| Error::Control(socket, error))?;
         let facts = Arc::new(Facts {
             started: Instant::now(),
+            stopping: AtomicBool::new(false),
             session: session.clone(),
             fingerprint: config.fingerprint().to_owned(),
             spool_dir: config.spool.dir.clone(),
@@ -325,6 +329,7 @@ impl Agent {
         let event = next_event(&mut signals, &mut asked, &mut receiver).await;
         // What is left of the sockets closes with them: senders would wait where nobody accepts.
         let event = event.inspect_err(|_| drop(facts.handles.take()))?;
+        facts.stopping.store(true, Ordering::Relaxed);
         let mut heir = None;
         let (deadline, grace, answer) = match event {
             Event::Signal(name) => {

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -38,6 +39,8 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) started: Instant,
+    /// Set once it is about to end.
+    pub(super) stopping: AtomicBool,
     pub(super) session: String,
     pub(super) fingerprint: String,
     pub(super) spool_dir: PathBuf,
@@ -76,6 +79,7 @@ impl Facts {
                 pid: std::process::id(),
                 uptime: self.started.elapsed().as_secs(),
                 session_id: self.session.clone(),
+                stopping: self.stopping.load(Ordering::Relaxed),
                 endpoints: Endpoints {
                     grpc: self.grpc.to_string(),
                     http: self.http.to_string(),

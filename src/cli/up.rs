@@ -130,8 +130,16 @@ pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status
     }
     let stops = turn::stops(&context.loaded.config.spool.dir);
     let mut turn = None;
+    let began = Instant::now();
     let replaced = loop {
         let status = running(context, options.patience())?;
+        let ends = status.as_ref().is_some_and(is_stopping);
+        if ends && turn.is_some() && began.elapsed() < LOCKED {
+            std::thread::park_timeout(AGAIN);
+            continue;
+        }
+        // One that is about to be gone is none: nothing would run afterwards.
+        let status = status.filter(|_| !ends);
         let reason = status.as_ref().and_then(|status| why_replace(context, status));
         let reason = reason.or_else(|| (status.is_some() && options.replace).then(|| "you asked for it".to_owned()));
         if let (Some(status), None) = (status, &reason) {
@@ -222,6 +230,10 @@ fn running(context: &Context, patience: Duration) -> Result<Option<Status>, Fail
     }
 }
 
+fn is_stopping(status: &Status) -> bool {
+    status.agent.as_ref().is_some_and(|agent| agent.stopping)
+}
+
 fn why_replace(context: &Context, status: &Status) -> Option<String> {
     let agent = status.agent.as_ref()?;
     if let Some((theirs, ours)) = build::differs(agent) {
@@ -255,7 +267,7 @@ fn background(context: &Context, options: Options, replace: bool) -> Result<(), 
         for pause in [Duration::ZERO, AGAIN] {
             std::thread::park_timeout(pause);
             let status = running(context, options.patience())?;
-            if status.is_some_and(|status| why_replace(context, &status).is_none()) {
+            if status.is_some_and(|status| !is_stopping(&status) && why_replace(context, &status).is_none()) {
                 return Ok(());
             }
         }

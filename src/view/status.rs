@@ -46,6 +46,9 @@ pub struct Agent {
     pub session_id: String,
     /// Where it really listens, which may not be what was set.
     pub endpoints: Endpoints,
+    /// It accepts nothing any more, drains and ends.
+    #[serde(default)]
+    pub stopping: bool,
     /// Ports that were taken, and by whom; also those that are free again, while the agent stays beside them.
     pub moved: Vec<String>,
     /// Parts of it that ended by a fault of tagalong.

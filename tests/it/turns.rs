@@ -8,7 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::agent::{Home, is_zombie};
+use rustix::process::Signal;
+
+use crate::support::agent::{Home, is_zombie, signal};
 
 /// Long enough for every story; reached only when one fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -119,6 +121,32 @@ fn what_waits_when_the_agent_is_stopped_starts_nothing_afterwards() {
     }
     until_there_are(&home, 0);
     home.up();
+}
+
+#[test]
+fn bug_a_lie_an_agent_that_is_about_to_be_gone_is_not_said_to_run_already() {
+    // Nothing listens there, so there is something to drain until the deadline.
+    let home = Home::new().set("TAGALONG_EXPORT_ENDPOINT", "http://127.0.0.1:1");
+    for by_signal in [false, true] {
+        let first = home.up()["agent"]["pid"].clone();
+        let down = match by_signal {
+            true => {
+                signal(home.pid().expect("it runs"), Signal::TERM);
+                None
+            }
+            false => Some(begin(&home, &["down", "--timeout", "2s"])),
+        };
+        home.until(|status| status["agent"]["stopping"] == true);
+        let up = home.run(&["up", "--strict"]);
+        assert!(said(&up).starts_with("running: "), "{}", said(&up));
+        if let Some(down) = down {
+            assert!(said(&down.wait_with_output().expect("it ends")).contains("stopped"));
+        }
+        until_there_are(&home, 1);
+        let second = home.status();
+        assert_ne!(second["agent"]["pid"], first);
+        assert_eq!(second["agent"]["stopping"], false);
+    }
 }
 
 /// For its turn: it has the file open.

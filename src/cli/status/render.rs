@@ -78,7 +78,11 @@ fn agent(status: &Status, lines: &mut Lines) {
         return lines.toned("agent", Some(Tone::Notable), "not running; start it with `tagalong up`");
     };
     let uptime = duration_text(agent.uptime);
-    lines.add("agent", &format!("{}, pid {}, up {uptime}", agent.version, agent.pid));
+    let stopping = if agent.stopping { ", stopping" } else { "" };
+    lines.add(
+        "agent",
+        &format!("{}, pid {}, up {uptime}{stopping}", agent.version, agent.pid),
+    );
     if let Some(fault) = fault(agent) {
         lines.trouble(&format!("{fault}: {ANEW}"));
     }

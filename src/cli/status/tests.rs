@@ -30,6 +30,7 @@ pub(in crate::cli) fn at_work() -> Status {
                 siblings: None,
                 siblings_trouble: None,
             },
+            stopping: false,
             moved: Vec::new(),
             ended: Vec::new(),
             config: "c0ffee".to_owned(),
