@@ -24,8 +24,9 @@ pub(super) struct Options {
 pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
     let here = std::env::current_dir()?;
     let target = options.target;
+    let is_of_home = matches!(target, Target::Shell | Target::Systemd | Target::Vscode);
     let root = match target {
-        Target::Shell | Target::Systemd | Target::Vscode => home(env)?,
+        _ if is_of_home => home(env)?,
         // A template has a directory of its own, wherever the repository begins.
         Target::Coder => here.clone(),
         _ => repository(&here),
@@ -50,6 +51,8 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
             continue;
         }
         write(edit, &root)?;
+        let path = edit.path.display().to_string();
+        let name = if is_of_home { path } else { name };
         say!("{} {name}", verb(edit));
     }
     if changes.is_empty() {
