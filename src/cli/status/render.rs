@@ -75,7 +75,11 @@ pub(super) fn render(status: &Status, screen: Screen) -> String {
 
 fn agent(status: &Status, lines: &mut Lines) {
     let Some(agent) = &status.agent else {
-        return lines.toned("agent", Some(Tone::Notable), "not running; start it with `tagalong up`");
+        let text = match status.workspace.prebuild {
+            true => "not running: nothing is started in a prebuild, on purpose",
+            false => "not running; start it with `tagalong up`",
+        };
+        return lines.toned("agent", Some(Tone::Notable), text);
     };
     let uptime = duration_text(agent.uptime);
     let stopping = if agent.stopping { ", stopping" } else { "" };

@@ -178,6 +178,18 @@ fn no_agent_and_nothing_set_up() {
 }
 
 #[test]
+fn no_agent_in_a_prebuild_is_as_it_should_be() {
+    let mut status = at_rest();
+    status.workspace.prebuild = true;
+    let text = plain(&status);
+    let first = text.lines().next().expect("a line");
+    assert_eq!(
+        first,
+        "agent      not running: nothing is started in a prebuild, on purpose"
+    );
+}
+
+#[test]
 fn no_agent_and_a_spool_that_cannot_be_read() {
     let mut status = at_rest();
     status.spool.books.clear();
