@@ -74,7 +74,7 @@ enum Command {
     },
     /// Start the agent for this workspace if it is not running; returns when it accepts data
     Up {
-        /// Stay in the foreground until SIGTERM or SIGHUP
+        /// Stay in the foreground until Ctrl-C, SIGTERM or SIGHUP
         #[arg(long)]
         foreground: bool,
         /// Take the place of an agent that runs already; its ports stay open meanwhile

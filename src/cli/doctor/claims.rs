@@ -11,8 +11,9 @@ use crate::{
     workspace::Trust,
 };
 
-/// Seconds. Whoever steals a token has it until its end, and none of ours needs to last longer.
-const LONGEST: f64 = 3600.0;
+/// Seconds. Whoever steals a token has it until its end, and none of ours needs to last longer than an hour. Issuers that
+/// date a token back, for clocks that are behind, mean an hour too.
+const LONGEST: f64 = 3600.0 + 300.0;
 
 /// Whose settings decide what stands in a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -547,6 +547,11 @@ fn a_lifetime_of_more_than_an_hour_is_named_with_the_issuers_own_setting() {
     let mut status = at_work();
     status.credential.expires_in = Some(7200.0);
     assert!(said(&status, &[], None).contains("lasts 2 h"), "an opaque one too");
+    status.credential.expires_in = Some(3610.0);
+    assert!(
+        !said(&status, &[], None).contains("lasts"),
+        "an hour, dated back a little"
+    );
 }
 
 #[test]
