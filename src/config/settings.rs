@@ -382,6 +382,13 @@ fn is_absent(error: &io::Error) -> bool {
 
 /// A question that names the closest key, if one is close.
 fn nearest(name: &str) -> String {
+    // Often it is the section that was left out.
+    let mut in_sections = KEYS
+        .iter()
+        .filter(|key| key.name.split_once('.').is_some_and(|(_, rest)| rest == name));
+    if let (Some(key), None) = (in_sections.next(), in_sections.next()) {
+        return format!("; did you mean {}?", key.name);
+    }
     let closest = KEYS.iter().map(|key| (distance(name, key.name), key.name)).min();
     closest
         .filter(|(far, _)| *far <= 4)

@@ -313,7 +313,8 @@ fn all_errors_are_said_at_once_each_with_key_origin_and_what_is_expected() {
         .var("TAGALONG_IDENTITY_EXEC", "mint")
         .flag("export.endpoint", "ftp://x")
         .flag("identity.credential", "gitpot")
-        .flag("nothing.like.it", "1");
+        .flag("nothing.like.it", "1")
+        .flag("batch_delay", "1s");
     insta::assert_snapshot!(machine.errors(), @r#"
     export.concurrency ([dir]/system.toml): 0 is not accepted; expected a whole number from 1 to 64
     export.timout ([dir]/system.toml): there is no such setting; did you mean export.timeout?
@@ -330,6 +331,7 @@ fn all_errors_are_said_at_once_each_with_key_origin_and_what_is_expected() {
     export.endpoint (flag): "ftp://x" is not accepted; expected an http or https URL without user, password, query and fragment
     identity.credential (flag): "gitpot" is not accepted; expected one of auto, gitpod, ona, github, gitlab, azure-devops, kubernetes, gcp, azure, file, env, exec, http, agent, device, browser, none
     nothing.like.it (flag): there is no such setting
+    batch_delay (flag): there is no such setting; did you mean export.batch_delay?
     "#);
 }
 
