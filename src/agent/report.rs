@@ -255,11 +255,12 @@ impl Facts {
         };
         let Some(export) = &self.export else { return books };
         let export = export.borrow();
-        let (state, paused) = match &export.state {
-            ExportState::Waiting => ("waiting", None),
-            ExportState::Sending => ("sending", None),
-            ExportState::Paused { reason, .. } => ("paused", Some(reason.clone())),
+        let (state, paused, next) = match &export.state {
+            ExportState::Waiting => ("waiting", None, None),
+            ExportState::Sending => ("sending", None, None),
+            ExportState::Paused { reason, until } => ("paused", Some(reason.clone()), Some(*until)),
         };
+        let next = next.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
         let not_taken = export
             .lanes
             .iter()
@@ -269,6 +270,7 @@ impl Facts {
         Export {
             state: state.to_owned(),
             trouble: paused,
+            next_attempt: next.map(|left| left.as_secs()),
             unauthenticated_current: export.unauthenticated_current,
             unauthenticated_stale: export.unauthenticated_stale,
             not_taken,

@@ -211,6 +211,9 @@ pub struct Export {
     pub state: String,
     /// Why sending is paused.
     pub trouble: Option<String>,
+    /// Seconds until upstream is tried again, while sending is paused.
+    #[serde(default)]
+    pub next_attempt: Option<u64>,
     /// The sum of the books.
     pub accepted: u64,
     /// Items that upstream took.

@@ -675,6 +675,22 @@ fn an_open_way_is_said_with_its_proxy() {
 }
 
 #[test]
+fn what_upstream_said_a_while_ago_is_said_with_when_it_is_asked_again() {
+    let mut status = at_work();
+    status.export.next_attempt = Some(200);
+    let lines = ["HTTP 302", "HTTP 429: slowly"].map(|trouble| {
+        status.export.trouble = Some(trouble.to_owned());
+        line(&upstream::accepts(&status, None))
+    });
+    insta::assert_snapshot!(lines.concat(), @"
+    FAIL  upstream accepts    HTTP 302
+                              → redirects are never followed: set export.endpoint to where it leads; telemetry waits in the spool; upstream is tried again in 3 min, and at once after `tagalong up --replace`
+    FAIL  upstream accepts    HTTP 429: slowly
+                              → upstream is busy and is tried again by itself; telemetry waits in the spool; upstream is tried again in 3 min
+    ");
+}
+
+#[test]
 fn each_refusal_has_its_remedy() {
     let refusals = [
         ("none", "HTTP 401: no bearer"),

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::{Link, Name, here::to_set};
 use crate::{
+    cli::status::duration_text,
     config::{Export, Protocol, is_loopback},
     identity::{State, client},
     view::status::Status,
@@ -18,6 +19,9 @@ use crate::{
 /// What rustls says of a certificate that nobody who is trusted has signed.
 const UNKNOWN: &str = "UnknownIssuer";
 const NO_AUTHORITIES: &str = "this machine has no CA certificates, so no certificate can be believed";
+
+/// Seconds that whoever has just mended something waits anyway.
+const SOON: u64 = 5;
 
 /// How long one look at the network may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -219,7 +223,15 @@ pub(super) fn accepts(status: &Status, probe: Option<&Probe>) -> Link {
         return Link::note(Name::Accepts, "not asked: it cannot be reached", hint);
     }
     if let Some(trouble) = &export.trouble {
-        return Link::failed(Name::Accepts, trouble.clone(), refusal_remedy(trouble, status));
+        let mut remedy = refusal_remedy(trouble, status);
+        // It may be what upstream said long ago.
+        if let Some(seconds) = export.next_attempt.filter(|seconds| *seconds > SOON) {
+            remedy.push_str(&format!("; upstream is tried again in {}", duration_text(seconds)));
+            if !is_busy(trouble) {
+                remedy.push_str(", and at once after `tagalong up --replace`");
+            }
+        }
+        return Link::failed(Name::Accepts, trouble.clone(), remedy);
     }
     if !export.not_taken.is_empty() {
         return Link::note(
@@ -236,6 +248,12 @@ pub(super) fn accepts(status: &Status, probe: Option<&Probe>) -> Link {
         return Link::note(Name::Accepts, "nothing was sent yet", ask);
     }
     Link::ok(Name::Accepts, format!("{} items delivered", export.delivered))
+}
+
+/// Upstream wants to be left alone for a while.
+fn is_busy(trouble: &str) -> bool {
+    let words = ["HTTP 429", "HTTP 503", "UNAVAILABLE", "RESOURCE_EXHAUSTED"];
+    words.iter().any(|word| trouble.contains(word))
 }
 
 /// What to do about an upstream that answers and does not take. The texts are those of `export`.
@@ -263,7 +281,7 @@ fn refusal_remedy(trouble: &str, status: &Status) -> String {
             "a login page or portal answers in upstream's place: check export.endpoint and the network; {waits}"
         );
     }
-    if says(&["HTTP 429", "HTTP 503", "UNAVAILABLE", "RESOURCE_EXHAUSTED"]) {
+    if is_busy(trouble) {
         return format!("upstream is busy and is tried again by itself; {waits}");
     }
     format!("it is sent when upstream takes it; {waits}")

@@ -265,6 +265,9 @@ fn export(status: &Status, lines: &mut Lines) {
     if let Some(trouble) = &export.trouble {
         lines.trouble(trouble);
     }
+    if let Some(seconds) = export.next_attempt {
+        lines.add("", &format!("tried again in {}", duration_text(seconds)));
+    }
     for signal in &export.not_taken {
         let text = format!("upstream does not take {signal}; they are kept here as a ring");
         lines.toned("", Some(Tone::Notable), &text);

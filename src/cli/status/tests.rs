@@ -252,6 +252,7 @@ fn upstream_denies() {
     status.credential.trouble = Some("upstream knows the credential and forbids sending (403)".to_owned());
     status.export.state = "paused".to_owned();
     status.export.trouble = Some("HTTP 403: not in the group tracing".to_owned());
+    status.export.next_attempt = Some(42);
     insta::assert_snapshot!(plain(&status), @"
     agent      0.1.0, pid 4711, up 1 h 2 min
     listening  gRPC 127.0.0.1:4317, HTTP 127.0.0.1:4318
@@ -263,6 +264,7 @@ fn upstream_denies() {
                traces: 1234 accepted = 1200 delivered + 34 pending
     export     paused; upstream is https://otel.example.com/
                HTTP 403: not in the group tracing
+               tried again in 42 s
     ");
 }
 
