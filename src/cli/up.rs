@@ -365,6 +365,6 @@ fn summary(status: &Status) -> String {
 fn destination(status: &Status) -> String {
     match &status.export.endpoint {
         Some(endpoint) => format!("sends to {endpoint}"),
-        None => "no export.endpoint is set: telemetry is kept here as a ring and sent nowhere".to_owned(),
+        None => status::nowhere(status).to_owned(),
     }
 }

@@ -346,6 +346,10 @@ async fn promise_1_what_waits_for_an_upstream_waits_also_while_none_is_set() {
 
     let home = home.set("TAGALONG_EXPORT_ENDPOINT", "");
     assert!(home.up()["export"]["endpoint"].is_null());
+    assert!(
+        home.text(&["status"])
+            .contains("what was accepted for one waits in the spool")
+    );
     assert!(post(&client, &home.http("v1/traces"), traces(100..105, 10)).await);
     home.text(&["down"]);
 

@@ -238,11 +238,7 @@ fn spool(status: &Status, lines: &mut Lines) {
 fn export(status: &Status, lines: &mut Lines) {
     let export = &status.export;
     let Some(endpoint) = &export.endpoint else {
-        return lines.toned(
-            "export",
-            Some(Tone::Notable),
-            "no export.endpoint is set: telemetry is kept here as a ring and sent nowhere",
-        );
+        return lines.toned("export", Some(Tone::Notable), nowhere(status));
     };
     if status.agent.is_none() {
         let waiting: u64 = status.spool.books.values().map(|books| books.pending).sum();
@@ -272,6 +268,15 @@ fn export(status: &Status, lines: &mut Lines) {
         let text = format!("upstream does not take {signal}; they are kept here as a ring");
         lines.toned("", Some(Tone::Notable), &text);
     }
+}
+
+/// What becomes of telemetry while no upstream is set.
+pub(in crate::cli) fn nowhere(status: &Status) -> &'static str {
+    // A ring counts as nothing unsent.
+    if status.agent.is_some() && status.spool.bytes > 0 {
+        return "no export.endpoint is set: what was accepted for one waits in the spool, and what comes now is sent nowhere";
+    }
+    "no export.endpoint is set: telemetry is kept here as a ring and sent nowhere"
 }
 
 fn export_text(state: &str, has_credential: bool, endpoint: &str) -> String {

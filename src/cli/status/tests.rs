@@ -398,8 +398,12 @@ fn ports_that_were_taken_and_no_upstream() {
     credential none: upstream gets no token
     spool      4 KiB of 1.0 GiB unsent, the oldest 2 s old
                traces: 1234 accepted = 1200 delivered + 34 pending
-    export     no export.endpoint is set: telemetry is kept here as a ring and sent nowhere
+    export     no export.endpoint is set: what was accepted for one waits in the spool, and what comes now is sent nowhere
     ");
+    status.spool.bytes = 0;
+    let text = plain(&status);
+    let last = text.lines().last().expect("a line");
+    insta::assert_snapshot!(last, @"export     no export.endpoint is set: telemetry is kept here as a ring and sent nowhere");
 }
 
 #[test]
