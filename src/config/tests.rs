@@ -682,3 +682,12 @@ proptest::proptest! {
         proptest::prop_assert_eq!(value::Kind::Duration(0, u64::MAX).read_text(&span.render()), Ok(span));
     }
 }
+
+#[test]
+fn a_prebuild_that_says_neither_yes_nor_no_is_wrong() {
+    let machine = |text| Machine::new().var("TAGALONG_PREBUILD", text);
+    insta::assert_snapshot!(machine("banana").errors(), @r#"TAGALONG_PREBUILD (TAGALONG_PREBUILD): "banana" is not accepted; expected true or false"#);
+    for text in ["true", "TRUE", "1", "yes", " on ", "false", "0", "no", "OFF", ""] {
+        machine(text).loaded();
+    }
+}
