@@ -190,13 +190,17 @@ pub(super) struct Settings {
     /// What was left out of account on purpose, as sentences.
     pub(super) notices: Vec<String>,
     pub(super) errors: Vec<ConfigError>,
+    /// What was found to be wrong, and is not to be read again.
+    left_out: Vec<ConfigError>,
 }
 
 impl Settings {
-    /// Reads all places, the weakest first, so that what comes later replaces what was there.
-    pub(super) fn read(env: &Env, flags: &[(String, String)], files: &Locations) -> Settings {
+    /// Reads all places, the weakest first, so that what comes later replaces what was there; but not `left_out`.
+    pub(super) fn read(env: &Env, flags: &[(String, String)], files: &Locations, left_out: &[ConfigError]) -> Settings {
         let mut settings = Settings::default();
+        // Every key has this value, whatever is wrong with it.
         settings.read_file(DEFAULT, &Origin::Default);
+        settings.left_out = left_out.to_vec();
         for (path, origin) in [
             (Some(&files.system), Origin::System as fn(PathBuf) -> Origin),
             (files.user.as_ref(), Origin::User as fn(PathBuf) -> Origin),
@@ -329,6 +333,10 @@ impl Settings {
         read: impl FnOnce(&Key) -> Result<Value, String>,
         shown: impl FnOnce() -> String,
     ) {
+        let is_left_out = |wrong: &ConfigError| wrong.key == name && wrong.origin == origin;
+        if self.left_out.iter().any(is_left_out) {
+            return;
+        }
         let Some(key) = find(name) else {
             return self.refuse(name, &origin, format!("there is no such setting{}", nearest(name)));
         };
