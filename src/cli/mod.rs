@@ -295,7 +295,13 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
                 file,
             },
         ),
-        Command::Spool { command } => spool::run(&Context::load(env, cli.set)?, command),
+        Command::Spool { command } => {
+            let context = match command {
+                spool::Command::List => look(env, cli.set)?,
+                _ => Context::load(env, cli.set)?,
+            };
+            spool::run(&context, command)
+        }
         Command::Purge { dry_run } => purge::run(&env, &cli.set, dry_run),
         Command::Logs { follow } => logs::run(&look(env, cli.set)?, follow),
         Command::Config { command: None } => config::run(&look(env, cli.set)?),

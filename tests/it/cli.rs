@@ -119,6 +119,7 @@ fn a_setting_that_is_wrong_keeps_nobody_from_looking_or_from_stopping_the_agent(
         &["env"],
         &["logs"],
         &["config"],
+        &["spool", "list"],
         &["purge", "--dry-run"],
         &["down"],
     ] {
@@ -303,9 +304,19 @@ fn without_an_agent_each_command_says_so() {
       an agent that was started with `tagalong up` writes one
     exit code 1
     ");
-    for command in [&["token"][..], &["env"], &["spool", "list"], &["spool", "retry", "all"]] {
-        assert_eq!(home.run(command).status.code(), Some(3), "{command:?}");
+    for command in [
+        &["token"][..],
+        &["env"],
+        &["spool", "retry", "all"],
+        &["spool", "drop", "a/logs/1"],
+    ] {
+        let text = failure(&home, command);
+        assert!(
+            text.ends_with("start it with `tagalong up`\nexit code 3"),
+            "{command:?}: {text}"
+        );
     }
+    assert_eq!(home.text(&["spool", "list"]), "nothing is set aside\n");
     assert_eq!(home.text(&["down"]), "no agent runs for this workspace\n");
 }
 
