@@ -7,7 +7,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     identity::{keep::own, secret::Secret},
+    spool::SetAside,
     system,
     view::status::Status,
 };
@@ -160,6 +161,20 @@ pub struct Entry {
     pub at: u64,
     /// What upstream said, or what the disk did to it.
     pub reason: String,
+}
+
+impl From<SetAside> for Entry {
+    fn from(entry: SetAside) -> Entry {
+        let since = entry.at.duration_since(UNIX_EPOCH);
+        Entry {
+            id: entry.id,
+            signal: entry.lane,
+            items: entry.items,
+            bytes: entry.bytes,
+            at: since.map_or(0, |since| since.as_secs()),
+            reason: entry.reason,
+        }
+    }
 }
 
 /// Where the socket of the agent of `spool_dir` is: one agent, one spool, one socket.

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -183,7 +183,7 @@ async fn respond(ask: Ask, facts: &Facts, stop: mpsc::Sender<Stop>) -> Answer {
         Ask::Login(brought) => facts.login(brought).await,
         Ask::Logout => facts.logout().await,
         Ask::SetAside => match facts.spool.set_aside() {
-            Ok(entries) => Answer::SetAside(entries.into_iter().map(entry).collect()),
+            Ok(entries) => Answer::SetAside(entries.into_iter().map(Entry::from).collect()),
             Err(error) => Answer::Failed(error.to_string()),
         },
         Ask::Retry { id } => done(facts.spool.retry(&id).await),
@@ -195,19 +195,5 @@ fn done(result: io::Result<()>) -> Answer {
     match result {
         Ok(()) => Answer::Done,
         Err(error) => Answer::Failed(error.to_string()),
-    }
-}
-
-fn entry(entry: crate::spool::SetAside) -> Entry {
-    Entry {
-        id: entry.id,
-        signal: entry.lane,
-        items: entry.items,
-        bytes: entry.bytes,
-        at: entry
-            .at
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs()),
-        reason: entry.reason,
     }
 }

@@ -12,7 +12,7 @@ use super::{
     screen::{Screen, Tone},
 };
 use crate::{
-    config::{self, Entry, Locations, edit},
+    config::{self, Config, Entry, Locations, edit},
     workspace::Env,
 };
 
@@ -72,7 +72,7 @@ pub(super) fn set(env: &Env, key: &str, text: &str) -> Result<(), Failure> {
     edit::set(file, &[(key, new)])?;
     say!("{key} is set in {}", file.display());
     // What is wrong beside it is worth knowing now.
-    let loaded = super::settings(env, &[], &files)?;
+    let loaded = Config::load(env, &[], &files).map_err(|errors| super::wrong(&errors))?;
     let entries = loaded.entries();
     let origin = entries.iter().find(|entry| entry.key == key).map(|entry| &entry.origin);
     match origin {

@@ -63,8 +63,7 @@ fn sent(set_aside: u64, absent: u64) -> String {
         1 => Some("1 entry that is".to_owned()),
         entries => Some(format!("{entries} entries that are")),
     };
-    let aside =
-        aside.map(|aside| format!("{aside} set aside: after the next `tagalong up`, `tagalong spool list` says why"));
+    let aside = aside.map(|aside| format!("{aside} set aside: `tagalong spool list` says why"));
     let absent = (absent > 0).then(|| of_others(absent));
     for exception in aside.into_iter().chain(absent) {
         text.push_str(&format!("\n  but for {exception}"));
@@ -100,11 +99,11 @@ mod tests {
         insta::assert_snapshot!(sent(0, 0), @"stopped; everything that was accepted has been sent");
         insta::assert_snapshot!(sent(1, 0), @"
         stopped; everything that was accepted has been sent
-          but for 1 entry that is set aside: after the next `tagalong up`, `tagalong spool list` says why
+          but for 1 entry that is set aside: `tagalong spool list` says why
         ");
         insta::assert_snapshot!(sent(27, 12_000), @"
         stopped; everything that was accepted has been sent
-          but for 27 entries that are set aside: after the next `tagalong up`, `tagalong spool list` says why
+          but for 27 entries that are set aside: `tagalong spool list` says why
           but for 11 KiB of earlier starts and of others here: they wait for a start under their name
         ");
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{Config, Loaded, Locations},
+    config::{Config, ConfigError, Loaded, Locations},
     workspace::{self, Env, Files, Workspace},
 };
 
@@ -200,7 +200,9 @@ pub struct Context {
     pub workspace: Workspace,
     /// The `--set` flags, to be handed to an agent that this call starts.
     pub set: Vec<String>,
-    /// Why the workspace's id cannot be kept: then it has none, which is enough to look and not enough to start.
+    /// The settings that are wrong: they count as not set, which is enough to look or to stop, and not enough to start.
+    pub wrong: Option<Failure>,
+    /// Why the workspace's id cannot be kept: then it has none, which is enough for the same.
     pub unkept: Option<Failure>,
 }
 
@@ -278,7 +280,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Logout => login::logout(&Context::load(env, cli.set)?),
         Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
         Command::Token { format } => token::run(&Context::load(env, cli.set)?, format),
-        Command::Env { shell, reader } => env::run(&Context::load(env, cli.set)?, reader, shell),
+        Command::Env { shell, reader } => env::run(&look(env, cli.set)?, reader, shell),
         Command::Init {
             platform,
             dry_run,
@@ -293,7 +295,13 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
                 file,
             },
         ),
-        Command::Spool { command } => spool::run(&Context::load(env, cli.set)?, command),
+        Command::Spool { command } => {
+            let context = match command {
+                spool::Command::List => look(env, cli.set)?,
+                _ => Context::load(env, cli.set)?,
+            };
+            spool::run(&context, command)
+        }
         Command::Purge { dry_run } => purge::run(&env, &cli.set, dry_run),
         Command::Logs { follow } => logs::run(&look(env, cli.set)?, follow),
         Command::Config { command: None } => config::run(&look(env, cli.set)?),
@@ -304,17 +312,17 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
     done.and_then(|()| output::end())
 }
 
-/// For a command that starts nothing: says what would keep an agent from starting, and goes on.
+/// For a command that only looks or stops: says what would keep an agent from starting, and goes on.
 fn look(env: Env, set: Vec<String>) -> Result<Context, Failure> {
     let context = Context::look(env, set)?;
-    if let Some(failure) = &context.unkept {
+    for failure in context.wrong.iter().chain(&context.unkept) {
         remark!("{}", failure.render(screen::Screen::of_errors(&context.env)));
     }
     Ok(context)
 }
 
-/// Reads every setting; writes nothing.
-fn settings(env: &Env, set: &[String], files: &Locations) -> Result<Loaded, Failure> {
+/// Reads every setting; writes nothing. What is wrong counts as not set, and is said beside.
+fn settings(env: &Env, set: &[String], files: &Locations) -> Result<(Loaded, Option<Failure>), Failure> {
     let mut flags = Vec::with_capacity(set.len());
     for flag in set {
         let (key, value) = flag.split_once('=').ok_or_else(|| {
@@ -323,18 +331,20 @@ fn settings(env: &Env, set: &[String], files: &Locations) -> Result<Loaded, Fail
         })?;
         flags.push((key.to_owned(), value.to_owned()));
     }
-    Config::load(env, &flags, files).map_err(|errors| {
-        let count = errors.len();
-        let heading = if count == 1 {
-            "a setting is wrong".to_owned()
-        } else {
-            format!("{count} settings are wrong")
-        };
-        let failure = Failure::new(Kind::Usage, heading);
-        errors
-            .iter()
-            .fold(failure, |failure, error| failure.hint(error.to_string()))
-    })
+    let (loaded, errors) = Config::load_rest(env, &flags, files).map_err(|errors| wrong(&errors))?;
+    Ok((loaded, (!errors.is_empty()).then(|| wrong(&errors))))
+}
+
+/// All settings that are wrong, at once.
+fn wrong(errors: &[ConfigError]) -> Failure {
+    let heading = match errors.len() {
+        1 => "a setting is wrong".to_owned(),
+        count => format!("{count} settings are wrong"),
+    };
+    let failure = Failure::new(Kind::Usage, heading);
+    errors
+        .iter()
+        .fold(failure, |failure, error| failure.hint(error.to_string()))
 }
 
 impl Context {
@@ -344,16 +354,17 @@ impl Context {
     /// All settings that are wrong, at once; or that the workspace's id cannot be kept.
     pub fn load(env: Env, set: Vec<String>) -> Result<Context, Failure> {
         let mut context = Context::look(env, set)?;
-        context.unkept.take().map_or(Ok(context), Err)
+        let failure = context.wrong.take().or_else(|| context.unkept.take());
+        failure.map_or(Ok(context), Err)
     }
 
-    /// The same for whoever only looks, and needs no id for that.
+    /// The same for whoever only looks or stops, and needs neither an id nor every setting for that.
     ///
     /// # Errors
-    /// All settings that are wrong, at once.
+    /// All settings that are wrong, at once, where there is no context without them.
     pub fn look(env: Env, set: Vec<String>) -> Result<Context, Failure> {
         let mut files = Locations::of(&env);
-        let mut loaded = settings(&env, &set, &files)?;
+        let (mut loaded, mut wrong) = settings(&env, &set, &files)?;
         let state = &loaded.config.dirs.state;
         let detect = |config: &workspace::Config| workspace::detect(&env, &files.machine, config, state);
         let wanted = &loaded.config.workspace;
@@ -372,7 +383,7 @@ impl Context {
         // The ports of the last start are the agent's own too: an OTEL_* endpoint there is no upstream.
         files.own = crate::agent::ports::remembered(&spool);
         if !files.own.is_empty() {
-            loaded = settings(&env, &set, &files)?;
+            (loaded, wrong) = settings(&env, &set, &files)?;
         }
         if spool != loaded.config.spool.dir {
             loaded.notices.push(format!(
@@ -387,6 +398,7 @@ impl Context {
             loaded,
             workspace,
             set,
+            wrong,
             unkept,
         })
     }

@@ -14,6 +14,7 @@ use super::{
     Context, consent,
     failure::{Failure, Kind},
     login,
+    screen::Screen,
     status::bytes_text,
 };
 use crate::{
@@ -59,7 +60,13 @@ struct Thing {
 
 pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failure> {
     let files = Locations::of(env);
-    let loaded = super::settings(env, set, &files)?;
+    let (loaded, wrong) = super::settings(env, set, &files)?;
+    match wrong {
+        Some(wrong) if dry_run => remark!("{}", wrong.render(Screen::of_errors(env))),
+        // The directories that were meant may be others than these.
+        Some(wrong) => return Err(wrong),
+        None => {}
+    }
     let config = &loaded.config;
     let spools = spools(&config.spool.dir);
     let holders = [&config.dirs.state, &config.spool.dir, &config.dirs.runtime];

@@ -1,6 +1,9 @@
 //! `tagalong spool`: what was set aside and why; send it again, or give it up.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    path::Path,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use clap::Subcommand as ClapSubcommand;
 
@@ -10,7 +13,10 @@ use super::{
     screen::Screen,
     status::{bytes_text, duration_text},
 };
-use crate::agent::control::{Answer, Ask, Entry};
+use crate::{
+    agent::control::{Answer, Ask, Entry},
+    spool::Spool,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Columns before what stands below an entry.
@@ -42,8 +48,9 @@ pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
 }
 
 fn list(context: &Context) -> Result<(), Failure> {
-    let Answer::SetAside(entries) = context.ask(&Ask::SetAside, PATIENCE)? else {
-        return Err(super::unknown_answer());
+    let entries = match entries(context) {
+        Err(failure) if failure.kind == Kind::NotRunning => on_disk(&context.loaded.config.spool.dir)?,
+        entries => entries?,
     };
     if entries.is_empty() {
         say!("{NOTHING}");
@@ -53,6 +60,23 @@ fn list(context: &Context) -> Result<(), Failure> {
         super::print(format_args!("{}", render(&entry, screen, SystemTime::now())));
     }
     Ok(())
+}
+
+/// What the running agent says is set aside.
+fn entries(context: &Context) -> Result<Vec<Entry>, Failure> {
+    match context.ask(&Ask::SetAside, PATIENCE)? {
+        Answer::SetAside(entries) => Ok(entries),
+        _ => Err(super::unknown_answer()),
+    }
+}
+
+/// What rests there while no agent runs.
+fn on_disk(dir: &Path) -> Result<Vec<Entry>, Failure> {
+    let entries = Spool::glance_aside(dir).map_err(|error| {
+        Failure::new(Kind::Failed, format!("{} cannot be read: {error}", dir.display()))
+            .hint("`tagalong doctor` says what is wrong with it")
+    })?;
+    Ok(entries.into_iter().map(Entry::from).collect())
 }
 
 /// What it is and since when, and below that why.
@@ -80,9 +104,7 @@ fn render(entry: &Entry, screen: Screen, now: SystemTime) -> String {
 
 fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) -> Result<(), Failure> {
     let ids = if id == "all" {
-        let Answer::SetAside(entries) = context.ask(&Ask::SetAside, PATIENCE)? else {
-            return Err(super::unknown_answer());
-        };
+        let entries = entries(context)?;
         if entries.is_empty() {
             say!("{NOTHING}");
         }

@@ -185,7 +185,8 @@ impl Settings {
                 let problem = format!("\"auto\" cannot choose; expected one of {}", names.join(", "));
                 let origin = self.get(setting).origin.clone();
                 self.refuse(setting, &origin, problem);
-                (Credential::None, "the platform", String::new())
+                let reason = format!("More than one of {} could be meant.", names.join(", "));
+                (Credential::None, "what is set beside it", reason)
             }
         };
         self.set(

@@ -277,7 +277,33 @@ impl Config {
     /// # Errors
     /// All that is wrong, not only the first.
     pub fn load(env: &Env, flags: &[(String, String)], files: &Locations) -> Result<Loaded, Vec<ConfigError>> {
-        resolve::resolve(Settings::read(env, flags, files), env, files)
+        let (loaded, errors) = Config::load_rest(env, flags, files)?;
+        if errors.is_empty() { Ok(loaded) } else { Err(errors) }
+    }
+
+    /// The same as if what is wrong were not written, and beside it all that is wrong: for whoever starts nothing.
+    ///
+    /// # Errors
+    /// All that is wrong, where there is no configuration without it.
+    pub fn load_rest(
+        env: &Env,
+        flags: &[(String, String)],
+        files: &Locations,
+    ) -> Result<(Loaded, Vec<ConfigError>), Vec<ConfigError>> {
+        let read = |left_out: &[ConfigError]| resolve::resolve(Settings::read(env, flags, files, left_out), env, files);
+        let (mut loaded, errors) = read(&[]);
+        let mut left_out = Vec::new();
+        let mut wrong = errors.clone();
+        // What a weaker place says instead may be wrong, too.
+        while !wrong.is_empty() {
+            left_out.append(&mut wrong);
+            (loaded, wrong) = read(&left_out);
+            wrong.retain(|error| !left_out.contains(error));
+        }
+        match loaded {
+            Some(loaded) => Ok((loaded, errors)),
+            None => Err(errors),
+        }
     }
 
     /// Equal for equal settings, and for those only: 64 hex digits. Secrets count, and cannot be told from it;

@@ -18,8 +18,9 @@ pub(super) const OTEL_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 const OTEL_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 const LOG: &str = "TAGALONG_LOG";
 
-/// The last step of [`Config::load`].
-pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> Result<Loaded, Vec<ConfigError>> {
+/// The last step of [`Config::load`]: what comes of the settings, none without a directory for what lasts; and all that
+/// is wrong with them.
+pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> (Option<Loaded>, Vec<ConfigError>) {
     let workspace = workspace::Config {
         id: settings.text("workspace.id"),
         name: settings.text("workspace.name"),
@@ -38,17 +39,14 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
     let export = settings.export(env, &listen, files);
     let identity = settings.identity(here, export.as_ref());
     settings.refuse_bearer_in_the_clear(&identity, export.as_ref());
-    let dirs = Dirs::resolve(env, platform);
-    if dirs.is_none() {
+    let Some(dirs) = Dirs::resolve(env, platform) else {
         let origin = Origin::Environment("HOME".to_owned());
         settings.refuse(
             "HOME",
             &origin,
             "there is no home directory; expected an absolute path in HOME or TAGALONG_HOME".to_owned(),
         );
-    }
-    let (Some(dirs), true) = (dirs, settings.errors.is_empty()) else {
-        return Err(settings.errors);
+        return (None, settings.errors);
     };
     settings.derive("spool.dir", &dirs.spool.display().to_string(), "the state directory");
     let config = Config {
@@ -66,12 +64,13 @@ pub(super) fn resolve(mut settings: Settings, env: &Env, files: &Locations) -> R
         dirs,
         fingerprint: settings.fingerprint(),
     };
-    Ok(Loaded {
+    let loaded = Loaded {
         config,
         entries: settings.entries(),
         notices: settings.notices,
         locked: settings.locked,
-    })
+    };
+    (Some(loaded), settings.errors)
 }
 
 /// Whether a text says what is logged. A bare word that is no level would be somebody's target, and show nothing of ours.

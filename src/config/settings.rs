@@ -13,6 +13,8 @@ const DEFAULT: &str = include_str!("default.toml");
 const PREFIX: &str = "TAGALONG_";
 /// Stands for a key where none is to blame.
 const THE_FILE: &str = "the file";
+/// No setting either, but what is neither yes nor no there must not be taken for no: an agent would start.
+const PREBUILD: &str = "TAGALONG_PREBUILD";
 /// Variables of ours that are no settings: where we are and whether we do anything, and what `gitpod/install.sh` reads.
 const OTHER_VARIABLES: [&str; 13] = [
     "TAGALONG_BIN",
@@ -22,7 +24,7 @@ const OTHER_VARIABLES: [&str; 13] = [
     "TAGALONG_DISABLED",
     "TAGALONG_HOME",
     "TAGALONG_LOG",
-    "TAGALONG_PREBUILD",
+    PREBUILD,
     "TAGALONG_RELEASES",
     "TAGALONG_SHA256",
     "TAGALONG_SIGNERS",
@@ -188,13 +190,17 @@ pub(super) struct Settings {
     /// What was left out of account on purpose, as sentences.
     pub(super) notices: Vec<String>,
     pub(super) errors: Vec<ConfigError>,
+    /// What was found to be wrong, and is not to be read again.
+    left_out: Vec<ConfigError>,
 }
 
 impl Settings {
-    /// Reads all places, the weakest first, so that what comes later replaces what was there.
-    pub(super) fn read(env: &Env, flags: &[(String, String)], files: &Locations) -> Settings {
+    /// Reads all places, the weakest first, so that what comes later replaces what was there; but not `left_out`.
+    pub(super) fn read(env: &Env, flags: &[(String, String)], files: &Locations, left_out: &[ConfigError]) -> Settings {
         let mut settings = Settings::default();
+        // Every key has this value, whatever is wrong with it.
         settings.read_file(DEFAULT, &Origin::Default);
+        settings.left_out = left_out.to_vec();
         for (path, origin) in [
             (Some(&files.system), Origin::System as fn(PathBuf) -> Origin),
             (files.user.as_ref(), Origin::User as fn(PathBuf) -> Origin),
@@ -300,6 +306,13 @@ impl Settings {
                     self.notices
                         .push(format!("{variable} is no setting and is not looked at."));
                 }
+                if variable == PREBUILD
+                    && !text.is_empty()
+                    && let Err(expected) = Kind::Flag.read_text(&text.to_ascii_lowercase())
+                {
+                    let problem = not_accepted(&format!("{text:?}"), false, &expected);
+                    self.refuse(variable, &Origin::Environment(variable.clone()), problem);
+                }
                 continue;
             };
             // An empty variable is as good as none.
@@ -320,6 +333,10 @@ impl Settings {
         read: impl FnOnce(&Key) -> Result<Value, String>,
         shown: impl FnOnce() -> String,
     ) {
+        let is_left_out = |wrong: &ConfigError| wrong.key == name && wrong.origin == origin;
+        if self.left_out.iter().any(is_left_out) {
+            return;
+        }
         let Some(key) = find(name) else {
             return self.refuse(name, &origin, format!("there is no such setting{}", nearest(name)));
         };
@@ -334,16 +351,9 @@ impl Settings {
                 self.values.insert(key.name, Written { value, origin });
             }
             Err(expected) => {
-                let shown = shown();
-                // In a URL, a user and password stand before an @, and a token after a question mark. A command's
-                // arguments may be anything.
+                // A command's arguments may be anything.
                 let hides = key.secret || matches!(key.kind, Kind::Command);
-                let found = if hides || shown.contains(['@', '?']) {
-                    "its value".to_owned()
-                } else {
-                    shown
-                };
-                self.refuse(name, &origin, format!("{found} is not accepted; expected {expected}"));
+                self.refuse(name, &origin, not_accepted(&shown(), hides, &expected));
             }
         }
     }
@@ -361,6 +371,16 @@ impl fmt::Display for Origin {
             Origin::Derived(from) => write!(f, "from {from}"),
         }
     }
+}
+
+/// In a URL, a user and password stand before an @, and a token after a question mark.
+fn not_accepted(shown: &str, hides: bool, expected: &str) -> String {
+    let found = if hides || shown.contains(['@', '?']) {
+        "its value"
+    } else {
+        shown
+    };
+    format!("{found} is not accepted; expected {expected}")
 }
 
 fn find(name: &str) -> Option<&'static Key> {

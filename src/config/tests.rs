@@ -19,7 +19,7 @@ fn the_embedded_file_has_every_key_and_no_other() {
     written.sort();
     known.sort_unstable();
     assert_eq!(written, known);
-    let settings = Settings::read(&Env::default(), &[], &nowhere());
+    let settings = Settings::read(&Env::default(), &[], &nowhere(), &[]);
     assert_eq!(settings.errors, []);
 }
 
@@ -93,6 +93,14 @@ impl Machine {
         self.load().expect("the settings are right")
     }
 
+    /// As [`Machine::shown`], where what is wrong was left out.
+    #[track_caller]
+    fn shown_of_the_rest(&self, key: &str) -> (String, String) {
+        let (loaded, errors) = Config::load_rest(&self.env, &self.flags, &self.locations()).expect("there is a home");
+        assert_eq!(self.load().expect_err("something is wrong"), errors, "the same is said");
+        self.entry(&loaded, key)
+    }
+
     /// All errors, a line each.
     #[track_caller]
     pub(super) fn errors(&self) -> String {
@@ -107,8 +115,12 @@ impl Machine {
     /// As `tagalong config` shows a key: value and origin.
     #[track_caller]
     pub(super) fn shown(&self, key: &str) -> (String, String) {
-        let entry = self
-            .loaded()
+        self.entry(&self.loaded(), key)
+    }
+
+    #[track_caller]
+    fn entry(&self, loaded: &Loaded, key: &str) -> (String, String) {
+        let entry = loaded
             .entries()
             .into_iter()
             .find(|entry| entry.key == key)
@@ -673,6 +685,43 @@ fn siblings_are_not_let_in_at_an_address_that_is_everybodys_or_nobodys() {
     }
 }
 
+#[test]
+fn what_is_wrong_leaves_what_a_weaker_place_says() {
+    let machine = Machine::new()
+        .user("[export]\ntimeout = \"5s\"\nbanana = 1\n[identity]\ncredential = \"gcp\"\nshare = \"/run/a.sock\"")
+        .var("TAGALONG_EXPORT_TIMEOUT", "soon")
+        .var("TAGALONG_IDENTITY_CREDENTIAL", "file")
+        .flag("identity.agent", "/run/a.sock");
+    assert_eq!(machine.shown_of_the_rest("export.timeout"), is("5s", "[dir]/user.toml"));
+    assert_eq!(
+        machine.shown_of_the_rest("identity.credential"),
+        is("gcp", "[dir]/user.toml")
+    );
+    assert_eq!(machine.shown_of_the_rest("identity.share"), is("", "default"));
+    assert_eq!(machine.shown_of_the_rest("identity.agent"), is("/run/a.sock", "flag"));
+}
+
+#[test]
+fn what_is_wrong_without_a_place_that_says_it_leaves_the_rest() {
+    let machine = Machine::new()
+        .user("[identity]\nfile = \"/run/token\"\nenv = \"TOKEN\"")
+        .flag("identity.credential", "exec");
+    // Without the flag, it is "auto" that cannot choose; and that is nobody's to take out.
+    assert_eq!(
+        machine.shown_of_the_rest("identity.credential"),
+        is("none", "from what is set beside it")
+    );
+    assert_eq!(
+        machine.shown_of_the_rest("identity.env"),
+        is("TOKEN", "[dir]/user.toml")
+    );
+    let broken = Machine::new().user("[export\n").var("TAGALONG_EXPORT_TIMEOUT", "5s");
+    assert_eq!(
+        broken.shown_of_the_rest("export.timeout"),
+        is("5s", "TAGALONG_EXPORT_TIMEOUT")
+    );
+}
+
 proptest::proptest! {
     #[test]
     fn what_is_shown_can_be_written(bytes in 0..u64::MAX, millis in 0..u64::MAX / 1000) {
@@ -680,5 +729,14 @@ proptest::proptest! {
         proptest::prop_assert_eq!(value::Kind::Size(0, u64::MAX).read_text(&size.render()), Ok(size));
         let span = value::Value::Duration(Duration::from_millis(millis));
         proptest::prop_assert_eq!(value::Kind::Duration(0, u64::MAX).read_text(&span.render()), Ok(span));
+    }
+}
+
+#[test]
+fn a_prebuild_that_says_neither_yes_nor_no_is_wrong() {
+    let machine = |text| Machine::new().var("TAGALONG_PREBUILD", text);
+    insta::assert_snapshot!(machine("banana").errors(), @r#"TAGALONG_PREBUILD (TAGALONG_PREBUILD): "banana" is not accepted; expected true or false"#);
+    for text in ["true", "TRUE", "1", "yes", " on ", "false", "0", "no", "OFF", ""] {
+        machine(text).loaded();
     }
 }

@@ -3,8 +3,19 @@
 //! It takes no lock, makes nothing and writes nothing. Beside an agent at work it may miss what is on its way, so
 //! whoever can ask that agent asks it instead.
 
-use super::{Spool, Stats, core, disk::ReadOnly, recover::recover};
-use std::{collections::BTreeSet, io, path::Path};
+use super::{
+    SetAside, Spool, Stats, aside,
+    core::{self, Caps},
+    disk::ReadOnly,
+    log::Log,
+    recover::{Found, recover},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 impl Spool {
     /// The statistics of the spool in `dir`, which may grow to `max_bytes`; all zero where there is none. Like a start, it reads names,
@@ -13,16 +24,30 @@ impl Spool {
     /// # Errors
     /// The directory cannot be read, or a newer version wrote there (`InvalidData`).
     pub fn glance(dir: &Path, max_bytes: u64) -> io::Result<Stats> {
-        let found = match recover(&ReadOnly, dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Stats::default()),
-            found => found?,
-        };
-        let logs: Vec<_> = found
-            .logs
-            .by_owner
-            .into_values()
-            .flat_map(std::collections::BTreeMap::into_values)
-            .collect();
-        Ok(found.caps.add_to(core::stats(&logs, &BTreeSet::new()), max_bytes))
+        let (logs, caps) = found(dir)?;
+        Ok(caps.add_to(core::stats(&logs, &BTreeSet::new()), max_bytes))
     }
+
+    /// What was set aside in the spool in `dir`, by owner and lane; nothing where there is none.
+    ///
+    /// # Errors
+    /// The directory cannot be read, or a newer version wrote there (`InvalidData`).
+    pub fn glance_aside(dir: &Path) -> io::Result<Vec<SetAside>> {
+        let (logs, _) = found(dir)?;
+        let mut entries = Vec::new();
+        for log in logs {
+            entries.extend(aside::list(&ReadOnly, &log)?);
+        }
+        Ok(entries)
+    }
+}
+
+/// The logs of the spool in `dir`, none where there is none, and the room that they take.
+fn found(dir: &Path) -> io::Result<(Vec<Arc<Log>>, Caps)> {
+    let Found { logs, caps, .. } = match recover(&ReadOnly, dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::default(),
+        found => found?,
+    };
+    let logs = logs.by_owner.into_values().flat_map(BTreeMap::into_values);
+    Ok((logs.collect(), caps))
 }

@@ -260,10 +260,10 @@ impl Env {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// Whether the variable says yes: `true` or `1`, in any case.
+    /// Whether the variable says yes, as a setting would and in any case: `true`, `1`, `yes` or `on`.
     pub fn says_yes(&self, name: &str) -> bool {
-        self.get(name)
-            .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true"))
+        let yes = |value: &str| ["true", "1", "yes", "on"].contains(&value.trim().to_ascii_lowercase().as_str());
+        self.get(name).is_some_and(yes)
     }
 
     fn owned(&self, name: &str) -> Option<String> {

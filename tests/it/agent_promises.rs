@@ -123,8 +123,8 @@ async fn promise_3_what_upstream_refuses_for_good_is_set_aside_counted_and_shown
     upstream.set_fault(Fault::None);
 
     let said = home.text(&["down"]);
-    assert!(said.contains("set aside: after the next `tagalong up`"), "{said}");
-    home.up();
+    assert!(said.contains("set aside: `tagalong spool list` says why"), "{said}");
+    // Read from the disk; the agent knows the entry by the same id.
     let listed = home.text(&["spool", "list"]);
     assert!(listed.contains("the third attribute is indecent"), "{listed}");
     let line = listed
@@ -132,6 +132,8 @@ async fn promise_3_what_upstream_refuses_for_good_is_set_aside_counted_and_shown
         .find(|line| line.contains("logs"))
         .expect("an entry of logs");
     let id = line.split_whitespace().next().expect("an id");
+    home.up();
+    assert!(home.text(&["spool", "list"]).starts_with(id), "the agent lists it too");
     let said = home.text(&["spool", "retry", id]);
     assert_eq!(said, format!("{id}: waits to be sent again\n"));
     soon(upstream.wait(|record| record.logs == 3)).await;

@@ -99,12 +99,63 @@ fn wrong_settings_are_said_all_at_once() {
     let home = Home::new()
         .set("TAGALONG_EXPORT_TIMEOUT", "soon")
         .set("TAGALONG_EXPORT_ENDPONT", "https://otel.example.com");
-    insta::assert_snapshot!(failure(&home, &["status"]), @r#"
+    insta::assert_snapshot!(failure(&home, &["token"]), @r#"
     tagalong: 2 settings are wrong
       export.endpont (TAGALONG_EXPORT_ENDPONT): there is no such setting; did you mean export.endpoint?
       export.timeout (TAGALONG_EXPORT_TIMEOUT): "soon" is not accepted; expected a duration from 100ms to 10m, such as 200ms, 10s or 1h
     exit code 2
     "#);
+}
+
+#[test]
+fn a_setting_that_is_wrong_keeps_nobody_from_looking_or_from_stopping_the_agent() {
+    let home = Home::new();
+    home.up();
+    let refused = home.run(&["config", "set", "identity.credential", "file"]);
+    assert_eq!(refused.status.code(), Some(2));
+    for look in [
+        &["status"][..],
+        &["status", "--json"],
+        &["env"],
+        &["logs"],
+        &["config"],
+        &["spool", "list"],
+        &["purge", "--dry-run"],
+        &["down"],
+    ] {
+        let output = home.run(look);
+        assert!(!output.stdout.is_empty(), "{look:?}");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(said(&home, &output), @r#"
+            tagalong: a setting is wrong
+              identity.credential (HOME/config/tagalong/config.toml): "file" needs identity.file, which is not set
+            exit code 0
+            "#);
+        }
+    }
+    assert_eq!(home.pid(), None, "down ended it");
+    insta::assert_snapshot!(failure(&home, &["env"]), @r#"
+    tagalong: a setting is wrong
+      identity.credential (HOME/config/tagalong/config.toml): "file" needs identity.file, which is not set
+    tagalong: no agent runs for this workspace
+      start it with `tagalong up`
+    exit code 3
+    "#);
+    for acts in [
+        &["up", "--strict"][..],
+        &["token"],
+        &["whoami"],
+        &["logout"],
+        &["purge"],
+    ] {
+        let text = failure(&home, acts);
+        assert!(text.ends_with("which is not set\nexit code 2"), "{acts:?}: {text}");
+    }
+    assert!(
+        home.text(&["config", "set", "identity.file", "/run/token"])
+            .contains("is set")
+    );
+    assert!(said(&home, &home.run(&["status"])).ends_with("exit code 0"));
 }
 
 #[test]
@@ -253,9 +304,19 @@ fn without_an_agent_each_command_says_so() {
       an agent that was started with `tagalong up` writes one
     exit code 1
     ");
-    for command in [&["token"][..], &["env"], &["spool", "list"], &["spool", "retry", "all"]] {
-        assert_eq!(home.run(command).status.code(), Some(3), "{command:?}");
+    for command in [
+        &["token"][..],
+        &["env"],
+        &["spool", "retry", "all"],
+        &["spool", "drop", "a/logs/1"],
+    ] {
+        let text = failure(&home, command);
+        assert!(
+            text.ends_with("start it with `tagalong up`\nexit code 3"),
+            "{command:?}: {text}"
+        );
     }
+    assert_eq!(home.text(&["spool", "list"]), "nothing is set aside\n");
     assert_eq!(home.text(&["down"]), "no agent runs for this workspace\n");
 }
 
@@ -355,7 +416,10 @@ fn promise_7_config_shows_no_argument_of_the_credential_command() {
     assert!(text.contains(r#"["/bin/mint", …]"#), "{text}");
     assert!(!text.contains("canary"), "{text}");
     let wrong = Home::new().set("TAGALONG_IDENTITY_EXEC", r#"["mint", "--key", "canary-2"]"#);
-    assert!(!failure(&wrong, &["config"]).contains("canary"));
+    let output = wrong.run(&["config"]);
+    assert!(said(&wrong, &output).contains("identity.exec (TAGALONG_IDENTITY_EXEC): its value is not accepted"));
+    let text = [output.stdout, output.stderr].concat();
+    assert!(!String::from_utf8_lossy(&text).contains("canary"));
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn an_agent_that_would_ask_itself_is_a_wrong_setting() {
     let home = Home::new()
         .set("TAGALONG_IDENTITY_SHARE", "/tmp/one.sock")
         .set("TAGALONG_IDENTITY_AGENT", "/tmp/one.sock");
-    let output = home.run(&["status"]);
+    let output = home.run(&["token"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("identity.share"));
 }

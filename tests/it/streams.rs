@@ -74,6 +74,7 @@ fn promise_9_what_cannot_be_said_keeps_no_agent_from_running() {
         assert_eq!(unheard(&home, &["spool", "retry", "nonsense"], stderr()), Some(1));
         let home = Home::new().set("TAGALONG_EXPORT_TIMEOUT", "soon");
         assert_eq!(unheard(&home, &["up"], stderr()), Some(0));
-        assert_eq!(unheard(&home, &["status"], stderr()), Some(2));
+        assert_eq!(unheard(&home, &["token"], stderr()), Some(2));
+        assert_eq!(unheard(&home, &["logs"], stderr()), Some(1));
     }
 }

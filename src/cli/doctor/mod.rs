@@ -150,13 +150,16 @@ impl Name {
 
 pub(super) fn run(context: Result<Context, Failure>, json: bool, send: bool) -> Result<(), Failure> {
     let context = match context {
-        Ok(context) => context,
-        Err(failure) => {
+        Ok(Context {
+            wrong: Some(failure), ..
+        })
+        | Err(failure) => {
             let links = unusable_settings(&failure);
             // Colours are a setting of the terminal, and that is not at fault.
             tell(links, json, Screen::of(&crate::workspace::Env::from_process()))?;
             return Err(Failure::new(failure.kind, "nothing else can be checked before that"));
         }
+        Ok(context) => context,
     };
     let links = links(&context, send);
     let broken = links.iter().filter(|link| link.verdict == Verdict::Failed).count();

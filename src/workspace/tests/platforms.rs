@@ -435,6 +435,12 @@ const TABLE: &[Row] = &[
         &[],
         &["platform=ona (platform)", "id=0190-env (platform)", "prebuild"],
     ),
+    (
+        "a template that says so in another word",
+        &[("GITPOD_ENVIRONMENT_ID", "0190-env"), ("TAGALONG_PREBUILD", "Yes ")],
+        &[],
+        &["platform=ona (platform)", "id=0190-env (platform)", "prebuild"],
+    ),
 ];
 
 #[test]
