@@ -274,7 +274,9 @@ fn refusal_remedy(trouble: &str, status: &Status) -> String {
         return format!("check the path of export.endpoint (v1/traces is added to it) and export.protocol; {waits}");
     }
     if says(&["HTTP 301", "HTTP 302", "HTTP 303", "HTTP 307", "HTTP 308"]) {
-        return format!("redirects are never followed: set export.endpoint to where it leads; {waits}");
+        return format!(
+            "redirects are never followed: set export.endpoint to where it leads (v1/traces is added to it); {waits}"
+        );
     }
     if says(&["web page", "no OTLP response"]) {
         return format!(
