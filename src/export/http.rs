@@ -23,7 +23,7 @@ use url::{Position, Url};
 
 use super::{
     Compression,
-    retry::{Answer, HINT_CAP},
+    retry::{Answer, HINT_CAP, wants_tls},
 };
 use crate::{
     identity::{client::chain, secret::Secret, web},
@@ -209,7 +209,10 @@ impl ContentKind {
     /// What a refusal says, for people.
     fn message(self, body: &[u8]) -> String {
         match self {
-            ContentKind::Html => "a web page".to_owned(),
+            ContentKind::Html => {
+                let words = wants_tls(&String::from_utf8_lossy(body));
+                words.unwrap_or("a web page").to_owned()
+            }
             ContentKind::Protobuf => Status::from_protobuf(body).map(said).unwrap_or_default(),
             ContentKind::Json => {
                 let parsed = serde_json::from_slice::<serde_json::Value>(body).ok();
@@ -391,6 +394,23 @@ mod tests {
         ] {
             let said = place.map(|place| format!("it leads to {place}"));
             assert_eq!(leads_to(&asked, location), said, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_page_says_nothing_but_that_tls_is_wanted() {
+        for (page, said) in [
+            (
+                "<title>400 The plain HTTP request was sent to HTTPS port</title>",
+                "The plain HTTP request was sent to HTTPS port",
+            ),
+            (
+                "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+                "speaking plain HTTP to an SSL-enabled server port",
+            ),
+            ("<title>400 Bad Request</title>", "a web page"),
+        ] {
+            assert_eq!(ContentKind::Html.message(page.as_bytes()), said);
         }
     }
 

@@ -733,3 +733,23 @@ fn each_refusal_has_its_remedy() {
         "{hint}"
     );
 }
+
+#[test]
+fn an_endpoint_that_says_http_where_tls_is_spoken_is_to_say_https() {
+    let mut status = at_work();
+    for words in [
+        "Client sent an HTTP request to an HTTPS server.",
+        "The plain HTTP request was sent to HTTPS port",
+        "speaking plain HTTP to an SSL-enabled server port",
+    ] {
+        status.export.trouble = Some(format!("HTTP 400: {words}"));
+        status.export.endpoint = Some("http://b.example:4318/".to_owned());
+        let said = line(&upstream::accepts(&status, None));
+        let hint =
+            "→ upstream speaks TLS on that port: write https:// in export.endpoint; telemetry waits in the spool";
+        assert!(said.contains(hint), "{said}");
+        status.export.endpoint = Some("https://b.example:4318/".to_owned());
+        let said = line(&upstream::accepts(&status, None));
+        assert!(!said.contains("write https://"), "a proxy behind it is meant: {said}");
+    }
+}
