@@ -45,6 +45,15 @@ pub enum Refused {
     /// The bytes: never send them again.
     #[error("{0}")]
     Malformed(String),
+    /// With what is stamped, it does not fit an empty spool: never send it again.
+    #[error(
+        "the request takes more than {most} bytes of the spool, half of spool.max_bytes, and never fits, although \
+         listen.max_request_bytes may allow it: send smaller batches, or raise spool.max_bytes"
+    )]
+    TooLarge {
+        /// What one signal may take of the spool.
+        most: u64,
+    },
     /// Come again: full disk, full spool, or stopping.
     #[error("{0}")]
     Later(String),
@@ -65,7 +74,7 @@ pub struct Counts {
     pub disk: u64,
     /// Batches that were told to come again because the agent was stopping.
     pub closing: u64,
-    /// Requests that a source turned away before they were a batch: strangers, unknown paths and types, too large.
+    /// Requests that were turned away whatever is in them: strangers, unknown paths and types, too large.
     pub turned_away: u64,
     /// Values that were redacted.
     pub redacted: u64,
@@ -246,6 +255,10 @@ impl Door {
     fn refused(&self, error: AppendError) -> Refused {
         match error {
             AppendError::Closed => return self.closing(),
+            AppendError::TooLarge { most } => {
+                add(&self.tally.turned_away, 1);
+                return Refused::TooLarge { most };
+            }
             AppendError::Full => add(&self.tally.full, 1),
             AppendError::Disk(_) => add(&self.tally.disk, 1),
         }

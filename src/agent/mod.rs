@@ -400,7 +400,8 @@ impl Agent {
     }
 }
 
-/// Waits for what ends a run. Nothing but a panic ends the receiver before.
+/// Waits for what ends a run. Nothing but a panic ends the receiver before: its own, or that of the spool's committer, with
+/// whose thread it goes.
 async fn next_event(
     signals: &mut Signals,
     asked: &mut mpsc::Receiver<Stop>,

@@ -25,7 +25,7 @@ use url::Url;
 
 use super::{
     Compression,
-    http::{AGENT, ContentKind, authorize, retry_after, said},
+    http::{AGENT, ContentKind, authorize, redirect, retry_after, said},
     retry::Answer,
 };
 use crate::{
@@ -68,6 +68,7 @@ struct Call {
 struct Seen {
     http: Option<u16>,
     kind: Option<ContentKind>,
+    redirect: Option<String>,
     grpc_status: bool,
     retry_after: Option<Duration>,
     error: Option<String>,
@@ -151,9 +152,10 @@ fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen, se
             status: http,
             otlp: false,
             retry_after: seen.retry_after,
-            message: match seen.kind {
-                Some(ContentKind::Html) => "a web page".to_owned(),
-                _ => "an answer without a gRPC status".to_owned(),
+            message: match (&seen.redirect, seen.kind) {
+                (Some(redirect), _) => redirect.clone(),
+                (None, Some(ContentKind::Html)) => "a web page".to_owned(),
+                (None, _) => "an answer without a gRPC status".to_owned(),
             },
             response: None,
         },
@@ -224,7 +226,7 @@ impl Call {
         let mut request = reqwest::Request::try_from(request).map_err(|error| self.broke(error))?;
         *request.timeout_mut() = Some(self.timeout);
         let response = match self.client.execute(request).await {
-            Ok(response) => http::Response::<reqwest::Body>::from(response),
+            Ok(response) => response,
             Err(error) => return Err(self.broke(error)),
         };
         {
@@ -232,8 +234,10 @@ impl Call {
             seen.http = Some(response.status().as_u16());
             seen.kind = Some(ContentKind::of(response.headers()));
             seen.grpc_status = response.headers().contains_key("grpc-status");
+            seen.redirect = redirect(&response);
             seen.retry_after = retry_after(response.headers());
         }
+        let response = http::Response::<reqwest::Body>::from(response);
         let (trailers, errors) = (self.seen.clone(), self.seen);
         Ok(response.map(|body| {
             body.map_frame(move |frame| {

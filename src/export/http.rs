@@ -1,7 +1,7 @@
 //! OTLP/HTTP, binary protobuf: one POST, one [`Answer`].
 //!
-//! Never follows a redirect (the client has no such policy), never reads more of an answer than the limit,
-//! and takes a success for one only if whoever answered could be an OTLP server: a captive portal answers 200, too.
+//! Never follows a redirect (the client has no such policy) but says where it leads, never reads more of an answer than
+//! the limit, and takes a success for one only if whoever answered could be an OTLP server: a captive portal answers 200, too.
 
 use std::{
     cell::RefCell,
@@ -17,13 +17,13 @@ use bytes::Bytes;
 use flate2::{Compress, FlushCompress};
 use http::{
     HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, DATE, LOCATION, RETRY_AFTER, USER_AGENT},
 };
-use url::Url;
+use url::{Position, Url};
 
 use super::{
     Compression,
-    retry::{Answer, HINT_CAP},
+    retry::{Answer, HINT_CAP, wants_tls},
 };
 use crate::{
     identity::{client::chain, secret::Secret, web},
@@ -92,6 +92,7 @@ impl Http {
         let status = response.status().as_u16();
         let kind = ContentKind::of(response.headers());
         let retry_after = retry_after(response.headers());
+        let redirect = redirect(&response);
         let compressed = response
             .headers()
             .get(CONTENT_ENCODING)
@@ -107,7 +108,7 @@ impl Http {
             status,
             otlp: kind != ContentKind::Html,
             retry_after,
-            message: body.as_deref().map(|body| kind.message(body)).unwrap_or_default(),
+            message: redirect.unwrap_or_else(|| body.as_deref().map(|body| kind.message(body)).unwrap_or_default()),
             response: match body {
                 Some(body) => kind.response(&body),
                 // Too large to read is final all the same (OTLP specification: not retryable).
@@ -144,6 +145,20 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let date = text(DATE).and_then(|date| httpdate::parse_http_date(date).ok());
     web::pause(text(RETRY_AFTER)?, date.unwrap_or_else(SystemTime::now), HINT_CAP)
+}
+
+/// Where an answer leads that is a redirect, in words: without user, password, query and fragment, which may be secret.
+pub(super) fn redirect(response: &reqwest::Response) -> Option<String> {
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let is_redirect = response.status().is_redirection();
+    is_redirect.then(|| leads_to(response.url(), location)).flatten()
+}
+
+fn leads_to(asked: &Url, location: &str) -> Option<String> {
+    let to = asked.join(location).ok()?;
+    let place = &to[Position::BeforeHost..Position::AfterPath];
+    let is_web = matches!(to.scheme(), "http" | "https");
+    is_web.then(|| format!("it leads to {}://{place}", to.scheme()))
 }
 
 /// What a body claims to be.
@@ -194,7 +209,10 @@ impl ContentKind {
     /// What a refusal says, for people.
     fn message(self, body: &[u8]) -> String {
         match self {
-            ContentKind::Html => "a web page".to_owned(),
+            ContentKind::Html => {
+                let words = wants_tls(&String::from_utf8_lossy(body));
+                words.unwrap_or("a web page").to_owned()
+            }
             ContentKind::Protobuf => Status::from_protobuf(body).map(said).unwrap_or_default(),
             ContentKind::Json => {
                 let parsed = serde_json::from_slice::<serde_json::Value>(body).ok();
@@ -354,6 +372,45 @@ mod tests {
             headers.insert(DATE, HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT"));
             headers.insert(RETRY_AFTER, HeaderValue::from_static(value));
             assert_eq!(retry_after(&headers), pause, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_redirect_leads_to_a_place_and_nothing_else_of_it_is_said() {
+        let asked = Url::parse("http://a.example:4318/v1/traces?key=hunter2").expect("a URL");
+        for (location, place) in [
+            ("https://b.example/v1/traces", Some("https://b.example/v1/traces")),
+            (
+                "https://ada:hunter2@[::1]:8443/in?key=hunter2#hunter2",
+                Some("https://[::1]:8443/in"),
+            ),
+            ("/v1/traces/", Some("http://a.example:4318/v1/traces/")),
+            ("//b.example", Some("http://b.example/")),
+            ("http://b.example/\u{1b}[2J\n", Some("http://b.example/%1B[2J")),
+            ("", Some("http://a.example:4318/v1/traces")),
+            ("https://", None),
+            ("data:text/plain,hunter2", None),
+            ("mailto:ada@a.example", None),
+        ] {
+            let said = place.map(|place| format!("it leads to {place}"));
+            assert_eq!(leads_to(&asked, location), said, "{location}");
+        }
+    }
+
+    #[test]
+    fn a_page_says_nothing_but_that_tls_is_wanted() {
+        for (page, said) in [
+            (
+                "<title>400 The plain HTTP request was sent to HTTPS port</title>",
+                "The plain HTTP request was sent to HTTPS port",
+            ),
+            (
+                "Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+                "speaking plain HTTP to an SSL-enabled server port",
+            ),
+            ("<title>400 Bad Request</title>", "a web page"),
+        ] {
+            assert_eq!(ContentKind::Html.message(page.as_bytes()), said);
         }
     }
 

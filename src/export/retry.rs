@@ -23,9 +23,13 @@ const REASON_CHARS: usize = 512;
 /// where OTLP wants 413: data that fits in parts would be set aside whole.
 const GO_TOO_LARGE: &str = "http: request body too large";
 
-/// What a server in Go answers with 400 where it wants TLS: it saw nothing of the data, which an endpoint with `http://` in
-/// place of `https://` would otherwise set aside to the last record.
-const GO_WANTS_TLS: &str = "Client sent an HTTP request to an HTTPS server";
+/// What servers in Go, nginx and Apache answer with 400 where they want TLS: they saw nothing of the data, which an endpoint
+/// with `http://` in place of `https://` would otherwise set aside to the last record.
+const WANTS_TLS: [&str; 3] = [
+    "Client sent an HTTP request to an HTTPS server",
+    "The plain HTTP request was sent to HTTPS port",
+    "speaking plain HTTP to an SSL-enabled server port",
+];
 
 /// What came back for one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,7 +167,7 @@ fn http(status: u16, otlp: bool, retry_after: Option<Duration>, message: &str, r
     match (status, response) {
         (200..=299, Some(response)) => Verdict::Taken(response),
         (400, _) if otlp && message.contains(GO_TOO_LARGE) => Verdict::Size(reason),
-        (400 | 422, _) if otlp && !message.contains(GO_WANTS_TLS) => Verdict::Data(reason),
+        (400 | 422, _) if otlp && wants_tls(message).is_none() => Verdict::Data(reason),
         (413, _) => Verdict::Size(reason),
         (401, _) => Verdict::Credential(answering(reason)),
         (403, _) => Verdict::Forbidden(answering(reason)),
@@ -171,6 +175,11 @@ fn http(status: u16, otlp: bool, retry_after: Option<Duration>, message: &str, r
         (..300, _) => Verdict::Path(answering(format!("HTTP {status} with a body that is no OTLP response"))),
         _ => Verdict::Path(answering(reason)),
     }
+}
+
+/// The words in `text` by which a server asks for TLS.
+pub(super) fn wants_tls(text: &str) -> Option<&'static str> {
+    WANTS_TLS.into_iter().find(|words| text.contains(words))
 }
 
 fn grpc(code: i32, retry_delay: Option<Duration>, message: &str, response: Response) -> Verdict {

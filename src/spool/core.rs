@@ -1,7 +1,7 @@
 //! What every handle, the readers and the committer share: the disk, the logs by owner and lane, and the caps.
 
 use super::{
-    Books, Config, Owner, Stats,
+    AppendError, Books, Config, Owner, Stats,
     aside::millis,
     disk::Disk,
     log::{Log, lock},
@@ -212,14 +212,18 @@ impl Core {
     }
 
     /// Takes room for a record, if its lane and the spool have it.
-    pub(super) fn reserve(&self, log: &Log, bytes: u64) -> bool {
+    pub(super) fn reserve(&self, log: &Log, bytes: u64) -> Result<(), AppendError> {
+        let (max, most) = (self.config.max_bytes, of_lane(self.config.max_bytes));
         let mut caps = lock(&self.caps);
         let is_ring = log.is_nobodys || caps.rings.contains(&log.lane);
-        let has_room = is_ring || caps.has_room(&log.lane, bytes, self.config.max_bytes);
-        if has_room {
-            caps.change(log, 0, bytes);
+        if !is_ring && bytes > most {
+            return Err(AppendError::TooLarge { most });
         }
-        has_room
+        if !is_ring && !caps.has_room(&log.lane, bytes, max) {
+            return Err(AppendError::Full);
+        }
+        caps.change(log, 0, bytes);
+        Ok(())
     }
 
     /// Takes room for what has it already in another form.

@@ -146,6 +146,12 @@ pub enum AppendError {
     /// At the cap, of the whole spool or of the lane (half of it); room comes by sending.
     #[error("the spool is full")]
     Full,
+    /// Never: it takes more than all of a lane's half.
+    #[error("a record takes at most {most} bytes of the spool")]
+    TooLarge {
+        /// What one lane may take.
+        most: u64,
+    },
     /// Writing or syncing failed; the record may be there after a crash all the same.
     #[error("the spool cannot be written: {0}")]
     Disk(String),
@@ -332,7 +338,7 @@ impl Spool {
         let log = core
             .log(owner, lane)
             .map_err(|error| AppendError::Disk(error.to_string()))?;
-        let length = u32::try_from(bytes.len()).map_err(|_| AppendError::Full)?;
+        let length = u32::try_from(bytes.len()).map_err(|_| AppendError::TooLarge { most: u32::MAX.into() })?;
         let head = Head {
             length,
             items,
@@ -341,8 +347,7 @@ impl Spool {
         };
         match room {
             Room::Has => core.take(&log, head.size()),
-            Room::Reserve if core.reserve(&log, head.size()) => {}
-            Room::Reserve => return Err(AppendError::Full),
+            Room::Reserve => core.reserve(&log, head.size())?,
         }
         let (done, answer) = oneshot::channel();
         let append = commit::Append { log, head, bytes, done };

@@ -176,6 +176,32 @@ async fn promise_7_a_bearer_never_crosses_a_redirect() {
 }
 
 #[tokio::test]
+async fn promise_7_where_a_redirect_leads_is_said_without_what_is_confidential_in_it() {
+    for protocol in PROTOCOLS {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|_| Say::Http {
+            status: 308,
+            headers: vec![(
+                "location",
+                "https://ada:canary@b.example:8443/otlp/first/v1/traces?state=canary#canary".to_owned(),
+            )],
+            body: Bytes::new(),
+        })
+        .await;
+        rig.append_spans(["a"]).await;
+        let mut running = rig.run(config(&upstream.url(), protocol));
+        let found = running
+            .until(|status| matches!(status.state, status::State::Paused { .. }))
+            .await;
+        let status::State::Paused { reason, .. } = found.state else {
+            panic!("{found:?}")
+        };
+        // The first token is "first".
+        assert_eq!(reason, "HTTP 308: it leads to https://b.example:8443/otlp/[redacted]");
+    }
+}
+
+#[tokio::test]
 async fn promise_7_a_bearer_never_goes_over_plain_http_to_another_machine() {
     for protocol in PROTOCOLS {
         // A name that leads here, but is not known to.

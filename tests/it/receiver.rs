@@ -219,6 +219,28 @@ async fn r11_a_full_spool_is_503_with_retry_after() {
 }
 
 #[tokio::test]
+async fn r3_what_the_spool_can_never_hold_is_413_and_names_both_settings() {
+    let receiver = Builder {
+        spool_bytes: 20_000,
+        ..Builder::default()
+    }
+    .start();
+    let (to, logs) = (receiver.http, Signal::Logs);
+    let answer = export(to, logs, &[PROTOBUF], request(logs, 1000)).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer.header("retry-after"), None);
+    let status = answer.rpc_status();
+    assert_eq!((status.code, status.retry_delay), (8, None));
+    for word in ["10000 bytes", "spool.max_bytes", "listen.max_request_bytes"] {
+        assert!(status.message.contains(word), "{status:?}");
+    }
+    let counts = receiver.intake.counts();
+    assert_eq!((counts.turned_away, counts.full, receiver.accepted()), (1, 0, 0));
+    let answer = export(to, logs, &[PROTOBUF], request(logs, 1)).await;
+    assert_eq!(answer.status, StatusCode::OK, "what fits is taken");
+}
+
+#[tokio::test]
 async fn r12_only_the_three_default_paths_are_there() {
     let receiver = Running::start();
     for path in ["/", "/v1", "/v1/traces/", "/v1/trace", "/v2/traces", "/v1/TRACES"] {

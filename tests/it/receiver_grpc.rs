@@ -107,6 +107,18 @@ async fn r9_r11_a_full_spool_is_unavailable_with_retry_info() {
 }
 
 #[tokio::test]
+async fn r3_what_the_spool_can_never_hold_is_resource_exhausted_for_good() {
+    let receiver = Builder {
+        spool_bytes: 20_000,
+        ..Builder::default()
+    }
+    .start();
+    let answer = call(receiver.grpc, Signal::Logs, &request(Signal::Logs, 1000)).await;
+    assert_eq!(answer.grpc_code(), RESOURCE_EXHAUSTED);
+    assert_eq!(answer.grpc_details().retry_delay, None, "it is final");
+}
+
+#[tokio::test]
 async fn r10_what_cannot_be_decoded_is_invalid_argument_with_a_bad_request() {
     let receiver = Running::start();
     let answer = call(receiver.grpc, Signal::Metrics, b"no protobuf at all").await;

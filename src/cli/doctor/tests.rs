@@ -678,13 +678,13 @@ fn an_open_way_is_said_with_its_proxy() {
 fn what_upstream_said_a_while_ago_is_said_with_when_it_is_asked_again() {
     let mut status = at_work();
     status.export.next_attempt = Some(200);
-    let lines = ["HTTP 302", "HTTP 429: slowly"].map(|trouble| {
+    let lines = ["HTTP 302: it leads to https://b.example/in", "HTTP 429: slowly"].map(|trouble| {
         status.export.trouble = Some(trouble.to_owned());
         line(&upstream::accepts(&status, None))
     });
     insta::assert_snapshot!(lines.concat(), @"
-    FAIL  upstream accepts    HTTP 302
-                              → redirects are never followed: set export.endpoint to where it leads; telemetry waits in the spool; upstream is tried again in 3 min, and at once after `tagalong up --replace`
+    FAIL  upstream accepts    HTTP 302: it leads to https://b.example/in
+                              → redirects are never followed: set export.endpoint to where it leads (v1/traces is added to it); telemetry waits in the spool; upstream is tried again in 3 min, and at once after `tagalong up --replace`
     FAIL  upstream accepts    HTTP 429: slowly
                               → upstream is busy and is tried again by itself; telemetry waits in the spool; upstream is tried again in 3 min
     ");
@@ -695,7 +695,7 @@ fn each_refusal_has_its_remedy() {
     let refusals = [
         ("none", "HTTP 401: no bearer"),
         ("gitpod", "HTTP 404: a web page"),
-        ("gitpod", "HTTP 302"),
+        ("gitpod", "HTTP 302: it leads to https://b.example/in"),
         ("gitpod", "HTTP 200 with a body that is no OTLP response"),
         ("gitpod", "gRPC UNAVAILABLE: try later"),
         ("gitpod", "HTTP 500: oops"),
@@ -714,8 +714,8 @@ fn each_refusal_has_its_remedy() {
                               → upstream asks for a credential: `eval "$(gp env -e TAGALONG_IDENTITY_CREDENTIAL=WHICH)"`, with device (your own login) or auto (what is offered here) for WHICH; then `tagalong up`; telemetry waits in the spool
     FAIL  upstream accepts    HTTP 404: a web page
                               → check the path of export.endpoint (v1/traces is added to it) and export.protocol; telemetry waits in the spool
-    FAIL  upstream accepts    HTTP 302
-                              → redirects are never followed: set export.endpoint to where it leads; telemetry waits in the spool
+    FAIL  upstream accepts    HTTP 302: it leads to https://b.example/in
+                              → redirects are never followed: set export.endpoint to where it leads (v1/traces is added to it); telemetry waits in the spool
     FAIL  upstream accepts    HTTP 200 with a body that is no OTLP response
                               → a login page or portal answers in upstream's place: check export.endpoint and the network; telemetry waits in the spool
     FAIL  upstream accepts    gRPC UNAVAILABLE: try later
@@ -732,4 +732,24 @@ fn each_refusal_has_its_remedy() {
         hint.contains("`tagalong config set identity.credential WHICH`, with device"),
         "{hint}"
     );
+}
+
+#[test]
+fn an_endpoint_that_says_http_where_tls_is_spoken_is_to_say_https() {
+    let mut status = at_work();
+    for words in [
+        "Client sent an HTTP request to an HTTPS server.",
+        "The plain HTTP request was sent to HTTPS port",
+        "speaking plain HTTP to an SSL-enabled server port",
+    ] {
+        status.export.trouble = Some(format!("HTTP 400: {words}"));
+        status.export.endpoint = Some("http://b.example:4318/".to_owned());
+        let said = line(&upstream::accepts(&status, None));
+        let hint =
+            "→ upstream speaks TLS on that port: write https:// in export.endpoint; telemetry waits in the spool";
+        assert!(said.contains(hint), "{said}");
+        status.export.endpoint = Some("https://b.example:4318/".to_owned());
+        let said = line(&upstream::accepts(&status, None));
+        assert!(!said.contains("write https://"), "a proxy behind it is meant: {said}");
+    }
 }

@@ -267,6 +267,14 @@ fn refusal_remedy(trouble: &str, status: &Status) -> String {
             to_set(status, "identity.credential", "WHICH")
         );
     }
+    let is_plain = status
+        .export
+        .endpoint
+        .as_deref()
+        .is_some_and(|endpoint| endpoint.starts_with("http://"));
+    if is_plain && says(&["to an HTTPS server", "sent to HTTPS port", "SSL-enabled server port"]) {
+        return format!("upstream speaks TLS on that port: write https:// in export.endpoint; {waits}");
+    }
     if says(&["HTTP 403", "PERMISSION_DENIED"]) {
         return format!("ask upstream's operator for the right to send; {waits}");
     }
@@ -274,7 +282,9 @@ fn refusal_remedy(trouble: &str, status: &Status) -> String {
         return format!("check the path of export.endpoint (v1/traces is added to it) and export.protocol; {waits}");
     }
     if says(&["HTTP 301", "HTTP 302", "HTTP 303", "HTTP 307", "HTTP 308"]) {
-        return format!("redirects are never followed: set export.endpoint to where it leads; {waits}");
+        return format!(
+            "redirects are never followed: set export.endpoint to where it leads (v1/traces is added to it); {waits}"
+        );
     }
     if says(&["web page", "no OTLP response"]) {
         return format!(

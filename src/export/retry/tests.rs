@@ -82,15 +82,20 @@ fn a_bad_request_that_says_too_large_is_the_size() {
 
 #[test]
 fn plain_http_to_a_server_of_tls_is_the_path() {
-    let answer = Answer::Http {
-        status: 400,
-        otlp: true,
-        retry_after: None,
-        message: "Client sent an HTTP request to an HTTPS server.\n".into(),
-        response: None,
-    };
-    let reason = "HTTP 400: Client sent an HTTP request to an HTTPS server.";
-    assert_eq!(trouble(classify(answer)).reason, reason);
+    for words in [
+        "Client sent an HTTP request to an HTTPS server.",
+        "The plain HTTP request was sent to HTTPS port",
+        "You're speaking plain HTTP to an SSL-enabled server port",
+    ] {
+        let answer = Answer::Http {
+            status: 400,
+            otlp: true,
+            retry_after: None,
+            message: format!("{words}\n"),
+            response: None,
+        };
+        assert_eq!(trouble(classify(answer)).reason, format!("HTTP 400: {words}"));
+    }
 }
 
 #[test]

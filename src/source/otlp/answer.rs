@@ -95,11 +95,15 @@ impl Refusal {
         )
     }
 
-    /// 413 and `RESOURCE_EXHAUSTED`, which is final as long as no `RetryInfo` goes with it (R2, R3).
+    /// 413 and `RESOURCE_EXHAUSTED`: more than one request may have.
     pub(super) fn too_large(limit: usize) -> Refusal {
-        let message = format!(
+        Refusal::of_size(format!(
             "the request is larger than {limit} bytes, compressed or not (listen.max_request_bytes): send smaller batches"
-        );
+        ))
+    }
+
+    /// 413 and `RESOURCE_EXHAUSTED`, which is final as long as no `RetryInfo` goes with it (R2, R3).
+    fn of_size(message: String) -> Refusal {
         Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             code::RESOURCE_EXHAUSTED,
@@ -208,6 +212,7 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Refusal {
         let refusal = match refused {
             Refused::Malformed(message) => Refusal::malformed(message),
+            Refused::TooLarge { .. } => Refusal::of_size(refused.to_string()),
             Refused::Later(message) => Refusal {
                 cause: Cause::Spool,
                 ..Refusal::later(message)

@@ -9,6 +9,7 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
+    panic,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -251,7 +252,19 @@ impl Receiver {
             let (door, shutdown) = (self.door.clone(), shutdown.clone());
             listening.spawn(accept_loop(listener, entrance, door, slots, shutdown));
         }
-        while listening.join_next().await.is_some() {}
+        until_all_end(listening).await;
+    }
+}
+
+/// One that panics ends all: the agent ends with its receiver, but half of one would leave senders waiting at a port that
+/// nobody accepts at any more.
+async fn until_all_end(mut listening: JoinSet<()>) {
+    while let Some(ended) = listening.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            panic::resume_unwind(error.into_panic());
+        }
     }
 }
 

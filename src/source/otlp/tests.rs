@@ -5,9 +5,11 @@ use tokio::{
     sync::watch,
     time::Instant,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::{
+    intake::Stamps,
     spool::{self, Spool},
     stamp::{Stamp, redact},
 };
@@ -15,7 +17,7 @@ use crate::{
 const REQUEST: &[u8] =
     b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
 
-fn door(dir: &tempfile::TempDir) -> Arc<Door> {
+fn intake(dir: &tempfile::TempDir, stamps: Stamps) -> Intake {
     let spool = Spool::open(spool::Config {
         dir: dir.path().to_owned(),
         max_bytes: 1 << 20,
@@ -27,8 +29,12 @@ fn door(dir: &tempfile::TempDir) -> Arc<Door> {
     .expect("a spool");
     let redactor = redact::Redactor::build(&redact::Config::default()).expect("no rules");
     let (_, owner) = watch::channel(spool.pending());
+    Intake::new(redactor, stamps, spool, owner)
+}
+
+fn door(dir: &tempfile::TempDir) -> Arc<Door> {
     Arc::new(Door {
-        intake: Intake::new(redactor, Box::new(|| Arc::new(Stamp::default())), spool, owner),
+        intake: intake(dir, Box::new(|| Arc::new(Stamp::default()))),
         limits: Limits {
             budget: Budget::new(1 << 20),
             max_request_bytes: 1 << 20,
@@ -150,5 +156,65 @@ async fn who_sends_without_the_key_is_told_so_and_does_not_keep_the_connection()
         let (answer, took) = until_closed(stream).await;
         assert!(answer.starts_with(expected), "{answer}");
         assert!(took.abs_diff(longest) < Duration::from_millis(50), "{took:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_panics_costs_its_own_connection_and_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let is_first = AtomicBool::new(true);
+    let stamps = move || {
+        assert!(!is_first.swap(false, Ordering::Relaxed), "a fault");
+        Arc::new(Stamp::default())
+    };
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config = Config {
+        grpc: loopback,
+        http: loopback,
+        allowed_origins: Vec::new(),
+        max_request_bytes: 1 << 20,
+        other_users: true,
+        siblings: None,
+        retry_after: Duration::from_secs(1),
+        // One for each listener, so the first has to give its place back.
+        connections: 2,
+    };
+    let intake = intake(&dir, Box::new(stamps));
+    let receiver = Receiver::bind(config, intake, Budget::new(1 << 20), Vec::new()).expect("ports");
+    let to = receiver.http_addr();
+    let _running = AbortOnDropHandle::new(tokio::spawn(receiver.run(CancellationToken::new())));
+    let span = r#"{"traceId":"0102030405060708090a0b0c0d0e0f10","spanId":"0102030405060708","name":"a"}"#;
+    let body = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#);
+    let request = format!(
+        "POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(to).await.expect("a connection");
+        stream.write_all(request.as_bytes()).await.expect("room");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an orderly end");
+        answers.push(answer);
+    }
+    assert_eq!(answers[0], "", "nothing was accepted, and nothing is said");
+    assert!(answers[1].starts_with("HTTP/1.1 200"), "{answers:?}");
+}
+
+#[tokio::test]
+async fn bug_half_a_receiver_one_listener_that_panics_ends_the_others() {
+    let held = Arc::new(());
+    let other = Arc::downgrade(&held);
+    let mut listening = JoinSet::new();
+    listening.spawn(async move {
+        let _held = held;
+        std::future::pending().await
+    });
+    listening.spawn(async { panic!("a fault") });
+    let ended = tokio::spawn(until_all_end(listening)).await;
+    assert!(ended.expect_err("a fault").is_panic());
+    while other.upgrade().is_some() {
+        task::yield_now().await;
     }
 }

@@ -26,6 +26,30 @@ async fn promise_1_accepted_means_on_disk_after_a_power_cut_that_spares_only_wha
 }
 
 #[tokio::test]
+async fn promise_1_a_committer_that_panics_takes_along_all_that_runs_beside_it_and_nothing_is_accepted() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "before").await;
+    let receiver = spool.runtime().spawn(std::future::pending::<()>());
+    world.disk.set(Faults {
+        panic: true,
+        ..Faults::default()
+    });
+    let append = async |text: &'static str| spool.append(&ada(), TRACES, 1, Bytes::from(text)).await;
+    assert!(matches!(append("at the fault").await, Err(AppendError::Closed)));
+    let ended = receiver.await.expect_err("it would answer for nobody");
+    assert!(ended.is_cancelled(), "which ends the agent");
+    assert!(matches!(append("after it").await, Err(AppendError::Closed)));
+    assert!(spool.let_go(&ada()).await.is_err());
+    spool.close().await;
+    world.disk.cut_power(|_| 0);
+    drop(spool);
+    world.disk.set(Faults::default());
+    let spool = world.open("s2");
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["before"]);
+}
+
+#[tokio::test]
 async fn a_torn_tail_was_never_accepted_and_is_not_read() {
     let world = World::new();
     let spool = world.open("s1");

@@ -44,6 +44,8 @@ pub(crate) struct Faults {
     pub room: Option<usize>,
     /// Syncs of files fail.
     pub sync: bool,
+    /// Syncs of files are a fault of the program's.
+    pub panic: bool,
     /// Syncs of files do not return.
     pub hang: bool,
     /// Reads of files do not return, where they do not fail.
@@ -447,6 +449,11 @@ impl Blob for Opened {
 
     fn sync(&self) -> io::Result<()> {
         let mut image = self.hung(self.image()?, |faults| faults.hang);
+        if image.faults.panic {
+            // Others look at this disk yet.
+            drop(image);
+            panic!("a fault");
+        }
         image.synced += 1;
         if image.faults.sync {
             return Err(io::Error::from_raw_os_error(5));

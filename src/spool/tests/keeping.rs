@@ -52,6 +52,25 @@ async fn promise_3_full_is_said_at_the_cap_and_one_lane_takes_half() {
 }
 
 #[tokio::test]
+async fn promise_3_what_can_never_fit_is_not_told_to_come_again() {
+    let world = World::new();
+    let spool = world.open_with(Config {
+        max_bytes: 100 * KIB as u64,
+        ..place("here", "s1")
+    });
+    let half = 50 * KIB;
+    let put = async |owner: Owner, bytes| spool.append(&owner, TRACES, 1, Bytes::from(vec![0; bytes])).await;
+    assert!(matches!(
+        put(ada(), half - HEAD + 1).await,
+        Err(AppendError::TooLarge { most: 51_200 })
+    ));
+    put(ada(), half - HEAD).await.expect("it is half of the cap");
+    assert!(matches!(put(ada(), half - HEAD).await, Err(AppendError::Full)));
+    put(Owner::nobody(), half).await.expect("a ring is never full");
+    assert_eq!(books(&spool).accepted, 2);
+}
+
+#[tokio::test]
 async fn promise_3_the_cap_counts_what_an_earlier_start_left() {
     let world = World::new();
     let small = |session| Config {

@@ -1,6 +1,12 @@
 //! A running receiver over a real intake and a real spool, and clients that say exactly what they are told to say.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
@@ -23,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Builder {
     pub config: Config,
     pub spool_bytes: u64,
+    pub spool_is_full: bool,
     pub stamp: Stamp,
     pub budget: u32,
 }
@@ -56,6 +63,7 @@ impl Default for Builder {
                 connections: 1024,
             },
             spool_bytes: 256 * 1024 * 1024,
+            spool_is_full: false,
             stamp: Stamp::new(
                 vec!["user.", "workspace."],
                 vec![("workspace.id".to_owned(), "ws-1".to_owned())],
@@ -79,7 +87,7 @@ impl Builder {
 
     /// A spool with no room for anything.
     pub fn full_spool(mut self) -> Builder {
-        self.spool_bytes = 1;
+        (self.spool_bytes, self.spool_is_full) = (1 << 20, true);
         self
     }
 
@@ -94,6 +102,9 @@ impl Builder {
             place: "place".to_owned(),
         })
         .expect("a spool");
+        if self.spool_is_full {
+            fill(&spool, self.spool_bytes);
+        }
         let rules = redact::Config {
             enabled: true,
             ..redact::Config::default()
@@ -117,6 +128,17 @@ impl Builder {
             _owner: owner,
             _dir: dir,
         }
+    }
+}
+
+/// Takes all room, as two lanes of which each may take half, and counts no items.
+fn fill(spool: &Spool, bytes: u64) {
+    for lane in ["one", "another"] {
+        let record = vec![0; bytes as usize / 2 - 64];
+        let pending = spool.pending();
+        // The room is taken at once, and the record is written although nobody waits for it.
+        let append = pin!(spool.append(&pending, lane, 0, Bytes::from(record)));
+        assert!(append.poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
 }
 
