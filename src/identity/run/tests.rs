@@ -141,11 +141,14 @@ async fn a_token_that_ends_in_its_place_is_not_blamed_on_a_clock() {
     while story.receiver.current().state != State::Starved {
         story.receiver.changed().await;
     }
-    let trouble = || story.receiver.current().trouble.unwrap_or_default();
     let ended = "the token ended, and the scripted source gave no fresh one";
-    while trouble() != ended {
-        assert!(!trouble().contains("clock"), "{}", trouble());
-        story.receiver.clone().changed().await;
+    loop {
+        let trouble = story.receiver.current().trouble.unwrap_or_default();
+        if trouble == ended {
+            break;
+        }
+        assert!(!trouble.contains("clock"), "{trouble}");
+        story.receiver.changed().await;
     }
     let file = Source::File("/run/token".into());
     assert_eq!(
