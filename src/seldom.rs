@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,17 +11,12 @@ use std::{
 const EVERY: Duration = Duration::from_secs(60);
 
 /// When each kind was said last, and how often it was not since.
+#[derive(Debug)]
 pub struct Seldom<K>(Mutex<BTreeMap<K, (Instant, u64)>>);
 
 impl<K> Default for Seldom<K> {
     fn default() -> Self {
         Seldom(Mutex::default())
-    }
-}
-
-impl<K> fmt::Debug for Seldom<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seldom").finish_non_exhaustive()
     }
 }
 
