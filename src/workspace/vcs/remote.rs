@@ -128,7 +128,7 @@ impl Remote {
 }
 
 /// `[user@]host:path`, with no slash before the first colon; the user, and whatever else stands before the last `@`
-/// of that part, is left out.
+/// of that part, is left out. With an `@` further on it is rather a URL that lacks a slash, and a user's password in it.
 fn scp_like(text: &str) -> Option<(&str, &str)> {
     let before_slash = &text[..text.find('/').unwrap_or(text.len())];
     let text = &text[before_slash.rfind('@').map_or(0, |at| at + 1)..];
@@ -137,7 +137,8 @@ fn scp_like(text: &str) -> Option<(&str, &str)> {
         None => text.find(':')?,
     };
     let (host, path) = (&text[..colon], &text[colon + 1..]);
-    (!host.is_empty() && !host.contains('/') && !path.is_empty()).then_some((host, path))
+    let is_path = !path.is_empty() && !path.contains('@');
+    (!host.is_empty() && !host.contains('/') && is_path).then_some((host, path))
 }
 
 /// The first `url` of `[remote "origin"]`: where there are several, git fetches from the first.

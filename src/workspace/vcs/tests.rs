@@ -253,6 +253,7 @@ fn no_remote_keeps_a_credential_in_any_form() {
         "user:s3cret@github.com:acme/app.git",
         "x@s3cret@github.com:acme/app.git",
         "https://user:s3/cret@github.com/acme/app.git",
+        "https:/user:s3cret@github.com/acme/app.git",
         "file:///home/s3cret/app",
         "/home/s3cret/app",
         "ext::helper s3cret@x",
