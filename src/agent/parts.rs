@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{Error, share::Share};
@@ -62,7 +62,7 @@ pub(super) fn stamps(workspace: &Workspace, session: &str, mode: config::Attribu
     let newest: Mutex<Option<(u64, Arc<Stamp>)>> = Mutex::new(None);
     Box::new(move || {
         let (number, mut absent) = vcs.attributes();
-        let mut newest = newest.lock().expect("nothing panics while the stamp is held");
+        let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, stamp)) = &*newest
             && *of == number
         {
