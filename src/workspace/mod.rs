@@ -266,10 +266,11 @@ impl Env {
         self.get(name).is_some_and(yes)
     }
 
+    /// One line of text, without blanks around it: anybody who sets a variable here could command a terminal else.
     fn owned(&self, name: &str) -> Option<String> {
         self.get(name)
             .map(str::trim)
-            .filter(|value| !value.is_empty())
+            .filter(|value| !value.is_empty() && !value.chars().any(char::is_control))
             .map(str::to_owned)
     }
 
