@@ -389,7 +389,6 @@ pub(super) async fn witness(
             state = current.state;
             if matches!(state, State::Starved | State::Denied | State::NeedsUser) {
                 let trouble = current.trouble.clone().unwrap_or_default();
-                tracing::warn!(?state, trouble, "no usable credential: telemetry waits in the spool");
                 telemetry.event("tagalong.credential", since.elapsed(), Vec::new(), Some(trouble));
             }
         }
