@@ -108,6 +108,13 @@ fn the_successor_of_gitpod_classic_is_not_taken_for_it() {
 }
 
 #[test]
+fn a_token_in_the_environment_is_not_printed_with_it() {
+    let env = with(gitpod_env(), "GITPOD_TOKEN", "canary");
+    let shown = format!("{env:?} {env:#?}");
+    assert!(shown.contains("GITPOD_TOKEN") && !shown.contains("canary"), "{shown}");
+}
+
+#[test]
 fn what_commands_a_terminal_or_has_several_lines_is_no_name_of_anything() {
     let dir = tempfile::tempdir().unwrap();
     let env = with(gitpod_env(), "GITPOD_WORKSPACE_ID", "acme-app-abc123\nplatform");
