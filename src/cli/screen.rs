@@ -75,17 +75,22 @@ impl Screen {
 
     /// The text's words in lines that leave `indent` columns free; each line but the first begins with them.
     ///
-    /// A line of a file, to be copied, begins with blanks: it stays as it is.
+    /// A line of a file, to be copied, begins with blanks: it stays as it is. What would command the terminal is left out,
+    /// because much of what is shown was said by others.
     pub(super) fn wrap(self, indent: usize, text: &str) -> String {
+        let text: String = text
+            .chars()
+            .filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t'))
+            .collect();
         if text.starts_with(' ') {
-            return text.to_owned();
+            return text;
         }
         let room = self
             .width
             .map_or(usize::MAX, |width| width.saturating_sub(indent).max(1));
         let mut wrapped = String::new();
         let mut column = 0;
-        for word in words(text) {
+        for word in words(&text) {
             let length = word.chars().count();
             if column > 0 && column + 1 + length > room {
                 wrapped.push('\n');
@@ -129,6 +134,13 @@ mod tests {
             "see\n    `tagalong logs`\n    of\n    acme-app-0123456789"
         );
         assert_eq!(columns(3).wrap(4, "a b"), "a\n    b");
+    }
+
+    #[test]
+    fn no_value_commands_the_terminal() {
+        let text = "called \u{1b}]0;box\u{7}\u{9b}1m\r\n\tand";
+        assert_eq!(Screen::default().wrap(2, text), "called ]0;box1m\n\tand");
+        assert_eq!(Screen::default().wrap(2, "  \u{1b}c"), "  c");
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl Remote {
             scheme @ ("http" | "https") => (scheme, url.port()),
             _ => ("https", None),
         };
-        let path = url.path().trim_matches('/');
+        // A mirror's path holds another remote, perhaps with a password of its own.
+        let path = Some(url.path()).filter(|path| !path.contains('@'))?.trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         // Azure DevOps has another path for SSH, and a mark before the repository's name for the web.
