@@ -110,7 +110,7 @@ fn render(entries: &[Entry], notices: &[String], screen: Screen) -> String {
         text.push('\n');
     }
     for notice in notices {
-        text.push_str(&screen.wrap(6, &format!("note: {notice}\n")));
+        text.push_str(&format!("{}\n", screen.wrap(6, &format!("note: {notice}"))));
     }
     text
 }

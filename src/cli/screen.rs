@@ -1,6 +1,8 @@
 //! How text is laid out for whoever looks: colours and the terminal's width on a terminal, plain long lines elsewhere.
 //!
 //! Words are wrapped, never cut: ids and URLs are there to be copied. What stands between backticks is one word.
+//! Much of the text is others' (a token's claims, upstream's answers, variables): nothing in it commands the terminal, and
+//! none of its lines looks like one of ours.
 
 use std::{io::IsTerminal, os::fd::AsFd};
 
@@ -77,6 +79,13 @@ impl Screen {
     ///
     /// A line of a file, to be copied, begins with blanks: it stays as it is.
     pub(super) fn wrap(self, indent: usize, text: &str) -> String {
+        let text = text.replace(|c: char| c.is_control() && c != '\n', "");
+        let lines = text.trim_end_matches('\n').split('\n');
+        let wrapped: Vec<String> = lines.map(|line| self.wrap_line(indent, line)).collect();
+        wrapped.join(&format!("\n{:indent$}", ""))
+    }
+
+    fn wrap_line(self, indent: usize, text: &str) -> String {
         if text.starts_with(' ') {
             return text.to_owned();
         }
@@ -136,6 +145,14 @@ mod tests {
         for screen in [Screen::default(), columns(12)] {
             let line = "    - init: make  it";
             assert_eq!(screen.wrap(2, line), line);
+        }
+    }
+
+    #[test]
+    fn nothing_in_a_text_commands_the_terminal_or_looks_like_a_line_of_ours() {
+        let name = "ada\x1b]0;mine\x07\u{9b}2J\r\nagent  0.1.0\n";
+        for screen in [Screen::default(), columns(40)] {
+            assert_eq!(screen.wrap(4, name), "ada]0;mine2J\n    agent  0.1.0");
         }
     }
 
