@@ -733,10 +733,23 @@ proptest::proptest! {
 }
 
 #[test]
-fn a_prebuild_that_says_neither_yes_nor_no_is_wrong() {
-    let machine = |text| Machine::new().var("TAGALONG_PREBUILD", text);
-    insta::assert_snapshot!(machine("banana").errors(), @r#"TAGALONG_PREBUILD (TAGALONG_PREBUILD): "banana" is not accepted; expected true or false"#);
-    for text in ["true", "TRUE", "1", "yes", " on ", "false", "0", "no", "OFF", ""] {
-        machine(text).loaded();
+fn a_prebuild_or_a_ban_that_says_neither_yes_nor_no_is_wrong() {
+    for name in ["TAGALONG_PREBUILD", "TAGALONG_DISABLED"] {
+        let machine = |text| Machine::new().var(name, text);
+        let errors = machine("banana").errors();
+        assert_eq!(
+            errors,
+            format!("{name} ({name}): \"banana\" is not accepted; expected true or false")
+        );
+        for text in ["true", "TRUE", "1", "yes", " on ", "false", "0", "no", "OFF", ""] {
+            machine(text).loaded();
+        }
     }
+}
+
+#[test]
+fn a_directory_for_what_lasts_that_is_relative_is_wrong() {
+    let machine = |text| Machine::new().var("TAGALONG_HOME", text);
+    insta::assert_snapshot!(machine("~/kept").errors(), @r#"TAGALONG_HOME (TAGALONG_HOME): "~/kept" is not accepted; expected an absolute path"#);
+    assert_eq!(machine("/Kept").loaded().config.dirs.state, PathBuf::from("/Kept"));
 }
