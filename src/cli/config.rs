@@ -8,6 +8,7 @@ use clap::{
 
 use super::{
     Context,
+    context::wrong,
     failure::{Failure, Kind},
     screen::{Screen, Tone},
 };
@@ -72,7 +73,7 @@ pub(super) fn set(env: &Env, key: &str, text: &str) -> Result<(), Failure> {
     edit::set(file, &[(key, new)])?;
     say!("{key} is set in {}", file.display());
     // What is wrong beside it is worth knowing now.
-    let loaded = Config::load(env, &[], &files).map_err(|errors| super::wrong(&errors))?;
+    let loaded = Config::load(env, &[], &files).map_err(|errors| wrong(&errors))?;
     let entries = loaded.entries();
     let origin = entries.iter().find(|entry| entry.key == key).map(|entry| &entry.origin);
     match origin {

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     Context, consent,
+    context::{settings, wrong},
     failure::{Failure, Kind},
     login,
     screen::Screen,
@@ -23,7 +24,7 @@ use crate::{
         control::{self, Answer, Ask},
         turn::{self, Turn},
     },
-    config::{Config, Credential, Locations},
+    config::{Config, ConfigError, Credential, Locations},
     workspace::Env,
 };
 
@@ -59,12 +60,13 @@ struct Thing {
 
 pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failure> {
     let files = Locations::of(env);
-    let (loaded, wrong) = super::settings(env, set, &files)?;
-    match wrong {
-        Some(wrong) if dry_run => remark!("{}", wrong.render(Screen::of_errors(env))),
+    let (loaded, errors) = settings(env, set, &files)?;
+    if !errors.is_empty() {
         // The directories that were meant may be others than these.
-        Some(wrong) => return Err(wrong),
-        None => {}
+        if !dry_run || errors.iter().any(ConfigError::may_hide_the_spool) {
+            return Err(wrong(&errors));
+        }
+        remark!("{}", wrong(&errors).render(Screen::of_errors(env)));
     }
     let config = &loaded.config;
     let spools = spools(&config.spool.dir);
@@ -96,9 +98,9 @@ pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failur
         let _ = fs::remove_dir(&config.dirs.runtime);
         let _ = fs::remove_dir(&config.dirs.state);
     }
-    for settings in [files.user.as_ref(), Some(&files.system)].into_iter().flatten() {
-        if settings.exists() {
-            say!("kept your settings in {}", settings.display());
+    for file in [files.user.as_ref(), Some(&files.system)].into_iter().flatten() {
+        if file.exists() {
+            say!("kept your settings in {}", file.display());
         }
     }
     Ok(())

@@ -254,7 +254,7 @@ fn background(context: &Context, options: Options, replace: bool) -> Result<(), 
     let began = Instant::now();
     loop {
         let file = detach::open_log(&log)
-            .map_err(|error| super::unwritable("the agent's log cannot be written", &dirs.state, &error))?;
+            .map_err(|error| super::context::unwritable("the agent's log cannot be written", &dirs.state, &error))?;
         let error = match detach::spawn(&program, &arguments, &context.set, file, options.start()) {
             Ok(()) => return Ok(()),
             Err(error) => error,

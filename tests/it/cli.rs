@@ -71,6 +71,11 @@ fn wrong_words_are_said_with_the_right_ones() {
       write it as --set section.key=value; `tagalong config` lists the keys
     exit code 2
     ");
+    insta::assert_snapshot!(failure(&home, &["--set", "export.headers: Bearer s3cret", "status"]), @"
+    tagalong: --set export.headers… is no setting
+      write it as --set section.key=value; `tagalong config` lists the keys
+    exit code 2
+    ");
 }
 
 #[test]
@@ -156,6 +161,41 @@ fn a_setting_that_is_wrong_keeps_nobody_from_looking_or_from_stopping_the_agent(
             .contains("is set")
     );
     assert!(said(&home, &home.run(&["status"])).ends_with("exit code 0"));
+}
+
+#[test]
+fn where_nobody_can_tell_which_spool_is_meant_nobody_says_that_no_agent_runs() {
+    let home = Home::new();
+    let dir = home.path().join("elsewhere").display().to_string();
+    let file = home.path().join("config/tagalong/config.toml");
+    home.text(&["config", "set", "spool.dir", &dir]);
+    home.up();
+    let meant = fs::read_to_string(&file).expect("settings");
+    for spoiled in ["[spool]\ndir = 7\n", "[export"] {
+        fs::write(&file, spoiled).expect("written");
+        for look in [
+            &["status"][..],
+            &["status", "--json"],
+            &["env"],
+            &["spool", "list"],
+            &["down"],
+        ] {
+            let text = failure(&home, look);
+            assert!(text.contains("which spool is meant cannot be told"), "{look:?}: {text}");
+            assert!(text.ends_with("exit code 2"), "{look:?}: {text}");
+        }
+        assert!(failure(&home, &["purge", "--dry-run"]).ends_with("exit code 2"));
+    }
+    fs::write(&file, "[spool]\ndir = 'spool'\n").expect("written");
+    insta::assert_snapshot!(failure(&home, &["down"]), @r#"
+    tagalong: a setting is wrong
+      spool.dir (HOME/config/tagalong/config.toml): "spool" is not accepted; expected an absolute path
+    tagalong: which spool is meant cannot be told, nor whether its agent runs
+      correct what is wrong above first: it may say where the spool is
+    exit code 2
+    "#);
+    fs::write(&file, meant).expect("written");
+    assert!(home.pid().is_some());
 }
 
 #[test]
