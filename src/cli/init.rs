@@ -34,10 +34,13 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
     let action = if options.remove { Action::Remove } else { Action::Add };
     let file = match &options.file {
         Some(file) => Some(here.join(file)),
-        None if target == Target::Shell => Some(setup::profile(env.get("SHELL").unwrap_or_default()).to_owned()),
+        None if target == Target::Shell => {
+            let shell = env.get("SHELL").unwrap_or_default();
+            Some(setup::profile(shell, |name| env.get(name).map(PathBuf::from)))
+        }
         None => None,
     };
-    let plan = setup::plan(target, action, &root, file.as_deref()).map_err(failure)?;
+    let plan = setup::plan(target, action, &root, file.as_deref()).map_err(|error| failure(error, action))?;
     let changes: Vec<&Edit> = plan.edits.iter().filter(|edit| edit.before != edit.after).collect();
     for edit in &changes {
         let name = edit
@@ -76,19 +79,29 @@ fn repository(here: &Path) -> PathBuf {
     top.unwrap_or(here).to_owned()
 }
 
-fn failure(error: setup::Error) -> Failure {
+fn failure(error: setup::Error, action: Action) -> Failure {
     let failure = Failure::new(Kind::Failed, error.to_string());
     match error {
         setup::Error::Absent(_) => failure.hint("make it first, or name another one with --file"),
         setup::Error::Several(_) => failure.hint("name one with --file"),
-        setup::Error::Csh(_) => failure.hint("bash, zsh, fish and sh are: name a profile of theirs with --file"),
+        setup::Error::Foreign { by_hand, .. } => {
+            adding(failure, by_hand).hint("bash, zsh, fish and sh are: --file names a profile of theirs")
+        }
         setup::Error::Unreadable(..) => failure.hint("make it readable text, or name another one with --file"),
-        setup::Error::Refused { by_hand, .. } => by_hand
-            .lines()
-            .fold(failure.hint("add this by hand:"), |failure, line| {
-                failure.hint(format!("  {line}"))
-            }),
+        setup::Error::Refused { .. } if action == Action::Remove => {
+            failure.hint("take out by hand what `tagalong init` wrote into it")
+        }
+        setup::Error::Refused { by_hand, .. } => adding(failure, &by_hand),
     }
+}
+
+fn adding(failure: Failure, by_hand: &str) -> Failure {
+    let mut lines = by_hand.lines().peekable();
+    let failure = match lines.peek() {
+        Some(_) => failure.hint("add this by hand:"),
+        None => failure,
+    };
+    lines.fold(failure, |failure, line| failure.hint(format!("  {line}")))
 }
 
 fn unchanged(plan: &Plan, action: Action) -> &'static str {
