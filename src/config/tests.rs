@@ -733,6 +733,14 @@ proptest::proptest! {
 }
 
 #[test]
+fn promise_7_a_command_line_in_one_text_is_no_program() {
+    let exec = |text| Machine::new().var("TAGALONG_IDENTITY_EXEC", text);
+    insta::assert_snapshot!(exec("/bin/mint --key canary").errors(), @r#"identity.exec (TAGALONG_IDENTITY_EXEC): its value is not accepted; expected a list of an absolute program and its arguments, such as ["/usr/bin/mint", "--raw"]"#);
+    exec("/bin/mint").loaded();
+    exec("['/opt/my tools/mint', '--key', 'x']").loaded();
+}
+
+#[test]
 fn a_prebuild_or_a_ban_that_says_neither_yes_nor_no_is_wrong() {
     for name in ["TAGALONG_PREBUILD", "TAGALONG_DISABLED"] {
         let machine = |text| Machine::new().var(name, text);
