@@ -435,7 +435,7 @@ fn what_waits_on_disk_is_shown_without_an_agent_and_sent_by_the_next() {
         home.run(&["down", "--timeout", "0ms"])
     };
     let text = said(&home, &output);
-    assert!(text.contains("of telemetry are left in the spool"), "{text}");
+    assert!(text.contains("of telemetry left in the spool"), "{text}");
     assert!(text.ends_with("exit code 5"), "{text}");
 }
 
