@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::workspace::{self, Env, Files};
 
@@ -68,6 +68,8 @@ enum Command {
         /// End with one JSON object on standard output
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        _none: NoSettings,
     },
     /// Start the agent for this workspace if it is not running; returns when it accepts data
     Up {
@@ -114,7 +116,11 @@ enum Command {
     /// End the login, at the issuer too, and forget it
     Logout,
     /// Who telemetry leaves for, and how far that can be believed
-    Whoami,
+    Whoami {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the current credential, for other tools
     Token {
         /// Who is to read it
@@ -143,6 +149,8 @@ enum Command {
         /// The file to change, where the platform has several
         #[arg(long, value_name = "FILE")]
         file: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        _none: NoSettings,
     },
     /// What was set aside, and why; send it again, or give it up
     Spool {
@@ -161,8 +169,11 @@ enum Command {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Every setting, its value, and where the value came from; or write one into your own file
+    /// Every setting, its value, and where the value came from; or write one into your own file, or take it out
     Config {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
         #[command(subcommand)]
         command: Option<config::Command>,
     },
@@ -171,11 +182,15 @@ enum Command {
         /// One JSON object on standard output
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        _none: NoSettings,
     },
     /// Print a completion script
     Completions {
         /// The shell that is to complete
         shell: clap_complete::Shell,
+        #[command(flatten)]
+        _none: NoSettings,
     },
     #[command(name = "demo-token", hide = true)]
     DemoToken {
@@ -184,6 +199,13 @@ enum Command {
         #[arg(long)]
         audience: String,
     },
+}
+
+/// For a command that reads no setting: `--set` is no fault there either, and nobody is told of it.
+#[derive(Args, Debug)]
+struct NoSettings {
+    #[arg(id = "set", long = "set", hide = true)]
+    _set: Vec<String>,
 }
 
 /// Parses the process's arguments, runs the command, and decides the exit code.
@@ -223,15 +245,15 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         return Ok(());
     }
     let done = match cli.command {
-        Command::Completions { shell } => {
+        Command::Completions { shell, .. } => {
             completions::run(shell);
             Ok(())
         }
-        Command::Version { json } => {
+        Command::Version { json, .. } => {
             version::run(json);
             Ok(())
         }
-        Command::Demo { duration, json } => demo::run(&env, &duration, json),
+        Command::Demo { duration, json, .. } => demo::run(&env, &duration, json),
         Command::DemoToken { issuer, audience } => demo::token(&issuer, &audience),
         Command::Up {
             foreground,
@@ -258,7 +280,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Doctor { json, send } => doctor::run(Context::look(env, cli.set), json, send),
         Command::Login(options) => login::run(Context::load(env, cli.set)?, &options),
         Command::Logout => login::logout(&Context::load(env, cli.set)?),
-        Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
+        Command::Whoami { json } => token::whoami(&Context::load(env, cli.set)?, json),
         Command::Token { format } => token::run(&Context::load(env, cli.set)?, format),
         Command::Env { shell, reader } => env::run(&look(env, cli.set)?, reader, shell),
         Command::Init {
@@ -266,6 +288,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             dry_run,
             remove,
             file,
+            ..
         } => init::run(
             &env,
             &init::Options {
@@ -277,17 +300,17 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         ),
         Command::Spool { command } => {
             let context = match command {
-                spool::Command::List => look(env, cli.set)?,
+                spool::Command::List { .. } => look(env, cli.set)?,
                 _ => Context::load(env, cli.set)?,
             };
             spool::run(&context, command)
         }
         Command::Purge { dry_run } => purge::run(&env, &cli.set, dry_run),
         Command::Logs { follow } => logs::run(&look(env, cli.set)?, follow),
-        Command::Config { command: None } => config::run(&look(env, cli.set)?),
+        Command::Config { json, command: None } => config::run(&look(env, cli.set)?, json),
         Command::Config {
-            command: Some(config::Command::Set { key, value }),
-        } => config::set(&env, &key, &value),
+            command: Some(command), ..
+        } => config::write(&env, &command),
     };
     done.and_then(|()| output::end())
 }

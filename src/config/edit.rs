@@ -1,5 +1,5 @@
-//! Writing settings into the user's file: what somebody confirmed at `tagalong login` or says with `tagalong config set`,
-//! and nothing else ever.
+//! Writing settings into the user's file: what somebody confirmed at `tagalong login` or says with `tagalong config set`
+//! and `unset`, and nothing else ever.
 //!
 //! Comments, order and whatever else is in the file stay as they are. The file is replaced whole or not at all, and a
 //! link is followed: people keep such files in repositories of their own.
@@ -65,6 +65,20 @@ pub fn new(key: &str, text: &str) -> Result<New, ConfigError> {
 /// # Errors
 /// The file is not readable, no TOML, or cannot be replaced.
 pub fn set(path: &Path, changes: &[(&str, New)]) -> Result<(), EditError> {
+    rewrite(path, |text| edited(text, changes).map(Some)).map(drop)
+}
+
+/// Takes `section.key` out of the file at `path`, with the comments above it, whether or not there is such a setting; and
+/// says whether it was there.
+///
+/// # Errors
+/// The file is not readable, no TOML, or cannot be replaced.
+pub fn unset(path: &Path, key: &str) -> Result<bool, EditError> {
+    rewrite(path, |text| without(text, key))
+}
+
+/// `edit` gives the new text, none within if nothing changes, and none at all if the text is no TOML.
+fn rewrite(path: &Path, edit: impl FnOnce(&str) -> Option<Option<String>>) -> Result<bool, EditError> {
     let unreadable = |error| EditError::Unreadable(path.display().to_string(), error);
     let unwritable = |error| EditError::Unwritable(path.display().to_string(), error);
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -76,9 +90,21 @@ pub fn set(path: &Path, changes: &[(&str, New)]) -> Result<(), EditError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), 0o600),
         Err(error) => return Err(unreadable(error)),
     };
-    let edited = edited(&text, changes).ok_or_else(|| EditError::Syntax(path.display().to_string()))?;
+    let edited = edit(&text).ok_or_else(|| EditError::Syntax(path.display().to_string()))?;
+    let Some(edited) = edited else { return Ok(false) };
     fs::create_dir_all(target.parent().unwrap_or(Path::new("/"))).map_err(unwritable)?;
-    replace(&target, &edited, mode).map_err(unwritable)
+    replace(&target, &edited, mode).map_err(unwritable)?;
+    Ok(true)
+}
+
+/// The text without the key, none within if it has none; none at all if it is no TOML.
+fn without(text: &str, key: &str) -> Option<Option<String>> {
+    let mut document: DocumentMut = text.parse().ok()?;
+    let removed = key.split_once('.').and_then(|(section, name)| {
+        let table = document.get_mut(section)?.as_table_like_mut()?;
+        table.remove(name)
+    });
+    Some(removed.map(|_| document.to_string()))
 }
 
 /// The text with the changes; none if it is no TOML, or a section is something else than a table.
@@ -182,6 +208,25 @@ mod tests {
         }
         assert!(new("export.timeout", "soon").is_err());
         assert!(new("export.endpiont", "https://otlp.example.com").is_err());
+    }
+
+    #[test]
+    fn a_setting_that_is_taken_out_leaves_everything_else() {
+        let before = "# mine\n[spool]\n# plenty\nmax_bytes = \"2GiB\" # for a week\n# soon\nmax_age = \"1d\"\n\n[export]\nendpiont = 1\n";
+        let after = "# mine\n[spool]\n# soon\nmax_age = \"1d\"\n\n[export]\nendpiont = 1\n";
+        assert_eq!(without(before, "spool.max_bytes"), Some(Some(after.to_owned())));
+        assert_eq!(
+            without(after, "export.endpiont"),
+            Some(Some(after.replace("endpiont = 1\n", ""))),
+            "no setting, and so in the way"
+        );
+        for absent in ["spool.max_bytes", "listen.grpc", "spool", "max_age"] {
+            assert_eq!(without(after, absent), Some(None), "{absent}");
+        }
+        assert_eq!(without("[spool\n", "spool.dir"), None);
+        let nowhere = tempfile::tempdir().expect("a directory");
+        let path = nowhere.path().join("below/config.toml");
+        assert!(!unset(&path, "spool.dir").expect("nothing to do") && !nowhere.path().join("below").exists());
     }
 
     #[test]

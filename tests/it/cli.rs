@@ -332,6 +332,55 @@ fn what_cannot_be_set_or_started_says_what_to_do_about_it() {
 }
 
 #[test]
+fn a_setting_is_taken_out_of_the_users_file_and_what_holds_then_is_said() {
+    let home = Home::new();
+    home.text(&["config", "set", "export.timeout", "20s"]);
+    let file = home.path().join("config/tagalong/config.toml");
+    let said = |key: &str| {
+        let text = home.text(&["config", "unset", key]);
+        text.replace(&home.path().display().to_string(), "HOME")
+    };
+    insta::assert_snapshot!(said("export.timeout"), @"
+    export.timeout is taken out of HOME/config/tagalong/config.toml
+      what holds is 10s (default)
+    ");
+    insta::assert_snapshot!(said("export.timeout"), @"
+    export.timeout is not set in HOME/config/tagalong/config.toml
+      what holds is 10s (default)
+    ");
+    insta::assert_snapshot!(failure(&home, &["config", "unset", "export.timout"]), @"
+    tagalong: export.timout: there is no such setting; did you mean export.timeout?
+      `tagalong config` lists the settings, with their values
+    exit code 2
+    ");
+    // What nobody knows is in the way of every start.
+    fs::write(&file, "[export]\ntimout = \"20s\"\n").expect("written");
+    assert_eq!(
+        said("export.timout"),
+        "export.timout is taken out of HOME/config/tagalong/config.toml\n"
+    );
+    assert_eq!(fs::read_to_string(&file).expect("settings"), "[export]\n");
+}
+
+#[test]
+fn other_tools_get_one_object_by_the_names_of_status() {
+    let home = Home::new();
+    home.up();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&home.text(arguments)).expect("one object, and nothing beside it")
+    };
+    let (whoami, status) = (json(&["whoami", "--json"]), home.status());
+    for field in ["workspace", "principal", "credential"] {
+        assert_eq!(whoami[field], status[field], "{field}");
+    }
+    assert_eq!(json(&["spool", "list", "--json"]), serde_json::json!({"entries": []}));
+    let settings = json(&["config", "--json"]);
+    let first = serde_json::json!({"key": "listen.grpc", "value": "127.0.0.1:0", "origin": "TAGALONG_LISTEN_GRPC"});
+    assert_eq!(settings["settings"][0], first);
+    assert_eq!(settings["notices"], serde_json::json!([]));
+}
+
+#[test]
 fn without_an_agent_each_command_says_so() {
     let home = Home::new();
     insta::assert_snapshot!(failure(&home, &["whoami"]), @"
