@@ -156,7 +156,9 @@ fn write(edit: &Edit, root: &Path) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(root);
     std::fs::create_dir_all(dir).map_err(failed)?;
     let draft = dir.join(format!(".tagalong-init.{}", std::process::id()));
-    let written = std::fs::File::create(&draft).and_then(|mut file| {
+    // Whoever may write into the directory may have laid a link there, to a file of ours.
+    let _ = std::fs::remove_file(&draft);
+    let written = std::fs::File::create_new(&draft).and_then(|mut file| {
         if let Ok(metadata) = std::fs::metadata(&path) {
             file.set_permissions(metadata.permissions())?;
         }
@@ -167,4 +169,26 @@ fn write(edit: &Edit, root: &Path) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&draft);
         failed(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_lies_where_the_draft_goes_is_not_followed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (path, other) = (root.path().join(".gitpod.yml"), root.path().join("other"));
+        std::fs::write(&other, "theirs").expect("written");
+        let draft = root.path().join(format!(".tagalong-init.{}", std::process::id()));
+        std::os::unix::fs::symlink(&other, draft).expect("a link");
+        let edit = Edit {
+            path: path.clone(),
+            before: None,
+            after: Some("ours".to_owned()),
+        };
+        write(&edit, root.path()).expect("written");
+        let text = |path| std::fs::read_to_string(path).expect("readable");
+        assert_eq!((text(path), text(other)), ("ours".to_owned(), "theirs".to_owned()));
+    }
 }

@@ -123,7 +123,8 @@ pub(super) fn settings(own: Vec<String>, detached: bool) -> Result<Vec<String>, 
 pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status>, Failure> {
     // A detached agent's starter has said them.
     for notice in context.loaded.notices.iter().filter(|_| !options.detached) {
-        remark!("tagalong: {notice}");
+        let text = format!("tagalong: {notice}");
+        remark!("{}", Screen::of_errors(&context.env).wrap(2, &text));
     }
     if options.foreground {
         return foreground(context, options).map(|()| None);
