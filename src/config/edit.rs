@@ -65,6 +65,10 @@ pub fn new(key: &str, text: &str) -> Result<New, ConfigError> {
 /// # Errors
 /// The file is not readable, no TOML, or cannot be replaced.
 pub fn set(path: &Path, changes: &[(&str, New)]) -> Result<(), EditError> {
+    if let Some(directory) = path.parent() {
+        let unwritable = |error| EditError::Unwritable(path.display().to_string(), error);
+        fs::create_dir_all(directory).map_err(unwritable)?;
+    }
     rewrite(path, |text| edited(text, changes).map(Some)).map(drop)
 }
 
@@ -82,6 +86,9 @@ fn rewrite(path: &Path, edit: impl FnOnce(&str) -> Option<Option<String>>) -> Re
     let unreadable = |error| EditError::Unreadable(path.display().to_string(), error);
     let unwritable = |error| EditError::Unwritable(path.display().to_string(), error);
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = target.parent().unwrap_or(Path::new("/"));
+    // Of several commands at once, each reads what the one before it wrote. Some file systems have no locks.
+    let _turn = fs::File::open(directory).inspect(|directory| drop(directory.lock()));
     let (text, mode) = match fs::read_to_string(&target) {
         Ok(text) => (
             text,
@@ -92,7 +99,6 @@ fn rewrite(path: &Path, edit: impl FnOnce(&str) -> Option<Option<String>>) -> Re
     };
     let edited = edit(&text).ok_or_else(|| EditError::Syntax(path.display().to_string()))?;
     let Some(edited) = edited else { return Ok(false) };
-    fs::create_dir_all(target.parent().unwrap_or(Path::new("/"))).map_err(unwritable)?;
     replace(&target, &edited, mode).map_err(unwritable)?;
     Ok(true)
 }
@@ -255,6 +261,27 @@ mod tests {
             fs::metadata(&real).expect("it is there").permissions().mode() & 0o777,
             0o640
         );
+    }
+
+    #[test]
+    fn of_several_that_write_at_once_none_undoes_anothers() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("tagalong").join("config.toml");
+        let keys = [
+            "export.endpoint",
+            "export.ca_file",
+            "identity.issuer",
+            "identity.file",
+            "spool.dir",
+            "workspace.id",
+        ];
+        std::thread::scope(|scope| {
+            for key in keys {
+                scope.spawn(|| set(&path, &[(key, text("x"))]).expect("edited"));
+            }
+        });
+        let written = fs::read_to_string(&path).expect("readable");
+        assert_eq!(written.matches(" = \"x\"").count(), keys.len(), "{written}");
     }
 
     #[test]
