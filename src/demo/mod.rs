@@ -117,13 +117,14 @@ impl Scratch {
             io::Error::new(error.kind(), text)
         })?;
         let held = fs::File::open(&path)?;
-        held.lock()?;
+        // Where there are no locks, nothing counts as left either.
+        let _ = held.lock();
         Ok(Scratch { path, _held: held })
     }
 }
 
-/// Whether this is our user's directory of a demonstration that is over: no process has its id, and nobody holds it. A
-/// process id alone says nothing of other containers that share the place, and a lock nothing of one that just begins.
+/// Whether this is our user's directory of a demonstration that is over: no other process has its id, and nobody holds it.
+/// A process id alone says nothing of other containers that share the place, and a lock nothing of one that just begins.
 fn is_left(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -133,8 +134,9 @@ fn is_left(path: &Path) -> bool {
     };
     let is_ours = fs::symlink_metadata(path)
         .is_ok_and(|facts| facts.is_dir() && facts.uid() == rustix::process::geteuid().as_raw());
+    let is_gone = || rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
     is_ours
-        && rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+        && (pid == rustix::process::getpid() || is_gone())
         && fs::File::open(path).is_ok_and(|directory| directory.try_lock().is_ok())
 }
 
@@ -164,6 +166,8 @@ mod tests {
         held.lock().expect("nobody else has it");
         assert!(!is_left(&left), "somebody holds it, in another container perhaps");
         drop(held);
+        // Another container's, where process ids are few.
+        make(&format!("{SCRATCH}{}", std::process::id()));
         let theirs = [make("tagalong-demo-notes"), make("tagalong-demo-1"), make("demo")];
 
         let scratch = Scratch::new(above.path()).expect("a directory");
