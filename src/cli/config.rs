@@ -100,7 +100,7 @@ pub(super) fn write(env: &Env, command: &Command) -> Result<(), Failure> {
         Command::Unset { key, .. } => {
             let is_known = config::keys().any(|known| known == key);
             match edit::unset(file, key)? {
-                // No setting either: one that is not known is what keeps an agent from starting.
+                // Also what is no setting, and so keeps every agent from starting.
                 true => say!("{key} is taken out of {}", file.display()),
                 false if is_known => say!("{key} is not set in {}", file.display()),
                 false => edit::new(key, "").map(drop).map_err(|error| refused(key, &error))?,

@@ -155,7 +155,7 @@ impl Context {
 }
 
 /// None is where these settings lead, and they are not those that somebody meant.
-pub(super) fn unsure() -> Failure {
+fn unsure() -> Failure {
     Failure::new(
         Kind::Usage,
         "which spool is meant cannot be told, nor whether its agent runs",
