@@ -117,7 +117,7 @@ fn spool(requests: &[Bytes]) -> f64 {
     })
     .expect("the temporary directory is writable");
     // Nobody reads it, so its oldest make room.
-    spool.set_ring(Signal::Traces.as_str(), true);
+    spool.set_ring(Signal::Traces.as_str(), Some(&owner()));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
@@ -135,10 +135,15 @@ fn spool(requests: &[Bytes]) -> f64 {
     fastest
 }
 
+fn owner() -> Owner {
+    Owner("bench".to_owned())
+}
+
 async fn append_all(spool: Spool, requests: Vec<Bytes>) {
-    let owner = Owner("bench".to_owned());
     for bytes in requests {
-        let appended = spool.append(&owner, Signal::Traces.as_str(), SPANS as u64, bytes).await;
+        let appended = spool
+            .append(&owner(), Signal::Traces.as_str(), SPANS as u64, bytes)
+            .await;
         appended.expect("the disk takes the bytes");
     }
 }

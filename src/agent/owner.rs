@@ -16,6 +16,8 @@ use crate::{
 
 /// How often absent principals' spools are looked at for what is too old.
 const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+/// After what is pending could not be adopted: a full disk may have room again.
+const ADOPT_AGAIN: Duration = Duration::from_secs(10);
 
 /// Who owns what comes first: this start's pending spool, or nobody where nothing is sent. What nobody owns is history
 /// from the first start on that has an upstream.
@@ -43,6 +45,7 @@ pub(super) async fn keep(
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     let mut present: Option<Owner> = None;
     loop {
+        let mut again = false;
         if let Some(principal) = identity.current().principal {
             let new = Owner(principal.fingerprint());
             if present.as_ref() != Some(&new) {
@@ -56,13 +59,17 @@ pub(super) async fn keep(
                         owner.send_replace(new.clone());
                         present = Some(new);
                     }
-                    // The data stays pending, and the next published value is the next try.
-                    Err(error) => tracing::warn!(%error, "what is pending could not be adopted"),
+                    // The data stays pending.
+                    Err(error) => {
+                        tracing::warn!(%error, "what is pending could not be adopted");
+                        again = true;
+                    }
                 }
             }
         }
         tokio::select! {
             () = identity.changed() => {}
+            () = tokio::time::sleep(ADOPT_AGAIN), if again => {}
             _ = expire.tick(), if present.is_some() => {
                 if let Err(error) = spool.expire(present.as_ref(), SystemTime::now()).await {
                     tracing::warn!(%error, "absent principals' spools could not be looked through");
@@ -83,29 +90,64 @@ mod tests {
         spool::Config,
     };
 
+    fn open(dir: &std::path::Path, session: &str) -> Spool {
+        Spool::open(Config {
+            dir: dir.to_owned(),
+            max_bytes: 1 << 20,
+            keep_bytes: 0,
+            max_age: Duration::ZERO,
+            session: session.to_owned(),
+            place: "place".to_owned(),
+        })
+        .expect("a spool")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_disk_does_not_let_adopt_is_adopted_when_it_does_though_nothing_new_is_published() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ada = Principal::platform("gitpod", "ada");
+        let hers = Owner(ada.fingerprint());
+        let spool = open(dir.path(), "session");
+        let early = Bytes::from_static(b"early");
+        spool
+            .append(&spool.pending(), "traces", 1, early)
+            .await
+            .expect("accepted");
+        let in_the_way = dir.path().join(&hers.0);
+        std::fs::write(&in_the_way, "").expect("a file");
+        let (owner, owners) = watch::channel(spool.pending());
+        let shutdown = CancellationToken::new();
+        let identity = identity::Receiver::fixed(ada, None, None);
+        let keeper = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
+        // What is asked of a spool is answered in turn.
+        let until_it_is_tried = async || {
+            tokio::task::yield_now().await;
+            spool.let_go(&Owner::nobody()).await.expect("there is nothing");
+            tokio::task::yield_now().await;
+        };
+        until_it_is_tried().await;
+        assert_eq!(*owners.borrow(), spool.pending());
+        std::fs::remove_file(&in_the_way).expect("it is there");
+        tokio::time::advance(ADOPT_AGAIN).await;
+        until_it_is_tried().await;
+        assert_eq!(*owners.borrow(), hers);
+        shutdown.cancel();
+        keeper.await.expect("it ends");
+        assert!(spool.unsent_of(&hers) > 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_is_older_than_the_limit_is_still_there_for_who_logs_in_an_hour_after_the_start() {
         let dir = tempfile::tempdir().expect("a directory");
-        let open = |session: &str| {
-            Spool::open(Config {
-                dir: dir.path().to_owned(),
-                max_bytes: 1 << 20,
-                keep_bytes: 0,
-                max_age: Duration::ZERO,
-                session: session.to_owned(),
-                place: "place".to_owned(),
-            })
-            .expect("a spool")
-        };
         let ada = Principal::platform("gitpod", "ada");
-        let spool = open("before the weekend");
+        let spool = open(dir.path(), "before the weekend");
         let left = Bytes::from_static(b"left");
         let hers = Owner(ada.fingerprint());
         spool.append(&hers, "traces", 1, left).await.expect("accepted");
         spool.close().await;
         drop(spool);
 
-        let spool = open("after it");
+        let spool = open(dir.path(), "after it");
         let (store, identity) = Store::new("test", Clock::System);
         let (owner, mut owners) = watch::channel(spool.pending());
         let shutdown = CancellationToken::new();

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::unix::fs::DirBuilderExt,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use super::{Error, share::Share};
@@ -62,7 +62,7 @@ pub(super) fn stamps(workspace: &Workspace, session: &str, mode: config::Attribu
     let newest: Mutex<Option<(u64, Arc<Stamp>)>> = Mutex::new(None);
     Box::new(move || {
         let (number, mut absent) = vcs.attributes();
-        let mut newest = newest.lock().expect("nothing panics while the stamp is held");
+        let mut newest = newest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, stamp)) = &*newest
             && *of == number
         {
@@ -202,13 +202,14 @@ pub(super) fn login_session(config: &Config, workspace: &Workspace) -> Option<Se
 /// The file that keeps the key of this machine's pseudonyms: with a new one a person would get a new pseudonym.
 const PSEUDONYMS: &str = "pseudonym-key";
 
-/// A random key that is kept in the file `name`, made at the first asking.
+/// A random key that is kept in the file `name`, made at the first asking. An empty file is none.
 pub(super) fn kept_key(state: &Path, name: &str) -> io::Result<Secret> {
     let path = state.join(name);
-    if !path.exists() {
+    let is_kept = || fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+    if !is_kept() {
         // The user may have it linked to elsewhere, or share it: what is made in it is for the user alone.
         fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
-        workspace::put_once(&path, random_key().expose(), || path.exists())?;
+        workspace::put_once(&path, random_key().expose(), is_kept)?;
     }
     Ok(Secret::new(fs::read_to_string(&path)?))
 }
@@ -243,5 +244,13 @@ mod tests {
             kept_key(state.path(), PSEUDONYMS).expect("a key").expose(),
             first.expose()
         );
+    }
+
+    #[test]
+    fn an_empty_file_is_no_key() {
+        let state = tempfile::tempdir().expect("a directory");
+        fs::write(state.path().join(PSEUDONYMS), "").expect("a file");
+        let key = kept_key(state.path(), PSEUDONYMS).expect("a key");
+        assert!(key.expose().len() >= 32, "anybody could work out the pseudonyms");
     }
 }

@@ -125,7 +125,7 @@ pub(super) fn bind(
         }
         let then = before.iter().find(|then| then.wanted == wanted);
         moved.push(match is_free(&wanted) {
-            true => kept_text(wanted, got, then, SystemTime::now()),
+            true => kept_text(wanted, got, then, SystemTime::now(), &config.spool.dir),
             false => moved_text(&Moved {
                 wanted,
                 got,
@@ -173,16 +173,18 @@ pub(super) fn moved_text(moved: &Moved) -> String {
 }
 
 /// The same of one that is free again: programs that were told of the other need not be told again.
-fn kept_text(wanted: SocketAddr, got: SocketAddr, then: Option<&Taken>, now: SystemTime) -> String {
+fn kept_text(wanted: SocketAddr, got: SocketAddr, then: Option<&Taken>, now: SystemTime, spool_dir: &Path) -> String {
     let holder = then.and_then(|then| then.by.as_deref()).unwrap_or("another process");
     // A clock that was set back knows no date.
     let when = match then.filter(|then| then.at <= now) {
         Some(then) => format!("on {:.10}", humantime::format_rfc3339_seconds(then.at).to_string()),
         None => "at an earlier start".to_owned(),
     };
+    let note = spool_dir.join(FILE);
     format!(
         "{wanted} was held by {holder} {when}; still listening on {got}, of which programs may have been told \
-         (`tagalong env` tells them)"
+         (`tagalong env` tells them). To go back to {wanted}: `tagalong down`, remove {}, `tagalong up`",
+        note.display()
     )
 }
 
@@ -207,9 +209,10 @@ mod tests {
             at: SystemTime::UNIX_EPOCH + Duration::from_secs(951_782_400),
         };
         let later = then.at + Duration::from_secs(3600);
-        insta::assert_snapshot!(kept_text(wanted, got, Some(&then), later), @"127.0.0.1:4318 was held by otelcol (process 99) on 2000-02-29; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them)");
-        insta::assert_snapshot!(kept_text(wanted, got, Some(&then), SystemTime::UNIX_EPOCH), @"127.0.0.1:4318 was held by otelcol (process 99) at an earlier start; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them)");
-        insta::assert_snapshot!(kept_text(wanted, got, None, later), @"127.0.0.1:4318 was held by another process at an earlier start; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them)");
+        let spool = Path::new("/spool");
+        insta::assert_snapshot!(kept_text(wanted, got, Some(&then), later, spool), @"127.0.0.1:4318 was held by otelcol (process 99) on 2000-02-29; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them). To go back to 127.0.0.1:4318: `tagalong down`, remove /spool/ports.json, `tagalong up`");
+        insta::assert_snapshot!(kept_text(wanted, got, Some(&then), SystemTime::UNIX_EPOCH, spool), @"127.0.0.1:4318 was held by otelcol (process 99) at an earlier start; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them). To go back to 127.0.0.1:4318: `tagalong down`, remove /spool/ports.json, `tagalong up`");
+        insta::assert_snapshot!(kept_text(wanted, got, None, later, spool), @"127.0.0.1:4318 was held by another process at an earlier start; still listening on 127.0.0.1:40001, of which programs may have been told (`tagalong env` tells them). To go back to 127.0.0.1:4318: `tagalong down`, remove /spool/ports.json, `tagalong up`");
     }
 
     #[test]

@@ -203,13 +203,14 @@ impl Facts {
         let Some(session) = &self.login else {
             return Answer::Failed("this agent's credentials come from no login".to_owned());
         };
-        let ended = session.end(self.ca_file.as_deref()).await;
-        self.identity.forget();
-        match ended {
-            Ok(revoked) => Answer::LoggedOut {
-                was_in: revoked.is_some(),
-                revoked: revoked.unwrap_or(false),
-            },
+        match session.end(self.ca_file.as_deref()).await {
+            Ok(revoked) => {
+                self.identity.forget();
+                Answer::LoggedOut {
+                    was_in: revoked.is_some(),
+                    revoked: revoked.unwrap_or(false),
+                }
+            }
             Err(error) => Answer::Failed(error.to_string()),
         }
     }
@@ -388,7 +389,6 @@ pub(super) async fn witness(
             state = current.state;
             if matches!(state, State::Starved | State::Denied | State::NeedsUser) {
                 let trouble = current.trouble.clone().unwrap_or_default();
-                tracing::warn!(?state, trouble, "no usable credential: telemetry waits in the spool");
                 telemetry.event("tagalong.credential", since.elapsed(), Vec::new(), Some(trouble));
             }
         }

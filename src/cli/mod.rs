@@ -85,8 +85,9 @@ enum Command {
         /// Print the environment too, as `env` does, and say everything else on standard error
         #[arg(long, value_enum, value_name = "SHELL", conflicts_with = "foreground")]
         env: Option<env::Shell>,
-        #[arg(long, hide = true, requires = "foreground")]
-        detached: bool,
+        /// With how often the agent had been stopped when its starter had its turn
+        #[arg(long, hide = true, requires = "foreground", value_name = "STOPS")]
+        detached: Option<u64>,
         #[arg(long, hide = true, requires = "foreground", conflicts_with = "detached")]
         held: bool,
     },
@@ -272,7 +273,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
                 logging_in: false,
             };
             // It decides itself what a failure is, that of its output too.
-            let context = up::settings(cli.set, detached).and_then(|set| Context::load(env, set));
+            let context = up::settings(cli.set, detached.is_some()).and_then(|set| Context::load(env, set));
             return up::run(context, options, shell);
         }
         Command::Down { timeout } => down::run(&look(env, cli.set)?, &timeout),

@@ -1,8 +1,6 @@
 //! How text is laid out for whoever looks: colours and the terminal's width on a terminal, plain long lines elsewhere.
 //!
 //! Words are wrapped, never cut: ids and URLs are there to be copied. What stands between backticks is one word.
-//! Much of the text is others' (a token's claims, upstream's answers, variables): nothing in it commands the terminal, and
-//! none of its lines looks like one of ours.
 
 use std::{io::IsTerminal, os::fd::AsFd};
 
@@ -77,9 +75,10 @@ impl Screen {
 
     /// The text's words in lines that leave `indent` columns free; each line but the first begins with them.
     ///
-    /// A line of a file, to be copied, begins with blanks: it stays as it is.
+    /// A line of a file, to be copied, begins with blanks: it stays as it is. What would command the terminal is left out,
+    /// because much of what is shown was said by others; and none of their lines looks like one of ours.
     pub(super) fn wrap(self, indent: usize, text: &str) -> String {
-        let text = text.replace(|c: char| c.is_control() && c != '\n', "");
+        let text = text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "");
         let lines = text.trim_end_matches('\n').split('\n');
         let wrapped: Vec<String> = lines.map(|line| self.wrap_line(indent, line)).collect();
         wrapped.join(&format!("\n{:indent$}", ""))
@@ -141,18 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn no_value_commands_the_terminal_or_looks_like_a_line_of_ours() {
+        let text = "called \u{1b}]0;box\u{7}\u{9b}1m\r\n\tand";
+        assert_eq!(Screen::default().wrap(2, text), "called ]0;box1m\n  \tand");
+        assert_eq!(Screen::default().wrap(2, "  \u{1b}c"), "  c");
+    }
+
+    #[test]
     fn a_line_that_begins_with_blanks_keeps_all_of_them() {
         for screen in [Screen::default(), columns(12)] {
             let line = "    - init: make  it";
             assert_eq!(screen.wrap(2, line), line);
-        }
-    }
-
-    #[test]
-    fn nothing_in_a_text_commands_the_terminal_or_looks_like_a_line_of_ours() {
-        let name = "ada\x1b]0;mine\x07\u{9b}2J\r\nagent  0.1.0\n";
-        for screen in [Screen::default(), columns(40)] {
-            assert_eq!(screen.wrap(4, name), "ada]0;mine2J\n    agent  0.1.0");
         }
     }
 

@@ -46,13 +46,16 @@ const HOOK_START: Duration = Duration::from_secs(5);
 const LOCKED: Duration = Duration::from_secs(5);
 /// What it is left for that, before one is started again.
 const AGAIN: Duration = Duration::from_millis(50);
+/// Why an agent that was about to start does not.
+const STOPPED: &str = "nothing was started: somebody stopped the agent while this waited for its turn";
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     pub foreground: bool,
     pub replace: bool,
     pub strict: bool,
-    pub detached: bool,
+    /// By a starter in whose turn the agent had been stopped so often.
+    pub detached: Option<u64>,
     /// The end of standard input ends the agent.
     pub held: bool,
     /// Somebody is about to log in, so nobody is told to.
@@ -66,7 +69,7 @@ impl Options {
             foreground: false,
             replace: false,
             strict: true,
-            detached: false,
+            detached: None,
             held: false,
             logging_in: true,
         }
@@ -122,7 +125,7 @@ pub(super) fn settings(own: Vec<String>, detached: bool) -> Result<Vec<String>, 
 /// One agent with these settings, or why there is none. What it says of itself is none if it ran in the foreground.
 pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status>, Failure> {
     // A detached agent's starter has said them.
-    for notice in context.loaded.notices.iter().filter(|_| !options.detached) {
+    for notice in context.loaded.notices.iter().filter(|_| options.detached.is_none()) {
         let text = format!("tagalong: {notice}");
         remark!("{}", Screen::of_errors(&context.env).wrap(2, &text));
     }
@@ -156,7 +159,7 @@ pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status
         // What runs may be another one by then.
         turn = Some(wait_for_turn(context, options, stops)?);
     };
-    background(context, options, replaced.is_some())?;
+    background(context, options, stops, replaced.is_some())?;
     let status = running(context, options.start())?
         .ok_or_else(|| Failure::new(Kind::Failed, "the agent started and went away").hint("see `tagalong logs`"))?;
     drop(turn);
@@ -188,8 +191,7 @@ fn wait_for_turn(context: &Context, options: Options, stops: u64) -> Result<Opti
     if turn.stops()? == stops {
         return Ok(Some(turn));
     }
-    let message = "nothing was started: somebody stopped the agent while this waited for its turn";
-    Err(Failure::new(Kind::Failed, message).hint("run `tagalong up` again if there is to be one"))
+    Err(Failure::new(Kind::Failed, STOPPED).hint("run `tagalong up` again if there is to be one"))
 }
 
 /// What runs, and at the first start what that means for whoever reads it.
@@ -246,9 +248,10 @@ fn why_replace(context: &Context, status: &Status) -> Option<String> {
     (agent.config != context.loaded.config.fingerprint()).then(|| "it ran with other settings".to_owned())
 }
 
-fn background(context: &Context, options: Options, replace: bool) -> Result<(), Failure> {
+fn background(context: &Context, options: Options, stops: u64, replace: bool) -> Result<(), Failure> {
     let program = std::env::current_exe()?;
-    let mut arguments = vec!["up", "--foreground", "--detached"];
+    let detached = format!("--detached={stops}");
+    let mut arguments = vec!["up", "--foreground", &detached];
     arguments.extend(replace.then_some("--replace"));
     let dirs = &context.loaded.config.dirs;
     let log = agent::log_path(dirs);
@@ -290,23 +293,25 @@ fn foreground(context: &Context, options: Options) -> Result<(), Failure> {
         held,
         ..
     } = options;
-    // A detached agent's starter waited for it, and has it until this one is ready.
+    // A detached agent's starter waited for it, and has it until this one is ready, or until it is killed.
     let mut turn = None;
-    if detached {
+    let spool = &context.loaded.config.spool.dir;
+    let is_detached = detached.is_some();
+    if is_detached {
         detach::leave_session();
     } else {
-        turn = wait_for_turn(context, options, turn::stops(&context.loaded.config.spool.dir))?;
+        turn = wait_for_turn(context, options, turn::stops(spool))?;
     }
     // A login may come with the sockets.
     leave_no_core_file();
     let handed = if replace { take_over(context) } else { Ok(None) };
     let handed = handed.inspect_err(|failure| {
-        if detached {
+        if is_detached {
             let _ = detach::say_failure(&failure.message);
         }
     })?;
     let mut env = context.env.clone();
-    if detached {
+    if is_detached {
         // Of the hook's supervisor, who did not start this one.
         env.0.remove(agent::notify::VARIABLE);
     }
@@ -315,20 +320,21 @@ fn foreground(context: &Context, options: Options) -> Result<(), Failure> {
         config: context.loaded.config.clone(),
         workspace: context.workspace.clone(),
         socket: context.socket(),
-        detached,
+        detached: is_detached,
         handed,
         held,
     };
     let result = agent::run(plan, || {
         drop(turn);
-        if detached {
-            detach::say_ready()
-        } else {
-            announce(context)
+        match detached {
+            // Whoever stops it from now on finds its socket.
+            Some(stops) if turn::stops(spool) != stops => Err(std::io::Error::other(STOPPED)),
+            Some(_) => detach::say_ready(),
+            None => announce(context),
         }
     });
     result.map_err(|error| {
-        if detached {
+        if is_detached {
             let _ = detach::say_failure(&error.to_string());
         }
         let failure = Failure::new(Kind::Failed, error.to_string());

@@ -22,6 +22,7 @@ use opentelemetry_proto::tonic::{
     metrics::v1::metric::Data,
     resource::v1::Resource,
 };
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use prost::Message;
 
 use super::{
@@ -251,8 +252,9 @@ pub(super) fn failure(protocol: Protocol, code: i32, message: &str, retry_delay:
             let headers = response.headers_mut();
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert("grpc-status", HeaderValue::from(code));
-            let escaped: String = percent(message);
-            if let Ok(value) = HeaderValue::from_str(&escaped) {
+            const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
+            let escaped = utf8_percent_encode(message, ESCAPED).to_string();
+            if let Ok(value) = HeaderValue::try_from(escaped) {
                 headers.insert("grpc-message", value);
             }
             if let Ok(value) = HeaderValue::from_str(&STANDARD_NO_PAD.encode(status.encode_to_vec())) {
@@ -293,20 +295,6 @@ fn http_status(code: i32) -> u16 {
         16 => 401,
         _ => 500,
     }
-}
-
-fn percent(message: &str) -> String {
-    let kept = |byte: &u8| matches!(byte, b' '..=b'~') && *byte != b'%';
-    message
-        .bytes()
-        .map(|byte| {
-            if kept(&byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
-        .collect()
 }
 
 fn decompress(encoding: &str, bytes: &Bytes) -> Result<Bytes, String> {

@@ -1,8 +1,8 @@
 //! OTLP/gRPC: tonic's unary call over the same HTTP client as everything else, so TLS, proxies and roots are one stack.
 //!
-//! A gRPC library makes statuses up: for a connection that broke, for an HTTP error page, for a message that it could
-//! not read. Data is judged only by what upstream said itself, so the service below tonic notes whether a `grpc-status`
-//! came over the wire, as a header or as a trailer, and only then is tonic's status upstream's word.
+//! A gRPC library makes statuses up: for a connection that broke, for an HTTP error page, for a message that is missing or
+//! that it could not read. Data is judged only by what upstream said itself, so the service below tonic reads the verdict
+//! where it comes over the wire, in headers or trailers, and tonic's own status decides nothing.
 //! Messages pass as bytes; nothing is decoded but the answer.
 
 use std::{
@@ -13,9 +13,11 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
 use bytes::{Buf, BufMut, Bytes};
 use http::{HeaderMap, HeaderValue, Uri, header::USER_AGENT, uri::PathAndQuery};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use percent_encoding::percent_decode;
 use tonic::{
     Code,
     client::GrpcService,
@@ -69,9 +71,17 @@ struct Seen {
     http: Option<u16>,
     kind: Option<ContentKind>,
     redirect: Option<String>,
-    grpc_status: bool,
+    verdict: Option<Verdict>,
     retry_after: Option<Duration>,
     error: Option<String>,
+}
+
+/// What `grpc-status` and the headers beside it say.
+#[derive(Debug)]
+struct Verdict {
+    code: i32,
+    message: String,
+    retry_delay: Option<Duration>,
 }
 
 /// Bytes in, bytes out.
@@ -124,22 +134,22 @@ impl Grpc {
 
 /// Tells upstream's word from the library's.
 fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen, seldom: &Seldom<()>) -> Answer {
+    if let (Some(verdict), None) = (&seen.verdict, &seen.error) {
+        return match Code::from(verdict.code) {
+            // Without a message it is none of the library's, but a success as one over HTTP without a body.
+            Code::Ok => taken(result.map(tonic::Response::into_inner).unwrap_or_default().as_ref()),
+            _ => Answer::Grpc {
+                code: verdict.code,
+                retry_delay: verdict.retry_delay,
+                message: verdict.message.clone(),
+                response: Response::default(),
+            },
+        };
+    }
     let status = match result {
-        Ok(response) if seen.grpc_status => return taken(&response.into_inner()),
         Ok(_) => tonic::Status::unknown("an answer without a gRPC status"),
         Err(status) => status,
     };
-    if seen.grpc_status && status.code() != Code::Ok && seen.error.is_none() && !too_large(&status, seen) {
-        let details = Status::from_protobuf(status.details());
-        return Answer::Grpc {
-            code: status.code().into(),
-            retry_delay: details.as_ref().and_then(|details| details.retry_delay),
-            message: details
-                .filter(|details| !details.message.is_empty())
-                .map_or_else(|| status.message().to_owned(), said),
-            response: Response::default(),
-        };
-    }
     match seen.http {
         _ if too_large(&status, seen) => {
             if let Some(times) = seldom.due(()) {
@@ -177,7 +187,7 @@ fn answer(result: Result<tonic::Response<Bytes>, tonic::Status>, seen: &Seen, se
 /// The library's own word for it: the one for the message as it comes, the other for what it decompresses to.
 fn too_large(status: &tonic::Status, seen: &Seen) -> bool {
     matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted)
-        && !seen.grpc_status
+        && seen.verdict.is_none()
         && seen.http == Some(200)
         && seen.error.is_none()
 }
@@ -209,6 +219,35 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
     seen.lock().expect("nothing panics while it holds this lock")
 }
 
+// === impl Verdict ===
+
+impl Verdict {
+    /// Reads it, and leaves tonic no more than the code: at details that are no base64 tonic panics, and of a message
+    /// that is no UTF-8 it makes a status of its own.
+    fn take(headers: &mut HeaderMap) -> Option<Verdict> {
+        let message = headers.remove("grpc-message");
+        let details = headers.remove("grpc-status-details-bin").and_then(|details| {
+            // With or without padding.
+            let details = details.to_str().ok()?.trim_end_matches('=');
+            Status::from_protobuf(&BASE64_STANDARD_NO_PAD.decode(details).ok()?)
+        });
+        let code = headers
+            .get("grpc-status")?
+            .to_str()
+            .ok()
+            .and_then(|code| code.parse().ok());
+        Some(Verdict {
+            code: code.unwrap_or(Code::Unknown.into()),
+            retry_delay: details.as_ref().and_then(|details| details.retry_delay),
+            message: details
+                .filter(|details| !details.message.is_empty())
+                .map(said)
+                .or_else(|| Some(percent_decode(message?.as_bytes()).decode_utf8_lossy().into_owned()))
+                .unwrap_or_default(),
+        })
+    }
+}
+
 // === impl Call ===
 
 impl Call {
@@ -233,16 +272,16 @@ impl Call {
             let mut seen = lock(&self.seen);
             seen.http = Some(response.status().as_u16());
             seen.kind = Some(ContentKind::of(response.headers()));
-            seen.grpc_status = response.headers().contains_key("grpc-status");
             seen.redirect = redirect(&response);
             seen.retry_after = retry_after(response.headers());
         }
-        let response = http::Response::<reqwest::Body>::from(response);
+        let mut response = http::Response::<reqwest::Body>::from(response);
+        lock(&self.seen).verdict = Verdict::take(response.headers_mut());
         let (trailers, errors) = (self.seen.clone(), self.seen);
         Ok(response.map(|body| {
-            body.map_frame(move |frame| {
-                if let Some(found) = frame.trailers_ref() {
-                    lock(&trailers).grpc_status |= found.contains_key("grpc-status");
+            body.map_frame(move |mut frame| {
+                if let Some(verdict) = frame.trailers_mut().and_then(Verdict::take) {
+                    lock(&trailers).verdict = Some(verdict);
                 }
                 frame
             })

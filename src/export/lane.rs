@@ -91,7 +91,7 @@ impl Lane {
         let lane = self.place.signal.as_str();
         loop {
             // Each start tries anew.
-            self.spool.set_ring(lane, false);
+            self.spool.set_ring(lane, None);
             self.sender
                 .count(self.place.signal, |lane| lane.state = LaneState::Open);
             let again = match self.read().await {
@@ -110,7 +110,7 @@ impl Lane {
                 }
                 End::NotTaken(reason) => {
                     tracing::warn!(signal = lane, %reason, "upstream does not take this signal; it is tried again every hour");
-                    self.spool.set_ring(lane, true);
+                    self.spool.set_ring(lane, Some(&self.owner()));
                     let not_taken_for = self.sender.config.not_taken_for;
                     let until = SystemTime::now() + not_taken_for;
                     self.sender.count(self.place.signal, |lane| {
@@ -127,9 +127,12 @@ impl Lane {
         }
     }
 
+    fn owner(&self) -> Owner {
+        Owner(self.place.principal.fingerprint())
+    }
+
     async fn read(&mut self) -> End {
-        let owner = Owner(self.place.principal.fingerprint());
-        let mut reader = match self.spool.reader(&owner, self.place.signal.as_str()) {
+        let mut reader = match self.spool.reader(&self.owner(), self.place.signal.as_str()) {
             Ok(reader) => reader,
             Err(error) => return End::Unreadable(error),
         };

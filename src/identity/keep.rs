@@ -217,6 +217,7 @@ impl Keep {
         {
             tracing::warn!(%error, "the kept login cannot be removed");
         }
+        self.remove_drafts();
         if matches!(self.wanted, Wanted::Auto | Wanted::Keyring)
             && let Err(error) = self.keyring.remove(&self.entry).await
         {
@@ -251,11 +252,24 @@ impl Keep {
         Ok(parse(&text))
     }
 
+    /// Removes what was written by a process that was killed before it was in its place: the token in it may be good.
+    fn remove_drafts(&self) {
+        let directory = self.file.parent().map(fs::read_dir);
+        let files = directory.into_iter().flatten().flatten().flatten();
+        for path in files.map(|entry| entry.path()) {
+            let name = path.file_stem().map(Path::new).and_then(Path::file_stem);
+            if path.extension().is_some_and(|extension| extension == "tmp") && name == self.file.file_stem() {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+
     /// Whole or not at all, and on the disk before it counts: the login that it replaces is worth nothing any more.
     fn write_file(&self, login: &Login) -> Result<(), KeepError> {
         let write = || -> io::Result<()> {
             let directory = self.file.parent().unwrap_or(Path::new("/"));
             private_directory(directory)?;
+            self.remove_drafts();
             replace(&self.file, &render(login), 0o600)
         };
         write().map_err(|error| self.trouble(error))

@@ -316,7 +316,9 @@ impl Machine {
         if !usable {
             self.starved_in_a_row = self.starved_in_a_row.saturating_add(1);
         }
-        let is_lasting = !matches!(error, MintError::Transient(_) | MintError::Later(..));
+        // Where there is one credential only, asking again brings no other.
+        let is_only = self.manner == Manner::Once && self.credential.is_some();
+        let is_lasting = is_only || !matches!(error, MintError::Transient(_) | MintError::Later(..));
         match self.state {
             State::Denied => {}
             // Nothing else to try for a while, and upstream may have been wrong: its issuer may be away from it too.

@@ -97,11 +97,11 @@ fn halve_level(level: Level, signal: Signal, message: &[u8]) -> Option<(Vec<u8>,
         let (left, right) = halve_level(below, signal, only.child?)?;
         return Some((around(&parts, first, &left), around(&parts, first, &right)));
     }
-    // Two members of a `oneof`: the later replaces the earlier, so they must stay together.
+    // Two members of a `oneof`: the later replaces the earlier, also where it is empty, so they must stay together.
     if matches!(level, Level::Metric)
         && parts
             .iter()
-            .any(|part| part.child.is_some() && part.number != only.number)
+            .any(|part| level.has_child(part.number) && part.number != only.number)
     {
         return None;
     }

@@ -7,7 +7,7 @@ use super::{
     log::{Log, lock},
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{
@@ -50,7 +50,16 @@ pub(super) struct Logs {
 #[derive(Debug, Default)]
 pub(super) struct Caps {
     pub lanes: BTreeMap<String, Used>,
-    pub rings: BTreeSet<String>,
+    /// By lane.
+    pub rings: BTreeMap<String, Ring>,
+}
+
+/// Whose log of a lane is a ring.
+#[derive(Clone, Debug)]
+pub(super) struct Ring {
+    pub owner: Owner,
+    /// Unsent bytes of the other owners' logs, to which nothing comes meanwhile.
+    pub others: u64,
 }
 
 /// What all logs of one lane take.
@@ -66,7 +75,7 @@ pub(super) struct Used {
 impl Caps {
     /// The lanes that have hardly any room left of what one lane may take of `max` bytes.
     pub(super) fn full(&self, max: u64) -> Vec<String> {
-        let lanes = self.lanes.keys().filter(|lane| !self.rings.contains(*lane));
+        let lanes = self.lanes.keys().filter(|lane| !self.rings.contains_key(*lane));
         lanes
             .filter(|lane| is_nearly_full(self.used(lane), of_lane(max)))
             .cloned()
@@ -94,7 +103,7 @@ impl Caps {
 
     fn used(&self, lane: &str) -> u64 {
         let used = self.lanes.get(lane).copied().unwrap_or_default();
-        used.set_aside + if self.rings.contains(lane) { 0 } else { used.unsent }
+        used.set_aside + self.rings.get(lane).map_or(used.unsent, |ring| ring.others)
     }
 
     fn has_room(&self, lane: &str, bytes: u64, max: u64) -> bool {
@@ -208,14 +217,29 @@ impl Core {
 
     /// Whether the log's oldest goes beyond `keep_bytes`.
     pub(super) fn is_ring(&self, log: &Log) -> bool {
-        log.is_nobodys || lock(&self.caps).rings.contains(&log.lane)
+        let ring = lock(&self.caps).rings.get(&log.lane).cloned();
+        log.is_nobodys || ring.is_some_and(|ring| ring.owner == log.state().owner)
+    }
+
+    /// The ring that `owner`'s log of a lane makes.
+    pub(super) fn ring(&self, owner: &Owner, lane: &str) -> Ring {
+        let others = self.all().into_iter().filter(|log| log.lane == lane && !log.is_nobodys);
+        let others = others.map(|log| {
+            let state = log.state();
+            let is_other = state.owner != *owner && state.moved.is_none();
+            if is_other { state.unsent_bytes() } else { 0 }
+        });
+        Ring {
+            owner: owner.clone(),
+            others: others.sum(),
+        }
     }
 
     /// Takes room for a record, if its lane and the spool have it.
     pub(super) fn reserve(&self, log: &Log, bytes: u64) -> Result<(), AppendError> {
         let (max, most) = (self.config.max_bytes, of_lane(self.config.max_bytes));
         let mut caps = lock(&self.caps);
-        let is_ring = log.is_nobodys || caps.rings.contains(&log.lane);
+        let is_ring = log.is_nobodys || caps.rings.contains_key(&log.lane);
         if !is_ring && bytes > most {
             return Err(AppendError::TooLarge { most });
         }
@@ -299,7 +323,7 @@ impl Core {
 
 /// What logs hold, `rings` by lane and what nobody owns left out of what is unsent. What only the disk or its keeper knows
 /// stays empty.
-pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeSet<String>) -> Stats {
+pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeMap<String, Ring>) -> Stats {
     let mut stats = Stats::default();
     let mut oldest: Option<u64> = None;
     for log in logs {
@@ -314,7 +338,8 @@ pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeSet<String>) -> Stats {
         books.set_aside += settled.set_aside;
         books.expired += settled.expired;
         books.pending += state.pending_items();
-        if !log.is_nobodys && !rings.contains(&log.lane) {
+        let is_ring = rings.get(&log.lane).is_some_and(|ring| ring.owner == state.owner);
+        if !log.is_nobodys && !is_ring {
             stats.bytes += state.unsent_bytes();
             oldest = [oldest, state.oldest()].into_iter().flatten().min();
         }

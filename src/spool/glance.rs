@@ -10,12 +10,7 @@ use super::{
     log::Log,
     recover::{Found, recover},
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 impl Spool {
     /// The statistics of the spool in `dir`, which may grow to `max_bytes`; all zero where there is none. Like a start, it reads names,
@@ -25,7 +20,7 @@ impl Spool {
     /// The directory cannot be read, or a newer version wrote there (`InvalidData`).
     pub fn glance(dir: &Path, max_bytes: u64) -> io::Result<Stats> {
         let (logs, caps) = found(dir)?;
-        Ok(caps.add_to(core::stats(&logs, &BTreeSet::new()), max_bytes))
+        Ok(caps.add_to(core::stats(&logs, &BTreeMap::new()), max_bytes))
     }
 
     /// What was set aside in the spool in `dir`, by owner and lane; nothing where there is none.

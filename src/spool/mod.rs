@@ -370,15 +370,17 @@ impl Spool {
         Ok(Reader::new(self.handle.clone(), self.handle.core.log(owner, lane)?))
     }
 
-    /// A ring is never full and never read for sending: its oldest are let go beyond `keep_bytes` and counted as expired.
-    /// What nobody owns is one in any case.
-    pub fn set_ring(&self, lane: &'static str, ring: bool) {
+    /// The one log of the lane that is a ring from now on, by its owner, or none of them. A ring is never full and never
+    /// read for sending: its oldest are let go beyond `keep_bytes` and counted as expired. What nobody owns is one in any
+    /// case.
+    pub fn set_ring(&self, lane: &'static str, owner: Option<&Owner>) {
+        let core = &self.handle.core;
+        let ring = owner.map(|owner| core.ring(owner, lane));
         {
-            let mut caps = log::lock(&self.handle.core.caps);
-            if ring {
-                caps.rings.insert(lane.to_owned())
-            } else {
-                caps.rings.remove(lane)
+            let mut caps = log::lock(&core.caps);
+            match ring {
+                Some(ring) => caps.rings.insert(lane.to_owned(), ring),
+                None => caps.rings.remove(lane),
             };
         }
         let _ = self.handle.jobs.send(Job::Trim);

@@ -1,7 +1,7 @@
 //! A stamp: resource attributes written into a batch, replacing what the sender put under those keys.
 //!
 //! It takes a request's bytes and gives a request's bytes; it does no IO, reads no clock and decodes no span.
-//! Only the small `Resource` submessages are rewritten (see [`resource`]); everything else, known or not, stays as it is
+//! Only the small `Resource` submessages are rewritten (see `resource`); everything else, known or not, stays as it is
 //! byte for byte, and where it is if it is long. Field order is never assumed: some senders write back to front.
 //! The three signals share the same nesting and field numbers down to the resource, so no signal is asked for.
 //!

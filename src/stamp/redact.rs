@@ -1,8 +1,8 @@
 //! Redaction: what must not rest on the disk is taken out of a batch first (promise 8).
 //!
 //! Nearly every batch holds no secret, so the cost is made to lie where one may be: a prefilter looks through the raw
-//! bytes of the request for the literals that every rule needs ([`prefilter`]), and only a request that has one is
-//! walked field by field ([`walk`]). The rules themselves are tables ([`rules`]): shapes of well-known credentials,
+//! bytes of the request for the literals that every rule needs (`prefilter`), and only a request that has one is
+//! walked field by field (`walk`). The rules themselves are tables (`rules`): shapes of well-known credentials,
 //! wherever they stand in a string, and attribute keys whose whole value is a secret.
 //!
 //! What it does not do: it does not look into fields that this crate does not know, nor into compressed or encoded

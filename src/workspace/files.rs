@@ -31,7 +31,7 @@ impl Files {
         Files { root: root.into() }
     }
 
-    /// The text of a regular file; none if there is none, or if it is too long or no text.
+    /// The text of a regular file, 256 KiB of it at most; none if there is none, or if it is no text.
     pub(super) fn read(&self, path: impl AsRef<Path>) -> Option<String> {
         let path = self.at(path.as_ref());
         // Asked before it is opened: opening a pipe would wait for its writer.

@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -37,9 +37,15 @@ pub use pipeline::Pipeline;
 pub use place::{Birthplace, Place};
 use vcs::Remote;
 
-/// The environment as a value: nothing below reads `std::env`.
-#[derive(Clone, Debug, Default)]
+/// The environment as a value: nothing below reads `std::env`. Tokens stand in it, so its `Debug` prints names alone.
+#[derive(Clone, Default)]
 pub struct Env(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 /// The kinds of place that are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -266,10 +272,11 @@ impl Env {
         self.get(name).is_some_and(yes)
     }
 
+    /// One line of text, without blanks around it: anybody who sets a variable here could command a terminal else.
     fn owned(&self, name: &str) -> Option<String> {
         self.get(name)
             .map(str::trim)
-            .filter(|value| !value.is_empty())
+            .filter(|value| !value.is_empty() && !value.chars().any(char::is_control))
             .map(str::to_owned)
     }
 

@@ -108,6 +108,23 @@ fn the_successor_of_gitpod_classic_is_not_taken_for_it() {
 }
 
 #[test]
+fn a_token_in_the_environment_is_not_printed_with_it() {
+    let env = with(gitpod_env(), "GITPOD_TOKEN", "canary");
+    let shown = format!("{env:?} {env:#?}");
+    assert!(shown.contains("GITPOD_TOKEN") && !shown.contains("canary"), "{shown}");
+}
+
+#[test]
+fn what_commands_a_terminal_or_has_several_lines_is_no_name_of_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let env = with(gitpod_env(), "GITPOD_WORKSPACE_ID", "acme-app-abc123\nplatform");
+    let env = with(env, "GITPOD_WORKSPACE_NAME", "\u{1b}]0;acme\u{7}");
+    let workspace = detect(&env, &bare(), &Config::default(), dir.path()).unwrap();
+    assert_eq!((workspace.id.len(), workspace.name.as_deref()), (32, None));
+    assert!(workspace.place.owns(&workspace.place.to_text()));
+}
+
+#[test]
 fn a_relative_repository_root_is_not_a_repository() {
     let env = with(gitpod_env(), "GITPOD_REPO_ROOT", "app");
     assert_eq!(

@@ -254,7 +254,7 @@ fn a_taken_port_is_said_with_its_holder_and_another_is_taken() {
     drop(holder);
     let status = home.up();
     assert_eq!(status["agent"]["endpoints"]["http"], got.as_str());
-    let kept = status["agent"]["moved"][0].as_str().expect("it is said");
+    let kept = status["agent"]["moved"][0].as_str().expect("it is said").to_owned();
     assert!(
         kept.starts_with(&format!("{taken} was held by")) && kept.contains(&std::process::id().to_string()),
         "{kept}"
@@ -264,7 +264,14 @@ fn a_taken_port_is_said_with_its_holder_and_another_is_taken() {
     let status = home.up();
     let moved = status["agent"]["moved"][0].as_str().expect("it is said");
     assert!(moved.starts_with(&format!("{taken} is held by")), "{moved}");
+
+    // Who wants it back is told how.
+    home.text(&["down"]);
     drop(holder);
+    let note = home.path().join("state/tagalong/spool/ports.json");
+    assert!(kept.contains(&format!("remove {},", note.display())), "{kept}");
+    fs::remove_file(note).expect("it is there");
+    assert_eq!(home.up()["agent"]["endpoints"]["http"], taken.as_str());
 }
 
 #[test]

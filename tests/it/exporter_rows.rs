@@ -228,8 +228,8 @@ async fn e7_a_status_in_the_headers_alone_is_upstreams_word_too() {
 }
 
 #[tokio::test]
-async fn e7_a_status_that_the_client_library_makes_up_never_condemns_data() {
-    // tonic makes INTERNAL of HTTP 400 and UNIMPLEMENTED of 404, and UNKNOWN of an answer that is no gRPC at all.
+async fn e7_a_status_that_a_client_would_make_up_never_condemns_data() {
+    // gRPC's libraries make INTERNAL of HTTP 400 and UNIMPLEMENTED of 404, and UNKNOWN of an answer that is no gRPC at all.
     for code in [200, 400, 422] {
         let rig = Rig::new();
         let upstream = Upstream::start(move |_| Say::Http {
@@ -247,6 +247,38 @@ async fn e7_a_status_that_the_client_library_makes_up_never_condemns_data() {
         let books = rig.books("traces");
         assert_eq!((books.pending, books.set_aside), (1, 0), "{code}");
     }
+}
+
+#[tokio::test]
+async fn e7_a_status_counts_also_where_what_stands_around_it_cannot_be_read() {
+    for (code, set_aside) in [("3", 1), ("0", 0)] {
+        let rig = Rig::new();
+        let upstream = Upstream::start(move |_| Say::Http {
+            status: 200,
+            headers: vec![
+                ("content-type", "application/grpc".to_owned()),
+                ("grpc-status", code.to_owned()),
+                ("grpc-message", "no %FF%".to_owned()),
+                ("grpc-status-details-bin", "no base64!".to_owned()),
+            ],
+            body: Bytes::new(),
+        })
+        .await;
+        rig.append_spans(["a"]).await;
+        rig.run(config(&upstream.url(), Protocol::Grpc)).drain().await;
+        let books = rig.books("traces");
+        assert_eq!((books.set_aside, books.pending), (set_aside, 0), "{code}");
+    }
+}
+
+/// As a success over HTTP that has no body.
+#[tokio::test]
+async fn e7_ok_without_a_message_is_a_success() {
+    let rig = Rig::new();
+    let upstream = Upstream::start(|_| Say::TrailersOnly { code: 0 }).await;
+    rig.append_spans(["a"]).await;
+    rig.run(config(&upstream.url(), Protocol::Grpc)).drain().await;
+    assert_eq!((rig.books("traces").delivered, upstream.seen().len()), (1, 1));
 }
 
 #[tokio::test]

@@ -181,6 +181,29 @@ async fn where_no_keyring_survives_the_agent_keeps_the_login_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_logout_that_fails_ends_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+    let (provider, home) = (provider().await, machine());
+    log_in(&home, &provider);
+    home.up();
+    wait_for_state(&home, "fresh");
+    let kept = fs::read_dir(home.path().join("run/tagalong")).expect("a directory");
+    let kept = kept.map(|entry| entry.expect("an entry").path());
+    let kept = kept.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    for file in kept {
+        fs::set_permissions(file, fs::Permissions::from_mode(0o644)).expect("it is ours");
+    }
+    let output = home.run(&["logout"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && text.contains("others can read it"),
+        "{text}"
+    );
+    assert_eq!(home.status()["credential"]["state"], "fresh");
+    assert!(!home.text(&["token"]).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_login_in_memory_survives_up_with_other_settings_and_never_rests() {
     let (provider, home) = (provider().await, Home::new());
     provider.edit(|settings| settings.expires_in = json!(10));

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     net::TcpStream,
     path::Path,
     process::{Child, Output, Stdio},
@@ -119,6 +120,32 @@ fn what_waits_when_the_agent_is_stopped_starts_nothing_afterwards() {
         let was_stopped = said(&output).contains("nothing was started: somebody stopped the agent");
         assert_eq!(output.status.success(), !was_stopped, "{}", said(&output));
     }
+    until_there_are(&home, 0);
+    home.up();
+}
+
+#[test]
+fn an_agent_that_was_stopped_before_it_was_there_ends_though_its_starter_is_gone() {
+    let home = Home::new();
+    home.up();
+    home.text(&["down"]);
+    // As a starter that is killed before the new process is ready.
+    let mut orphan = home.command(&["up", "--foreground", "--detached=1"]);
+    let mut orphan = orphan
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut settings = orphan.stdin.take().expect("piped");
+    assert!(home.text(&["down"]).contains("no agent runs"));
+    settings.write_all(b"[]").expect("it waits for them");
+    drop(settings);
+    let output = orphan.wait_with_output().expect("it ends");
+    assert!(
+        said(&output).contains("somebody stopped the agent"),
+        "{}",
+        said(&output)
+    );
     until_there_are(&home, 0);
     home.up();
 }

@@ -57,6 +57,21 @@ fn what_cannot_be_put_in_its_place_is_not_left_beside_it() {
 }
 
 #[tokio::test]
+async fn what_a_process_wrote_that_was_killed_before_it_was_in_its_place_is_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let keep = Keep::new(Wanted::File, directory.path(), "a");
+    let [draft, of_another] = ["login-a.0123.tmp", "login-ab.0123.tmp"].map(|name| directory.path().join(name));
+    fs::write(&of_another, "theirs").expect("a file");
+    fs::write(&draft, "canary-rt").expect("a file");
+    keep.store(&login("next")).await.expect("kept");
+    assert!(!draft.exists(), "by the next login");
+    fs::write(&draft, "canary-rt").expect("a file");
+    keep.forget().await;
+    assert!(!draft.exists(), "by a logout");
+    assert!(of_another.exists());
+}
+
+#[tokio::test]
 async fn bug_truncated_in_place_no_reader_ever_sees_an_empty_or_half_a_login() {
     let directory = tempfile::tempdir().expect("a directory");
     let keep = || Keep::new(Wanted::File, directory.path(), "a");

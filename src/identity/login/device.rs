@@ -188,12 +188,8 @@ where
 
 impl Pace {
     fn new(told: Option<f64>) -> Pace {
-        let interval = match told {
-            // Nobody wants to be asked without a pause.
-            Some(0.0) => Duration::from_secs(1),
-            Some(seconds) => Duration::from_secs_f64(seconds),
-            None => INTERVAL,
-        };
+        // Nobody wants to be asked without a pause.
+        let interval = told.map_or(INTERVAL, |seconds| Duration::from_secs_f64(seconds.max(1.0)));
         Pace { interval, unreached: 0 }
     }
 
@@ -315,6 +311,14 @@ mod tests {
         })
         .await;
         assert_eq!(result.expect_err("slept through it"), LoginError::TooLate);
+    }
+
+    #[test]
+    fn an_issuer_that_wants_to_be_asked_at_once_is_asked_with_a_pause() {
+        for told in [0.0, 0.001, 0.999] {
+            assert_eq!(Pace::new(Some(told)).pause(), Duration::from_secs(1));
+        }
+        assert_eq!(Pace::new(None).pause(), INTERVAL);
     }
 
     #[tokio::test(start_paused = true)]

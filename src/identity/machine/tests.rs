@@ -770,6 +770,20 @@ fn a_fixed_token_that_is_refused_or_ends_asks_for_a_person_and_mints_nothing() {
 }
 
 #[test]
+fn a_fixed_token_that_ended_is_looked_at_once_more_after_a_suspend_and_still_asks_for_a_person() {
+    let mut world = World::with(Manner::Once, 0.5);
+    world.run(seconds(1.0), healthy(HOUR));
+    world.sleep_of_the_machine(2 * HOUR);
+    world.run(HOUR / 3, down);
+    assert_eq!(world.machine.state(), State::NeedsUser);
+    assert_eq!(
+        world.attempts.len(),
+        2,
+        "the wall clock may have been wrong, and no more often"
+    );
+}
+
+#[test]
 fn another_person_is_published_together_with_their_credential() {
     let mut world = World::new(0.5);
     world.run(Duration::from_secs(80), healthy(HOUR));

@@ -41,7 +41,7 @@ pub(super) fn find(path: &str, name: &str) -> Option<PathBuf> {
 
 /// What a platform's own command needs of the environment: how to find things, how to get out, and the platform's
 /// variables by their prefixes.
-pub(super) fn environment(env: &Env, prefixes: &[&str]) -> Vec<(String, String)> {
+pub(super) fn environment(env: &Env, prefixes: &[&str]) -> Env {
     const NAMES: [&str; 10] = [
         "HOME",
         "PATH",
@@ -54,11 +54,10 @@ pub(super) fn environment(env: &Env, prefixes: &[&str]) -> Vec<(String, String)>
         "SSL_CERT_FILE",
         "SSL_CERT_DIR",
     ];
-    env.0
-        .iter()
-        .filter(|(name, _)| NAMES.contains(&name.as_str()) || prefixes.iter().any(|prefix| name.starts_with(prefix)))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect()
+    let is_needed = |name: &str| NAMES.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let mut needed = env.clone();
+    needed.0.retain(|name, _| is_needed(name));
+    needed
 }
 
 /// Ends the program and what it started, unless it ended by itself.
@@ -77,14 +76,14 @@ impl Drop for Group {
 pub(super) async fn output(
     program: &Path,
     arguments: &[impl AsRef<std::ffi::OsStr>],
-    environment: &[(String, String)],
+    environment: &Env,
     directory: &Path,
     timeout: Duration,
 ) -> Result<Zeroizing<Vec<u8>>, CommandError> {
     let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
-        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .envs(&environment.0)
         .current_dir(directory)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

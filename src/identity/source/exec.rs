@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{MintError, Minted, answer, command};
+use crate::workspace::Env;
 
 /// Longer than any token endpoint takes, shorter than anybody waits.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -60,8 +61,7 @@ impl Program {
     }
 
     pub(super) async fn mint(&self) -> Result<Minted, MintError> {
-        let environment =
-            [("PATH", PATH), (EXEC_INFO, EXEC_INFO_VALUE)].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = Env::from([("PATH", PATH), (EXEC_INFO, EXEC_INFO_VALUE)]);
         let program = self.program.display();
         let printed = command::output(&self.program, &self.arguments, &environment, Path::new("/"), TIMEOUT)
             .await

@@ -36,7 +36,7 @@ pub struct Gitpod {
     host: Option<String>,
     workspace_id: Option<String>,
     prebuild: bool,
-    environment: Vec<(String, String)>,
+    environment: Env,
 }
 
 impl Gitpod {

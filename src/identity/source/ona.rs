@@ -24,7 +24,7 @@ const TOKEN_FILE: &str = "/usr/local/gitpod/secrets/token";
 pub struct Ona {
     /// Absolute, as found on the PATH at the start.
     command: Option<PathBuf>,
-    environment: Vec<(String, String)>,
+    environment: Env,
     api: String,
     token_file: PathBuf,
 }

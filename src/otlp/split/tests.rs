@@ -183,6 +183,21 @@ fn the_data_points_of_one_metric_are_parted_within_copies_of_it() {
     assert_eq!(singles.iter().flat_map(points).collect::<Vec<_>>(), points(&request));
 }
 
+#[test]
+fn what_an_empty_member_of_a_oneof_takes_back_is_not_parted_from_it() {
+    let field = |number, content: &[u8]| {
+        let mut out = Vec::new();
+        wire::put_len_delimited(&mut out, number, content);
+        out
+    };
+    let (gauge, sum) = (field(5, &field(1, b"")), field(7, b""));
+    // The first gauge does not count, because an empty sum follows.
+    let metric = [gauge.clone(), sum, gauge].concat();
+    let request = Bytes::from(field(1, &field(2, &field(2, &metric))));
+    assert_eq!(check::count(Signal::Metrics, &request), 1);
+    assert_eq!(halve(Signal::Metrics, &request), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

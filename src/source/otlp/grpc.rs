@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Versio
 use http_body::Body;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::{
     Caller, Door,
@@ -24,6 +25,9 @@ const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bi
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// In `grpc-message`, besides what is no ASCII: all that does not print, and what begins an escape.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
 /// An uncompressed message of no bytes: full success.
 const EMPTY_MESSAGE: Bytes = Bytes::from_static(&[0; 5]);
@@ -127,7 +131,7 @@ fn refuse(door: &Door, refusal: &Refusal) -> Response<Answer> {
     headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
     headers.insert(GRPC_STATUS, HeaderValue::from(status.code));
     headers.insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
-    if let Ok(message) = HeaderValue::from_str(&percent_encode(&status.message)) {
+    if let Ok(message) = HeaderValue::try_from(utf8_percent_encode(&status.message, ESCAPED).to_string()) {
         headers.insert(GRPC_MESSAGE, message);
     }
     // Base64 without padding is what gRPC asks senders to emit.
@@ -137,29 +141,15 @@ fn refuse(door: &Door, refusal: &Refusal) -> Response<Answer> {
     response
 }
 
-/// As gRPC writes `grpc-message`: everything but printable ASCII, and the percent sign itself, as `%XX`.
-fn percent_encode(message: &str) -> String {
-    use std::fmt::Write as _;
-
-    let mut encoded = String::with_capacity(message.len());
-    for byte in message.bytes() {
-        if matches!(byte, b' '..=b'~') && byte != b'%' {
-            encoded.push(char::from(byte));
-        } else {
-            write!(encoded, "%{byte:02X}").expect("a string takes everything");
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_message_for_people_survives_the_header() {
-        assert_eq!(percent_encode("field 1: 100% wrong\n"), "field 1: 100%25 wrong%0A");
-        assert_eq!(percent_encode("größer"), "gr%C3%B6%C3%9Fer");
+        let escaped = |message| utf8_percent_encode(message, ESCAPED).to_string();
+        assert_eq!(escaped("field 1: 100% wrong\n"), "field 1: 100%25 wrong%0A");
+        assert_eq!(escaped("größer"), "gr%C3%B6%C3%9Fer");
     }
 
     #[test]

@@ -280,7 +280,7 @@ async fn promise_3_a_ring_is_never_full_and_what_it_lets_go_is_counted_as_expire
         keep_bytes: 40 << 20,
         ..place("here", "s1")
     });
-    spool.set_ring(TRACES, true);
+    spool.set_ring(TRACES, Some(&ada()));
     fill(&spool, 5).await;
     committed(&spool).await;
     assert_eq!(world.segments().len(), 2);
@@ -294,7 +294,7 @@ async fn promise_3_a_ring_is_never_full_and_what_it_lets_go_is_counted_as_expire
         }
     );
     assert_eq!(spool.stats().bytes, 0, "a ring is not unsent");
-    spool.set_ring(TRACES, false);
+    spool.set_ring(TRACES, None);
     assert_eq!(spool.stats().bytes, 2 * (HEAD as u64 + (16 << 20)));
     let full = spool.append(&ada(), TRACES, 1, Bytes::from_static(b"x")).await;
     assert!(matches!(full, Err(AppendError::Full)));
@@ -341,6 +341,41 @@ async fn promise_1_what_nobody_owns_is_a_ring_and_pushes_out_nothing_of_a_princi
     assert_eq!(lanes[TRACES].unsent, unsent);
 }
 
+#[tokio::test]
+async fn promise_5_what_upstream_does_not_take_of_one_pushes_out_nothing_of_another() {
+    let world = World::new();
+    let spool = world.open_with(Config {
+        max_bytes: 100 << 20,
+        keep_bytes: 20 << 20,
+        ..place("here", "s1")
+    });
+    let grace = Owner("grace".to_owned());
+    let put = async |owner: &Owner, lane| {
+        let large = Bytes::from(vec![1; 16 << 20]);
+        spool.append(owner, lane, 1, large).await
+    };
+    for _ in 0..2 {
+        put(&grace, TRACES).await.expect("accepted");
+    }
+    spool.set_ring(TRACES, Some(&ada()));
+    for _ in 0..5 {
+        put(&ada(), TRACES).await.expect("a ring is never full");
+    }
+    committed(&spool).await;
+    let hers = 2 * (HEAD as u64 + (16 << 20));
+    assert_eq!(spool.unsent_of(&grace), hers);
+    assert_eq!((spool.stats().bytes, books(&spool).expired), (hers, 4));
+    for lane in ["metrics", "logs"] {
+        for _ in 0..2 {
+            put(&ada(), lane).await.expect("there is room");
+        }
+    }
+    let full = put(&ada(), "metrics").await;
+    assert!(matches!(full, Err(AppendError::Full)), "what waits takes room as ever");
+    let mut reader = spool.reader(&grace, TRACES).expect("a reader");
+    assert!(reader.next().await.is_ok(), "and is sent when she is here");
+}
+
 /// As if the wall clock had been ahead when the last record of a segment came in.
 fn put_ahead(world: &World, path: &Path) {
     let file = world.disk.open(path).expect("a segment");
@@ -366,7 +401,7 @@ async fn promise_3_a_ring_lets_its_oldest_go_also_after_the_wall_clock_stepped_b
         keep_bytes: 40 << 20,
         ..place("here", "s2")
     });
-    spool.set_ring(TRACES, true);
+    spool.set_ring(TRACES, Some(&ada()));
     committed(&spool).await;
     assert_eq!(
         books(&spool),
@@ -377,7 +412,7 @@ async fn promise_3_a_ring_lets_its_oldest_go_also_after_the_wall_clock_stepped_b
             ..Books::default()
         }
     );
-    spool.set_ring(TRACES, false);
+    spool.set_ring(TRACES, None);
     let unsent = 2 * (HEAD as u64 + (16 << 20));
     assert_eq!(spool.stats().bytes, unsent);
     assert_eq!(

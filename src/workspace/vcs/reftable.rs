@@ -185,7 +185,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
         if byte & 0x80 == 0 {
             return Some(value);
         }
-        value += 1;
+        value = value.checked_add(1)?;
     }
 }
 

@@ -70,7 +70,8 @@ impl Remote {
             scheme @ ("http" | "https") => (scheme, url.port()),
             _ => ("https", None),
         };
-        let path = url.path().trim_matches('/');
+        // A mirror's path holds another remote, perhaps with a password of its own.
+        let path = Some(url.path()).filter(|path| !path.contains('@'))?.trim_matches('/');
         let path = path.strip_suffix(".git").unwrap_or(path);
         let mut parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         // Azure DevOps has another path for SSH, and a mark before the repository's name for the web.
@@ -128,7 +129,7 @@ impl Remote {
 }
 
 /// `[user@]host:path`, with no slash before the first colon; the user, and whatever else stands before the last `@`
-/// of that part, is left out.
+/// of that part, is left out. With an `@` further on it is rather a URL that lacks a slash, and a user's password in it.
 fn scp_like(text: &str) -> Option<(&str, &str)> {
     let before_slash = &text[..text.find('/').unwrap_or(text.len())];
     let text = &text[before_slash.rfind('@').map_or(0, |at| at + 1)..];
@@ -137,7 +138,8 @@ fn scp_like(text: &str) -> Option<(&str, &str)> {
         None => text.find(':')?,
     };
     let (host, path) = (&text[..colon], &text[colon + 1..]);
-    (!host.is_empty() && !host.contains('/') && !path.is_empty()).then_some((host, path))
+    let is_path = !path.is_empty() && !path.contains('@');
+    (!host.is_empty() && !host.contains('/') && is_path).then_some((host, path))
 }
 
 /// The first `url` of `[remote "origin"]`: where there are several, git fetches from the first.

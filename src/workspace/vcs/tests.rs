@@ -253,10 +253,14 @@ fn no_remote_keeps_a_credential_in_any_form() {
         "user:s3cret@github.com:acme/app.git",
         "x@s3cret@github.com:acme/app.git",
         "https://user:s3/cret@github.com/acme/app.git",
+        "https:/user:s3cret@github.com/acme/app.git",
         "file:///home/s3cret/app",
         "/home/s3cret/app",
         "ext::helper s3cret@x",
         "https://user:s3cret@",
+        "https://mirror.example/https://user:s3cret@github.com/acme/app.git",
+        "https:/user:s3cret@github.com/acme/app.git",
+        "mirror.example:/https/user:s3cret@github.com/acme/app.git",
     ] {
         let said = format!("{:?}", Remote::parse(remote).map(|remote| remote.attributes()));
         assert!(!said.contains("s3"), "{remote} became {said}");

@@ -193,6 +193,13 @@ fn a_list_that_leads_elsewhere_is_not_followed() {
     }
 }
 
+#[test]
+fn a_number_that_is_too_large_is_none() {
+    // The largest of eight bytes, with one more to come.
+    let bytes = [&[0x80][..], &[0xfe; 8], &[0xff, 0]].concat();
+    assert_eq!(varint(&mut &bytes[..]), None);
+}
+
 proptest! {
     #[test]
     fn damage_is_a_ref_that_is_not_there_and_never_a_panic(at in 0usize..404, with: u8, cut in 0usize..404) {
