@@ -6,7 +6,7 @@
 # What is installed, the first of these that is set:
 #   TAGALONG_BINARY   a file that is there already: the binary that a build has just made, or a release's archive
 #   TAGALONG_VERSION  a release, such as 0.1.0; nothing is downloaded if this version is installed
-# Nothing at all is done where TAGALONG_DISABLED is 1 or true.
+# Nothing at all is done where TAGALONG_DISABLED is 1, true, yes or on.
 #
 # How far it is believed:
 #   TAGALONG_SHA256   the archive's checksum. Without it the one in the release's SHA256SUMS is used: from a file, the
@@ -232,7 +232,7 @@ choose_bin() {
     case $bin in /usr/* | /opt/*) umask 022 ;; esac
 }
 
-case ${TAGALONG_DISABLED:-} in 1 | [Tt][Rr][Uu][Ee]) leave ;; esac
+case ${TAGALONG_DISABLED:-} in 1 | [Tt][Rr][Uu][Ee] | [Yy][Ee][Ss] | [Oo][Nn]) leave ;; esac
 trap 'give_up "The install was interrupted."' HUP INT TERM
 choose_bin
 # Beside its final place: a rename does not cross file systems. What an install left that was killed goes a day later.

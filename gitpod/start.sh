@@ -11,7 +11,7 @@
 tagalong_start() {
     # A prebuild runs as nobody's workspace: no agent, no token, no file.
     [ "${GITPOD_HEADLESS:-}" != true ] || return 0
-    case ${TAGALONG_DISABLED:-} in 1 | [Tt][Rr][Uu][Ee]) return 0 ;; esac
+    case ${TAGALONG_DISABLED:-} in 1 | [Tt][Rr][Uu][Ee] | [Yy][Ee][Ss] | [Oo][Nn]) return 0 ;; esac
     set -- "${TAGALONG_HOME:-/workspace/.tagalong}/bin/tagalong" "${HOME:-}/.local/bin/tagalong"
     if [ ! -x "$1" ]; then
         set -- "$(command -v tagalong 2>/dev/null || printf '%s' "$2")"

@@ -1,18 +1,21 @@
 //! `tagalong config`: every setting, its value, and where the value came from; and one of them written into the user's
-//! own file, so that nobody has to know where that is and what its sections are.
+//! own file or taken out of it, so that nobody has to know where that is and what its sections are.
 
 use clap::{
     Subcommand,
     builder::{PossibleValue, StringValueParser, TypedValueParser},
 };
 
+use serde::Serialize;
+
 use super::{
-    Context,
+    Context, NoSettings,
+    context::wrong,
     failure::{Failure, Kind},
     screen::{Screen, Tone},
 };
 use crate::{
-    config::{self, Config, Entry, Locations, edit},
+    config::{self, Config, ConfigError, Entry, Locations, edit},
     workspace::Env,
 };
 
@@ -25,6 +28,16 @@ pub(super) enum Command {
         key: String,
         /// Its value; a list as ["a", "b"], or as a,b where no item can hold a comma
         value: String,
+        #[command(flatten)]
+        _none: NoSettings,
+    },
+    /// Take one setting out of your own file again
+    Unset {
+        /// Which one, as `section.key`
+        #[arg(value_parser = Keys, hide_possible_values = true)]
+        key: String,
+        #[command(flatten)]
+        _none: NoSettings,
     },
 }
 
@@ -49,42 +62,77 @@ impl TypedValueParser for Keys {
     }
 }
 
+/// What `config --json` prints.
+#[derive(Serialize)]
+struct Listed<'a> {
+    settings: &'a [Entry],
+    /// What was left out of account, as sentences.
+    notices: &'a [String],
+}
+
 /// The origin of what nobody set.
 const DEFAULT: &str = "default";
 
-pub(super) fn run(context: &Context) -> Result<(), Failure> {
-    let loaded = &context.loaded;
-    let screen = Screen::of(&context.env);
-    super::print(format_args!("{}", render(&loaded.entries(), &loaded.notices, screen)));
+pub(super) fn run(context: &Context, json: bool) -> Result<(), Failure> {
+    let (settings, notices) = (&context.loaded.entries(), &context.loaded.notices);
+    if json {
+        let listed = Listed { settings, notices };
+        say!("{}", serde_json::to_string(&listed).map_err(std::io::Error::from)?);
+    } else {
+        super::print(format_args!("{}", render(settings, notices, Screen::of(&context.env))));
+    }
     Ok(())
 }
 
-/// Says where it wrote it, and what still keeps it from counting.
-pub(super) fn set(env: &Env, key: &str, text: &str) -> Result<(), Failure> {
+/// Changes the user's own file, and says what that comes to.
+pub(super) fn write(env: &Env, command: &Command) -> Result<(), Failure> {
     let files = Locations::of(env);
     let Some(file) = &files.user else {
         return Err(Failure::new(Kind::Failed, "there is no home directory").hint("set HOME to its absolute path"));
     };
-    let new = edit::new(key, text).map_err(|error| {
-        Failure::new(Kind::Usage, format!("{key}: {}", error.problem))
-            .hint("`tagalong config` lists the settings, with their values")
-    })?;
-    edit::set(file, &[(key, new)])?;
-    say!("{key} is set in {}", file.display());
+    let key = match command {
+        Command::Set { key, value, .. } => {
+            let new = edit::new(key, value).map_err(|error| refused(key, &error))?;
+            edit::set(file, &[(key, new)])?;
+            say!("{key} is set in {}", file.display());
+            key
+        }
+        Command::Unset { key, .. } => {
+            let is_known = config::keys().any(|known| known == key);
+            match edit::unset(file, key)? {
+                // Also what is no setting, and so keeps every agent from starting.
+                true => say!("{key} is taken out of {}", file.display()),
+                false if is_known => say!("{key} is not set in {}", file.display()),
+                false => edit::new(key, "").map(drop).map_err(|error| refused(key, &error))?,
+            }
+            key
+        }
+    };
     // What is wrong beside it is worth knowing now.
-    let loaded = Config::load(env, &[], &files).map_err(|errors| super::wrong(&errors))?;
+    let loaded = Config::load(env, &[], &files).map_err(|errors| wrong(&errors))?;
     let entries = loaded.entries();
-    let origin = entries.iter().find(|entry| entry.key == key).map(|entry| &entry.origin);
-    match origin {
+    let Some(Entry { value, origin, .. }) = entries.iter().find(|entry| entry.key == key) else {
+        return Ok(());
+    };
+    let value = if value.is_empty() { "-" } else { value };
+    match command {
         _ if loaded.locked.iter().any(|locked| locked == key) => {
             say!("  but it is locked on this machine: what /etc says of it holds");
         }
-        Some(origin) if *origin != file.display().to_string() => {
+        Command::Unset { .. } => say!("  what holds is {value} ({origin})"),
+        Command::Set { .. } if *origin != file.display().to_string() => {
             say!("  but {origin} says something of it too, and comes first");
         }
-        _ => say!("  `tagalong up` starts an agent with it, or puts one in the place of the agent that runs"),
+        Command::Set { .. } => {
+            say!("  `tagalong up` starts an agent with it, or puts one in the place of the agent that runs");
+        }
     }
     Ok(())
+}
+
+fn refused(key: &str, error: &ConfigError) -> Failure {
+    Failure::new(Kind::Usage, format!("{key}: {}", error.problem))
+        .hint("`tagalong config` lists the settings, with their values")
 }
 
 /// `section.key  value (origin)`; what somebody set stands out where there are colours.
@@ -110,7 +158,7 @@ fn render(entries: &[Entry], notices: &[String], screen: Screen) -> String {
         text.push('\n');
     }
     for notice in notices {
-        text.push_str(&screen.wrap(6, &format!("note: {notice}\n")));
+        text.push_str(&format!("{}\n", screen.wrap(6, &format!("note: {notice}"))));
     }
     text
 }
@@ -118,6 +166,20 @@ fn render(entries: &[Entry], notices: &[String], screen: Screen) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_tools_get_what_people_see() {
+        let listed = Listed {
+            settings: &[Entry {
+                key: "export.headers",
+                value: "x-team=...".to_owned(),
+                origin: "TAGALONG_EXPORT_HEADERS".to_owned(),
+            }],
+            notices: &["TAGALONG_FOO is no setting and is not looked at.".to_owned()],
+        };
+        let json = serde_json::to_string(&listed).expect("JSON");
+        insta::assert_snapshot!(json, @r#"{"settings":[{"key":"export.headers","value":"x-team=...","origin":"TAGALONG_EXPORT_HEADERS"}],"notices":["TAGALONG_FOO is no setting and is not looked at."]}"#);
+    }
 
     #[test]
     fn notices_stand_below_the_settings() {

@@ -25,7 +25,7 @@ pub(super) fn run(env: &Env, duration: &str, json: bool) -> Result<(), Failure> 
     if report.lost > 0 {
         return Err(Failure::new(
             Kind::Failed,
-            format!("{} spans that were accepted did not arrive", report.lost),
+            format!("{} of the accepted spans did not arrive", report.lost),
         ));
     }
     if report.accepted == 0 {

@@ -76,12 +76,12 @@ fn left(bytes: u64, absent: u64) -> Failure {
     let bytes = bytes_text(bytes);
     let left = Failure::new(
         Kind::Undelivered,
-        format!("stopped; {bytes} of telemetry are left in the spool"),
+        format!("stopped, with {bytes} of telemetry left in the spool"),
     )
     .hint("the next `tagalong up` in this workspace sends them");
     match absent {
         0 => left,
-        absent => left.hint(format!("beside them, there are {}", of_others(absent))),
+        absent => left.hint(format!("beside that, {}", of_others(absent))),
     }
 }
 
@@ -111,13 +111,13 @@ mod tests {
     #[test]
     fn what_is_left_is_said_in_the_sizes_of_status_and_what_others_left_with_it() {
         insta::assert_snapshot!(left(3_500_000, 0), @"
-        tagalong: stopped; 3.3 MiB of telemetry are left in the spool
+        tagalong: stopped, with 3.3 MiB of telemetry left in the spool
           the next `tagalong up` in this workspace sends them
         ");
         insta::assert_snapshot!(left(700, 12_000), @"
-        tagalong: stopped; 700 B of telemetry are left in the spool
+        tagalong: stopped, with 700 B of telemetry left in the spool
           the next `tagalong up` in this workspace sends them
-          beside them, there are 11 KiB of earlier starts and of others here: they wait for a start under their name
+          beside that, 11 KiB of earlier starts and of others here: they wait for a start under their name
         ");
     }
 }

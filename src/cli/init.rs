@@ -34,10 +34,13 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
     let action = if options.remove { Action::Remove } else { Action::Add };
     let file = match &options.file {
         Some(file) => Some(here.join(file)),
-        None if target == Target::Shell => Some(setup::profile(env.get("SHELL").unwrap_or_default()).to_owned()),
+        None if target == Target::Shell => {
+            let shell = env.get("SHELL").unwrap_or_default();
+            Some(setup::profile(shell, |name| env.get(name).map(PathBuf::from)))
+        }
         None => None,
     };
-    let plan = setup::plan(target, action, &root, file.as_deref()).map_err(failure)?;
+    let plan = setup::plan(target, action, &root, file.as_deref()).map_err(|error| failure(error, action))?;
     let changes: Vec<&Edit> = plan.edits.iter().filter(|edit| edit.before != edit.after).collect();
     for edit in &changes {
         let name = edit
@@ -76,19 +79,29 @@ fn repository(here: &Path) -> PathBuf {
     top.unwrap_or(here).to_owned()
 }
 
-fn failure(error: setup::Error) -> Failure {
+fn failure(error: setup::Error, action: Action) -> Failure {
     let failure = Failure::new(Kind::Failed, error.to_string());
     match error {
         setup::Error::Absent(_) => failure.hint("make it first, or name another one with --file"),
         setup::Error::Several(_) => failure.hint("name one with --file"),
-        setup::Error::Csh(_) => failure.hint("bash, zsh, fish and sh are: name a profile of theirs with --file"),
+        setup::Error::Foreign { by_hand, .. } => {
+            adding(failure, by_hand).hint("bash, zsh, fish and sh are: --file names a profile of theirs")
+        }
         setup::Error::Unreadable(..) => failure.hint("make it readable text, or name another one with --file"),
-        setup::Error::Refused { by_hand, .. } => by_hand
-            .lines()
-            .fold(failure.hint("add this by hand:"), |failure, line| {
-                failure.hint(format!("  {line}"))
-            }),
+        setup::Error::Refused { .. } if action == Action::Remove => {
+            failure.hint("take out by hand what `tagalong init` wrote into it")
+        }
+        setup::Error::Refused { by_hand, .. } => adding(failure, &by_hand),
     }
+}
+
+fn adding(failure: Failure, by_hand: &str) -> Failure {
+    let mut lines = by_hand.lines().peekable();
+    let failure = match lines.peek() {
+        Some(_) => failure.hint("add this by hand:"),
+        None => failure,
+    };
+    lines.fold(failure, |failure, line| failure.hint(format!("  {line}")))
 }
 
 fn unchanged(plan: &Plan, action: Action) -> &'static str {
@@ -143,7 +156,9 @@ fn write(edit: &Edit, root: &Path) -> Result<(), Failure> {
     let dir = path.parent().unwrap_or(root);
     std::fs::create_dir_all(dir).map_err(failed)?;
     let draft = dir.join(format!(".tagalong-init.{}", std::process::id()));
-    let written = std::fs::File::create(&draft).and_then(|mut file| {
+    // Whoever may write into the directory may have laid a link there, to a file of ours.
+    let _ = std::fs::remove_file(&draft);
+    let written = std::fs::File::create_new(&draft).and_then(|mut file| {
         if let Ok(metadata) = std::fs::metadata(&path) {
             file.set_permissions(metadata.permissions())?;
         }
@@ -154,4 +169,26 @@ fn write(edit: &Edit, root: &Path) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&draft);
         failed(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_lies_where_the_draft_goes_is_not_followed() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (path, other) = (root.path().join(".gitpod.yml"), root.path().join("other"));
+        std::fs::write(&other, "theirs").expect("written");
+        let draft = root.path().join(format!(".tagalong-init.{}", std::process::id()));
+        std::os::unix::fs::symlink(&other, draft).expect("a link");
+        let edit = Edit {
+            path: path.clone(),
+            before: None,
+            after: Some("ours".to_owned()),
+        };
+        write(&edit, root.path()).expect("written");
+        let text = |path| std::fs::read_to_string(path).expect("readable");
+        assert_eq!((text(path), text(other)), ("ours".to_owned(), "theirs".to_owned()));
+    }
 }

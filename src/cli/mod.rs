@@ -4,12 +4,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-use crate::{
-    config::{Config, ConfigError, Loaded, Locations},
-    workspace::{self, Env, Files, Workspace},
-};
+use crate::workspace::{self, Env, Files};
 
 /// Prints a line.
 macro_rules! say {
@@ -24,6 +21,7 @@ macro_rules! remark {
 mod completions;
 mod config;
 mod consent;
+mod context;
 mod demo;
 mod doctor;
 mod down;
@@ -42,13 +40,12 @@ mod token;
 mod up;
 mod version;
 
+use context::Context;
 use failure::{Failure, Kind};
 use output::print;
 
 /// Set to 1 or true, it makes every command a silent no-op that succeeds.
 const DISABLED: &str = "TAGALONG_DISABLED";
-/// The workspace's id where none can be kept.
-const UNKNOWN: &str = "unknown";
 
 /// Telemetry of this workspace, tagged with who and where, never lost, under a credential that rotates by itself.
 #[derive(Debug, Parser)]
@@ -71,6 +68,8 @@ enum Command {
         /// End with one JSON object on standard output
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        _none: NoSettings,
     },
     /// Start the agent for this workspace if it is not running; returns when it accepts data
     Up {
@@ -118,7 +117,11 @@ enum Command {
     /// End the login, at the issuer too, and forget it
     Logout,
     /// Who telemetry leaves for, and how far that can be believed
-    Whoami,
+    Whoami {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the current credential, for other tools
     Token {
         /// Who is to read it
@@ -147,6 +150,8 @@ enum Command {
         /// The file to change, where the platform has several
         #[arg(long, value_name = "FILE")]
         file: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        _none: NoSettings,
     },
     /// What was set aside, and why; send it again, or give it up
     Spool {
@@ -165,8 +170,11 @@ enum Command {
         #[arg(long, short)]
         follow: bool,
     },
-    /// Every setting, its value, and where the value came from; or write one into your own file
+    /// Every setting, its value, and where the value came from; or write one into your own file, or take it out
     Config {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
         #[command(subcommand)]
         command: Option<config::Command>,
     },
@@ -175,11 +183,15 @@ enum Command {
         /// One JSON object on standard output
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        _none: NoSettings,
     },
     /// Print a completion script
     Completions {
         /// The shell that is to complete
         shell: clap_complete::Shell,
+        #[command(flatten)]
+        _none: NoSettings,
     },
     #[command(name = "demo-token", hide = true)]
     DemoToken {
@@ -190,21 +202,11 @@ enum Command {
     },
 }
 
-/// What every command knows before it begins.
-#[derive(Debug)]
-pub struct Context {
-    /// The process's own, read once.
-    pub env: Env,
-    /// The settings, with where they came from.
-    pub loaded: Loaded,
-    /// Where this call runs.
-    pub workspace: Workspace,
-    /// The `--set` flags, to be handed to an agent that this call starts.
-    pub set: Vec<String>,
-    /// The settings that are wrong: they count as not set, which is enough to look or to stop, and not enough to start.
-    pub wrong: Option<Failure>,
-    /// Why the workspace's id cannot be kept: then it has none, which is enough for the same.
-    pub unkept: Option<Failure>,
+/// For a command that reads no setting: `--set` is no fault there either, and nobody is told of it.
+#[derive(Args, Debug)]
+struct NoSettings {
+    #[arg(id = "set", long = "set", hide = true)]
+    _set: Vec<String>,
 }
 
 /// Parses the process's arguments, runs the command, and decides the exit code.
@@ -244,15 +246,15 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         return Ok(());
     }
     let done = match cli.command {
-        Command::Completions { shell } => {
+        Command::Completions { shell, .. } => {
             completions::run(shell);
             Ok(())
         }
-        Command::Version { json } => {
+        Command::Version { json, .. } => {
             version::run(json);
             Ok(())
         }
-        Command::Demo { duration, json } => demo::run(&env, &duration, json),
+        Command::Demo { duration, json, .. } => demo::run(&env, &duration, json),
         Command::DemoToken { issuer, audience } => demo::token(&issuer, &audience),
         Command::Up {
             foreground,
@@ -279,7 +281,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         Command::Doctor { json, send } => doctor::run(Context::look(env, cli.set), json, send),
         Command::Login(options) => login::run(Context::load(env, cli.set)?, &options),
         Command::Logout => login::logout(&Context::load(env, cli.set)?),
-        Command::Whoami => token::whoami(&Context::load(env, cli.set)?),
+        Command::Whoami { json } => token::whoami(&Context::load(env, cli.set)?, json),
         Command::Token { format } => token::run(&Context::load(env, cli.set)?, format),
         Command::Env { shell, reader } => env::run(&look(env, cli.set)?, reader, shell),
         Command::Init {
@@ -287,6 +289,7 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
             dry_run,
             remove,
             file,
+            ..
         } => init::run(
             &env,
             &init::Options {
@@ -298,17 +301,17 @@ fn run(cli: Cli, env: Env) -> Result<(), Failure> {
         ),
         Command::Spool { command } => {
             let context = match command {
-                spool::Command::List => look(env, cli.set)?,
+                spool::Command::List { .. } => look(env, cli.set)?,
                 _ => Context::load(env, cli.set)?,
             };
             spool::run(&context, command)
         }
         Command::Purge { dry_run } => purge::run(&env, &cli.set, dry_run),
         Command::Logs { follow } => logs::run(&look(env, cli.set)?, follow),
-        Command::Config { command: None } => config::run(&look(env, cli.set)?),
+        Command::Config { json, command: None } => config::run(&look(env, cli.set)?, json),
         Command::Config {
-            command: Some(config::Command::Set { key, value }),
-        } => config::set(&env, &key, &value),
+            command: Some(command), ..
+        } => config::write(&env, &command),
     };
     done.and_then(|()| output::end())
 }
@@ -320,160 +323,6 @@ fn look(env: Env, set: Vec<String>) -> Result<Context, Failure> {
         remark!("{}", failure.render(screen::Screen::of_errors(&context.env)));
     }
     Ok(context)
-}
-
-/// Reads every setting; writes nothing. What is wrong counts as not set, and is said beside.
-fn settings(env: &Env, set: &[String], files: &Locations) -> Result<(Loaded, Option<Failure>), Failure> {
-    let mut flags = Vec::with_capacity(set.len());
-    for flag in set {
-        let (key, value) = flag.split_once('=').ok_or_else(|| {
-            Failure::new(Kind::Usage, format!("--set {flag} is no setting"))
-                .hint("write it as --set section.key=value; `tagalong config` lists the keys")
-        })?;
-        flags.push((key.to_owned(), value.to_owned()));
-    }
-    let (loaded, errors) = Config::load_rest(env, &flags, files).map_err(|errors| wrong(&errors))?;
-    Ok((loaded, (!errors.is_empty()).then(|| wrong(&errors))))
-}
-
-/// All settings that are wrong, at once.
-fn wrong(errors: &[ConfigError]) -> Failure {
-    let heading = match errors.len() {
-        1 => "a setting is wrong".to_owned(),
-        count => format!("{count} settings are wrong"),
-    };
-    let failure = Failure::new(Kind::Usage, heading);
-    errors
-        .iter()
-        .fold(failure, |failure, error| failure.hint(error.to_string()))
-}
-
-impl Context {
-    /// Reads every setting and detects the workspace.
-    ///
-    /// # Errors
-    /// All settings that are wrong, at once; or that the workspace's id cannot be kept.
-    pub fn load(env: Env, set: Vec<String>) -> Result<Context, Failure> {
-        let mut context = Context::look(env, set)?;
-        let failure = context.wrong.take().or_else(|| context.unkept.take());
-        failure.map_or(Ok(context), Err)
-    }
-
-    /// The same for whoever only looks or stops, and needs neither an id nor every setting for that.
-    ///
-    /// # Errors
-    /// All settings that are wrong, at once, where there is no context without them.
-    pub fn look(env: Env, set: Vec<String>) -> Result<Context, Failure> {
-        let mut files = Locations::of(&env);
-        let (mut loaded, mut wrong) = settings(&env, &set, &files)?;
-        let state = &loaded.config.dirs.state;
-        let detect = |config: &workspace::Config| workspace::detect(&env, &files.machine, config, state);
-        let wanted = &loaded.config.workspace;
-        let (workspace, unkept) = match detect(wanted) {
-            Ok(workspace) => (workspace, None),
-            Err(error) => {
-                let id = Some(UNKNOWN.to_owned());
-                let nameless = detect(&workspace::Config { id, ..wanted.clone() })?;
-                (
-                    nameless,
-                    Some(unwritable("the workspace's id cannot be kept", state, &error)),
-                )
-            }
-        };
-        let spool = crate::agent::claim::spool_of(&loaded.config.spool.dir, &workspace.place);
-        // The ports of the last start are the agent's own too: an OTEL_* endpoint there is no upstream.
-        files.own = crate::agent::ports::remembered(&spool);
-        if !files.own.is_empty() {
-            (loaded, wrong) = settings(&env, &set, &files)?;
-        }
-        if spool != loaded.config.spool.dir {
-            loaded.notices.push(format!(
-                "{} was made in another workspace and is left alone; this one's spool is {}.",
-                loaded.config.spool.dir.display(),
-                spool.display()
-            ));
-        }
-        loaded.config.spool.dir = spool;
-        Ok(Context {
-            env,
-            loaded,
-            workspace,
-            set,
-            wrong,
-            unkept,
-        })
-    }
-
-    /// The agent's control socket.
-    pub fn socket(&self) -> std::path::PathBuf {
-        crate::agent::control::socket_path(&self.loaded.config.dirs.runtime, &self.loaded.config.spool.dir)
-    }
-
-    /// Asks the running agent; a failure of kind `NotRunning` if there is none.
-    pub fn ask(
-        &self,
-        question: &crate::agent::control::Ask,
-        patience: std::time::Duration,
-    ) -> Result<crate::agent::control::Answer, Failure> {
-        use std::io::ErrorKind;
-        crate::agent::control::ask(&self.socket(), question, patience).map_err(|error| match error.kind() {
-            // Reset: it was killed between the question and the answer.
-            ErrorKind::NotFound | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-                Failure::new(Kind::NotRunning, "no agent runs for this workspace").hint("start it with `tagalong up`")
-            }
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => stuck(&self.socket(), patience),
-            ErrorKind::PermissionDenied => foreign(&self.socket(), &error),
-            _ => Failure::new(Kind::Failed, format!("the agent cannot be asked: {error}"))
-                .hint("see `tagalong logs`; an agent that is stuck is safe to end with `kill -9`"),
-        })
-    }
-}
-
-/// The socket, or a directory above it, is not for this user.
-fn foreign(socket: &std::path::Path, error: &std::io::Error) -> Failure {
-    let message = format!("the control socket {} cannot be reached: {error}", socket.display());
-    let directory = socket.parent().unwrap_or(socket).display();
-    Failure::new(Kind::Failed, message)
-        .hint("unset or correct XDG_RUNTIME_DIR: it names a directory of your own")
-        .hint(format!(
-            "if it is right, somebody else made {directory}, perhaps with sudo: remove that"
-        ))
-}
-
-/// Nothing lasts in the state directory.
-fn unwritable(what: &str, state: &std::path::Path, error: &std::io::Error) -> Failure {
-    Failure::new(Kind::Failed, format!("{what}: {error}")).hint(format!(
-        "make {} a directory that you can write to, or name another one in TAGALONG_HOME",
-        state.display()
-    ))
-}
-
-/// Somebody holds the socket and says nothing.
-fn stuck(socket: &std::path::Path, patience: std::time::Duration) -> Failure {
-    let kill = match holder(socket) {
-        Some(pid) => format!("`kill -9 {pid}`"),
-        None => "`kill -9`".to_owned(),
-    };
-    if patience < std::time::Duration::from_secs(1) {
-        let message = format!(
-            "the agent that runs here did not answer within {} ms",
-            patience.as_millis()
-        );
-        return Failure::new(Kind::Failed, message)
-            .hint("a hook is not held longer; `tagalong status` tells whether it is busy or stuck");
-    }
-    let message = format!("the agent did not answer within {} s", patience.as_secs_f64());
-    Failure::new(Kind::Failed, message).hint(format!(
-        "see `tagalong logs`; an agent that is stuck is safe to end with {kill}: nothing that it accepted is lost"
-    ))
-}
-
-/// The process that listens on a socket, whether it answers or not; none if it is in a container of its own.
-fn holder(socket: &std::path::Path) -> Option<i32> {
-    // Tokio's: another library takes the kernel's 0 for a process that cannot be seen from here as a process's number.
-    let peer = async { tokio::net::UnixStream::connect(socket).await?.peer_cred() };
-    let peer = runtime().ok()?.block_on(peer).ok()?;
-    peer.pid().filter(|pid| *pid > 0)
 }
 
 /// The running agent is of another version than this command line.

@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     Context, consent,
+    context::{settings, wrong},
     failure::{Failure, Kind},
     login,
     screen::Screen,
@@ -23,7 +24,7 @@ use crate::{
         control::{self, Answer, Ask},
         turn::{self, Turn},
     },
-    config::{Config, Credential, Locations},
+    config::{Config, ConfigError, Credential, Locations},
     workspace::Env,
 };
 
@@ -33,10 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Directly in a spool's directory, besides the owners' directories.
 const IN_SPOOL: [&str; 4] = ["lock", "place", "ports.json", turn::FILE];
-/// How a draft of `place` begins that a killed process has left.
-const PLACE_DRAFT: &str = "place.";
-/// What makes a directory in a spool an owner's: it holds one of these.
-const LANES: [&str; 4] = ["traces", "metrics", "logs", "place"];
+/// What else an owner's directory in a spool may be called, besides a principal's fingerprint: 32 hex digits.
+const NOBODYS: &str = "nobody";
+const PENDING: &str = "pending-";
 /// Directly in the state directory, by what a person would call it.
 const IN_STATE: [(&str, &str); 7] = [
     ("workspace-id", "the workspace's id"),
@@ -60,12 +60,13 @@ struct Thing {
 
 pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failure> {
     let files = Locations::of(env);
-    let (loaded, wrong) = super::settings(env, set, &files)?;
-    match wrong {
-        Some(wrong) if dry_run => remark!("{}", wrong.render(Screen::of_errors(env))),
+    let (loaded, errors) = settings(env, set, &files)?;
+    if !errors.is_empty() {
         // The directories that were meant may be others than these.
-        Some(wrong) => return Err(wrong),
-        None => {}
+        if !dry_run || errors.iter().any(ConfigError::may_hide_the_spool) {
+            return Err(wrong(&errors));
+        }
+        remark!("{}", wrong(&errors).render(Screen::of_errors(env)));
     }
     let config = &loaded.config;
     let spools = spools(&config.spool.dir);
@@ -76,11 +77,9 @@ pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failur
     if matches!(config.identity.credential, Credential::Login(_)) {
         log_out(env, set, dry_run);
     }
-    if !dry_run {
-        for spool in &spools {
-            stop(config, spool)?;
-        }
-    }
+    // Until all is deleted: nobody is to accept anything into a spool that is about to go.
+    let stopped = spools.iter().filter(|_| !dry_run).map(|spool| stop(config, spool));
+    let _turns: Vec<Option<Turn>> = stopped.collect::<Result<_, _>>()?;
     let things = things(config, &spools);
     for thing in &things {
         let bytes: u64 = thing.paths.iter().map(|path| size(path)).sum();
@@ -99,9 +98,9 @@ pub(super) fn run(env: &Env, set: &[String], dry_run: bool) -> Result<(), Failur
         let _ = fs::remove_dir(&config.dirs.runtime);
         let _ = fs::remove_dir(&config.dirs.state);
     }
-    for settings in [files.user.as_ref(), Some(&files.system)].into_iter().flatten() {
-        if settings.exists() {
-            say!("kept your settings in {}", settings.display());
+    for file in [files.user.as_ref(), Some(&files.system)].into_iter().flatten() {
+        if file.exists() {
+            say!("kept your settings in {}", file.display());
         }
     }
     Ok(())
@@ -125,7 +124,7 @@ fn spools(dir: &Path) -> Vec<PathBuf> {
         other
             .strip_prefix(&name)
             .and_then(|rest| rest.strip_prefix('-'))
-            .is_some_and(|hash| hash.len() == 8 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .is_some_and(|hash| is_hex(hash, 8))
     };
     let parent = dir.parent().unwrap_or(dir);
     let mut found: Vec<PathBuf> = names(parent)
@@ -138,9 +137,9 @@ fn spools(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Ends the agent of a spool and makes sure that none holds it.
-fn stop(config: &Config, spool: &Path) -> Result<(), Failure> {
-    let _turn = Turn::to_stop(spool);
+/// Ends the agent of a spool and makes sure that none holds it, and that no other command starts one.
+fn stop(config: &Config, spool: &Path) -> Result<Option<Turn>, Failure> {
+    let turn = Turn::to_stop(spool);
     let socket = control::socket_path(&config.dirs.runtime, spool);
     let deadline = u64::try_from(DRAIN.as_millis()).expect("a moment fits");
     match control::ask(&socket, &Ask::Stop { deadline }, PATIENCE) {
@@ -155,7 +154,8 @@ fn stop(config: &Config, spool: &Path) -> Result<(), Failure> {
             .hint("end it with `kill` (`tagalong status` has its pid where it is yours) and run `tagalong purge` again")
     };
     let lock = fs::File::open(spool.join("lock")).map_err(|error| unseen(spool, &error))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| held())
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| held())?;
+    Ok(turn)
 }
 
 fn things(config: &Config, spools: &[PathBuf]) -> Vec<Thing> {
@@ -185,12 +185,11 @@ fn things(config: &Config, spools: &[PathBuf]) -> Vec<Thing> {
 }
 
 fn spool(dir: &Path) -> Thing {
-    let is_owners = |path: &Path| LANES.iter().any(|lane| path.join(lane).exists());
     let is_ours = |name: &String| {
-        let path = dir.join(name);
-        IN_SPOOL.contains(&name.as_str())
-            || name.starts_with(PLACE_DRAFT)
-            || (path.is_dir() && (is_owners(&path) || names(&path).is_empty()))
+        let is_owners = name == NOBODYS || name.starts_with(PENDING) || is_hex(name, 32);
+        // Of `place`, which a killed process has left.
+        let is_draft = name.starts_with("place.") && name.ends_with(".tmp");
+        IN_SPOOL.contains(&name.as_str()) || is_draft || is_owners && dir.join(name).is_dir()
     };
     Thing {
         name: "the spool and its history".to_owned(),
@@ -207,12 +206,23 @@ fn spool(dir: &Path) -> Thing {
 fn runtime(dir: &Path) -> Thing {
     let is_private = fs::metadata(dir)
         .is_ok_and(|metadata| metadata.mode() & 0o077 == 0 && metadata.uid() == rustix::process::geteuid().as_raw());
-    let files = names(dir).into_iter().map(|name| dir.join(name));
+    let is_ours = |name: &String| {
+        let is_socket = name.strip_suffix(".sock").is_some_and(|spool| is_hex(spool, 8));
+        is_private && (is_socket || name.starts_with("login-"))
+    };
     Thing {
         name: "sockets, locks and what was kept of a login".to_owned(),
-        paths: files.filter(|path| is_private && !path.is_dir()).collect(),
+        paths: names(dir)
+            .into_iter()
+            .filter(is_ours)
+            .map(|name| dir.join(name))
+            .collect(),
         holder: dir.to_owned(),
     }
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn delete(thing: &Thing) -> Result<(), Failure> {

@@ -76,21 +76,24 @@ impl Screen {
     /// The text's words in lines that leave `indent` columns free; each line but the first begins with them.
     ///
     /// A line of a file, to be copied, begins with blanks: it stays as it is. What would command the terminal is left out,
-    /// because much of what is shown was said by others.
+    /// because much of what is shown was said by others; and none of their lines looks like one of ours.
     pub(super) fn wrap(self, indent: usize, text: &str) -> String {
-        let text: String = text
-            .chars()
-            .filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t'))
-            .collect();
+        let text = text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "");
+        let lines = text.trim_end_matches('\n').split('\n');
+        let wrapped: Vec<String> = lines.map(|line| self.wrap_line(indent, line)).collect();
+        wrapped.join(&format!("\n{:indent$}", ""))
+    }
+
+    fn wrap_line(self, indent: usize, text: &str) -> String {
         if text.starts_with(' ') {
-            return text;
+            return text.to_owned();
         }
         let room = self
             .width
             .map_or(usize::MAX, |width| width.saturating_sub(indent).max(1));
         let mut wrapped = String::new();
         let mut column = 0;
-        for word in words(&text) {
+        for word in words(text) {
             let length = word.chars().count();
             if column > 0 && column + 1 + length > room {
                 wrapped.push('\n');
@@ -137,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn no_value_commands_the_terminal() {
+    fn no_value_commands_the_terminal_or_looks_like_a_line_of_ours() {
         let text = "called \u{1b}]0;box\u{7}\u{9b}1m\r\n\tand";
-        assert_eq!(Screen::default().wrap(2, text), "called ]0;box1m\n\tand");
+        assert_eq!(Screen::default().wrap(2, text), "called ]0;box1m\n  \tand");
         assert_eq!(Screen::default().wrap(2, "  \u{1b}c"), "  c");
     }
 

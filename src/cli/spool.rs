@@ -26,7 +26,11 @@ const NOTHING: &str = "nothing is set aside";
 #[derive(Debug, ClapSubcommand)]
 pub(super) enum Command {
     /// List what was set aside, with the reasons
-    List,
+    List {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Send an entry (or `all`) again
     Retry {
         /// As `list` names it, or `all`
@@ -41,17 +45,22 @@ pub(super) enum Command {
 
 pub(super) fn run(context: &Context, command: Command) -> Result<(), Failure> {
     match command {
-        Command::List => list(context),
+        Command::List { json } => list(context, json),
         Command::Retry { id } => each(context, &id, "waits to be sent again", |id| Ask::Retry { id }),
         Command::Drop { id } => each(context, &id, "given up", |id| Ask::GiveUp { id }),
     }
 }
 
-fn list(context: &Context) -> Result<(), Failure> {
+fn list(context: &Context, json: bool) -> Result<(), Failure> {
     let entries = match entries(context) {
         Err(failure) if failure.kind == Kind::NotRunning => on_disk(&context.loaded.config.spool.dir)?,
         entries => entries?,
     };
+    if json {
+        // Its fields' docs are those of the type.
+        say!("{}", serde_json::json!({ "entries": entries }));
+        return Ok(());
+    }
     if entries.is_empty() {
         say!("{NOTHING}");
     }

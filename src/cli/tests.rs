@@ -2,7 +2,10 @@
 
 use clap::CommandFactory;
 
-use super::*;
+use super::{
+    context::{foreign, stuck},
+    *,
+};
 
 /// Every command and what is below it, by the words that are typed, but those that are hidden.
 fn commands() -> Vec<(String, clap::Command)> {

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
+use serde::Serialize;
 
 use super::{
     Context,
@@ -155,7 +156,15 @@ fn rfc3339(now: SystemTime, seconds: f64) -> Option<String> {
     Some(humantime::format_rfc3339_seconds(end).to_string())
 }
 
-pub(super) fn whoami(context: &Context) -> Result<(), Failure> {
+/// What `whoami --json` prints: three fields of `status --json`, here without an agent too.
+#[derive(Serialize)]
+struct Known {
+    workspace: status::Workspace,
+    principal: Principal,
+    credential: status::Credential,
+}
+
+pub(super) fn whoami(context: &Context, json: bool) -> Result<(), Failure> {
     let (principal, credential, workspace) = match context.ask(&Ask::Status, PATIENCE) {
         Ok(Answer::Status(status)) => (status.principal, status.credential, status.workspace),
         Ok(_) => return Err(super::unknown_answer()),
@@ -168,16 +177,21 @@ pub(super) fn whoami(context: &Context) -> Result<(), Failure> {
         Some(principal) => principal,
         None => return Err(nothing("nobody yet", credential.trouble)),
     };
-    let screen = Screen::of(&context.env);
-    super::print(format_args!("{}", person(&principal, &credential, &workspace, screen)));
+    let known = Known {
+        workspace,
+        principal,
+        credential,
+    };
+    if json {
+        say!("{}", serde_json::to_string(&known).map_err(std::io::Error::from)?);
+    } else {
+        super::print(format_args!("{}", person(&known, Screen::of(&context.env))));
+    }
     Ok(())
 }
 
-/// Who, by which credential, where.
-type Known = (Option<Principal>, status::Credential, status::Workspace);
-
-/// Who a credential of this process's own speaks for.
-fn minted(context: &Context) -> Result<Known, Failure> {
+/// Who a credential of this process's own speaks for, by which one, and where.
+fn minted(context: &Context) -> Result<(Option<Principal>, status::Credential, status::Workspace), Failure> {
     let minted = alone(context)?;
     let claims = minted.token.as_ref().and_then(|token| Claims::decode(token.expose()));
     let workspace = match claims {
@@ -209,12 +223,12 @@ fn belief(trust: Trust) -> &'static str {
 }
 
 /// Who, by what is stamped, and what says so.
-fn person(
-    principal: &Principal,
-    credential: &status::Credential,
-    workspace: &status::Workspace,
-    screen: Screen,
-) -> String {
+fn person(known: &Known, screen: Screen) -> String {
+    let Known {
+        workspace,
+        principal,
+        credential,
+    } = known;
     let mut rows = vec![
         ("issuer", principal.issuer.clone()),
         ("subject", principal.subject.clone()),
@@ -260,11 +274,12 @@ mod tests {
     #[test]
     fn who_it_is_fits_the_terminal() {
         let status = crate::cli::status::tests::at_work();
-        let principal = status.principal.expect("somebody");
-        let at = |width| {
-            let screen = Screen { colours: false, width };
-            person(&principal, &status.credential, &status.workspace, screen)
+        let known = Known {
+            workspace: status.workspace,
+            principal: status.principal.expect("somebody"),
+            credential: status.credential,
         };
+        let at = |width| person(&known, Screen { colours: false, width });
         insta::assert_snapshot!(at(Some(80)), @"
         ada@example.com (verified)
         issuer      https://api.gitpod.io/idp
@@ -294,6 +309,21 @@ mod tests {
         workspace
           acme-shop-x1y2z3 (the platform's word)
         ");
+    }
+
+    #[test]
+    fn other_tools_get_the_fields_of_status() {
+        let status = crate::cli::status::tests::at_work();
+        let whole = serde_json::to_value(&status).expect("JSON");
+        let known = Known {
+            workspace: status.workspace,
+            principal: status.principal.expect("somebody"),
+            credential: status.credential,
+        };
+        let known = serde_json::to_value(&known).expect("JSON");
+        let fields = known.as_object().expect("an object");
+        assert_eq!(fields.len(), 3);
+        assert!(fields.iter().all(|(field, value)| whole[field] == *value));
     }
 
     #[test]

@@ -126,7 +126,8 @@ pub(super) fn settings(own: Vec<String>, detached: bool) -> Result<Vec<String>, 
 pub(super) fn start(context: &Context, options: Options) -> Result<Option<Status>, Failure> {
     // A detached agent's starter has said them.
     for notice in context.loaded.notices.iter().filter(|_| options.detached.is_none()) {
-        remark!("tagalong: {notice}");
+        let text = format!("tagalong: {notice}");
+        remark!("{}", Screen::of_errors(&context.env).wrap(2, &text));
     }
     if options.foreground {
         return foreground(context, options).map(|()| None);
@@ -257,7 +258,7 @@ fn background(context: &Context, options: Options, stops: u64, replace: bool) ->
     let began = Instant::now();
     loop {
         let file = detach::open_log(&log)
-            .map_err(|error| super::unwritable("the agent's log cannot be written", &dirs.state, &error))?;
+            .map_err(|error| super::context::unwritable("the agent's log cannot be written", &dirs.state, &error))?;
         let error = match detach::spawn(&program, &arguments, &context.set, file, options.start()) {
             Ok(()) => return Ok(()),
             Err(error) => error,

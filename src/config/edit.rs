@@ -1,5 +1,5 @@
-//! Writing settings into the user's file: what somebody confirmed at `tagalong login` or says with `tagalong config set`,
-//! and nothing else ever.
+//! Writing settings into the user's file: what somebody confirmed at `tagalong login` or says with `tagalong config set`
+//! and `unset`, and nothing else ever.
 //!
 //! Comments, order and whatever else is in the file stay as they are. The file is replaced whole or not at all, and a
 //! link is followed: people keep such files in repositories of their own.
@@ -65,9 +65,30 @@ pub fn new(key: &str, text: &str) -> Result<New, ConfigError> {
 /// # Errors
 /// The file is not readable, no TOML, or cannot be replaced.
 pub fn set(path: &Path, changes: &[(&str, New)]) -> Result<(), EditError> {
+    if let Some(directory) = path.parent() {
+        let unwritable = |error| EditError::Unwritable(path.display().to_string(), error);
+        fs::create_dir_all(directory).map_err(unwritable)?;
+    }
+    rewrite(path, |text| edited(text, changes).map(Some)).map(drop)
+}
+
+/// Takes `section.key` out of the file at `path`, with the comments above it, whether or not there is such a setting; and
+/// says whether it was there.
+///
+/// # Errors
+/// The file is not readable, no TOML, or cannot be replaced.
+pub fn unset(path: &Path, key: &str) -> Result<bool, EditError> {
+    rewrite(path, |text| without(text, key))
+}
+
+/// `edit` gives the new text, none within if nothing changes, and none at all if the text is no TOML.
+fn rewrite(path: &Path, edit: impl FnOnce(&str) -> Option<Option<String>>) -> Result<bool, EditError> {
     let unreadable = |error| EditError::Unreadable(path.display().to_string(), error);
     let unwritable = |error| EditError::Unwritable(path.display().to_string(), error);
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let directory = target.parent().unwrap_or(Path::new("/"));
+    // Of several commands at once, each reads what the one before it wrote. Some file systems have no locks.
+    let _turn = fs::File::open(directory).inspect(|directory| drop(directory.lock()));
     let (text, mode) = match fs::read_to_string(&target) {
         Ok(text) => (
             text,
@@ -76,9 +97,20 @@ pub fn set(path: &Path, changes: &[(&str, New)]) -> Result<(), EditError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (String::new(), 0o600),
         Err(error) => return Err(unreadable(error)),
     };
-    let edited = edited(&text, changes).ok_or_else(|| EditError::Syntax(path.display().to_string()))?;
-    fs::create_dir_all(target.parent().unwrap_or(Path::new("/"))).map_err(unwritable)?;
-    replace(&target, &edited, mode).map_err(unwritable)
+    let edited = edit(&text).ok_or_else(|| EditError::Syntax(path.display().to_string()))?;
+    let Some(edited) = edited else { return Ok(false) };
+    replace(&target, &edited, mode).map_err(unwritable)?;
+    Ok(true)
+}
+
+/// The text without the key, none within if it has none; none at all if it is no TOML.
+fn without(text: &str, key: &str) -> Option<Option<String>> {
+    let mut document: DocumentMut = text.parse().ok()?;
+    let removed = key.split_once('.').and_then(|(section, name)| {
+        let table = document.get_mut(section)?.as_table_like_mut()?;
+        table.remove(name)
+    });
+    Some(removed.map(|_| document.to_string()))
 }
 
 /// The text with the changes; none if it is no TOML, or a section is something else than a table.
@@ -185,6 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_that_is_taken_out_leaves_everything_else() {
+        let before = "# mine\n[spool]\n# plenty\nmax_bytes = \"2GiB\" # for a week\n# soon\nmax_age = \"1d\"\n\n[export]\nendpiont = 1\n";
+        let after = "# mine\n[spool]\n# soon\nmax_age = \"1d\"\n\n[export]\nendpiont = 1\n";
+        assert_eq!(without(before, "spool.max_bytes"), Some(Some(after.to_owned())));
+        assert_eq!(
+            without(after, "export.endpiont"),
+            Some(Some(after.replace("endpiont = 1\n", ""))),
+            "no setting, and so in the way"
+        );
+        for absent in ["spool.max_bytes", "listen.grpc", "spool", "max_age"] {
+            assert_eq!(without(after, absent), Some(None), "{absent}");
+        }
+        assert_eq!(without("[spool\n", "spool.dir"), None);
+        let nowhere = tempfile::tempdir().expect("a directory");
+        let path = nowhere.path().join("below/config.toml");
+        assert!(!unset(&path, "spool.dir").expect("nothing to do") && !nowhere.path().join("below").exists());
+    }
+
+    #[test]
     fn what_is_no_toml_is_left_alone() {
         assert!(edited("[identity\n", &[("identity.issuer", text("x"))]).is_none());
         assert!(edited("identity = 1\n", &[("identity.issuer", text("x"))]).is_none());
@@ -210,6 +261,27 @@ mod tests {
             fs::metadata(&real).expect("it is there").permissions().mode() & 0o777,
             0o640
         );
+    }
+
+    #[test]
+    fn of_several_that_write_at_once_none_undoes_anothers() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("tagalong").join("config.toml");
+        let keys = [
+            "export.endpoint",
+            "export.ca_file",
+            "identity.issuer",
+            "identity.file",
+            "spool.dir",
+            "workspace.id",
+        ];
+        std::thread::scope(|scope| {
+            for key in keys {
+                scope.spawn(|| set(&path, &[(key, text("x"))]).expect("edited"));
+            }
+        });
+        let written = fs::read_to_string(&path).expect("readable");
+        assert_eq!(written.matches(" = \"x\"").count(), keys.len(), "{written}");
     }
 
     #[test]

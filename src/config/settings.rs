@@ -13,16 +13,19 @@ const DEFAULT: &str = include_str!("default.toml");
 const PREFIX: &str = "TAGALONG_";
 /// Stands for a key where none is to blame.
 const THE_FILE: &str = "the file";
-/// No setting either, but what is neither yes nor no there must not be taken for no: an agent would start.
+/// No settings either, but what is neither yes nor no there must not be taken for no: an agent would start.
+const DISABLED: &str = "TAGALONG_DISABLED";
 const PREBUILD: &str = "TAGALONG_PREBUILD";
+/// What is no absolute path there must not be taken for none: the spool would be where nothing lasts.
+const HOME: &str = "TAGALONG_HOME";
 /// Variables of ours that are no settings: where we are and whether we do anything, and what `gitpod/install.sh` reads.
 const OTHER_VARIABLES: [&str; 13] = [
     "TAGALONG_BIN",
     "TAGALONG_BINARY",
     "TAGALONG_DEVCONTAINER",
     "TAGALONG_DEVCONTAINER_ID",
-    "TAGALONG_DISABLED",
-    "TAGALONG_HOME",
+    DISABLED,
+    HOME,
     "TAGALONG_LOG",
     PREBUILD,
     "TAGALONG_RELEASES",
@@ -175,6 +178,15 @@ pub struct ConfigError {
     pub problem: String,
 }
 
+impl ConfigError {
+    /// Whether what was meant may put the spool elsewhere than where it is without it.
+    pub fn may_hide_the_spool(&self) -> bool {
+        let sections = [THE_FILE, "spool", "workspace"];
+        let keys = ["spool.dir", "workspace.id", "workspace.platform", HOME];
+        sections.into_iter().chain(keys).any(|key| key == self.key)
+    }
+}
+
 /// A value as it was written.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
@@ -306,9 +318,14 @@ impl Settings {
                     self.notices
                         .push(format!("{variable} is no setting and is not looked at."));
                 }
-                if variable == PREBUILD
-                    && !text.is_empty()
-                    && let Err(expected) = Kind::Flag.read_text(&text.to_ascii_lowercase())
+                let kind = match variable.as_str() {
+                    DISABLED | PREBUILD => Kind::Flag,
+                    HOME => Kind::Path,
+                    _ => continue,
+                };
+                // Yes and no are what they are in any case, and so is a path's first letter.
+                if !text.is_empty()
+                    && let Err(expected) = kind.read_text(&text.to_ascii_lowercase())
                 {
                     let problem = not_accepted(&format!("{text:?}"), false, &expected);
                     self.refuse(variable, &Origin::Environment(variable.clone()), problem);

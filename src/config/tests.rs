@@ -733,10 +733,31 @@ proptest::proptest! {
 }
 
 #[test]
-fn a_prebuild_that_says_neither_yes_nor_no_is_wrong() {
-    let machine = |text| Machine::new().var("TAGALONG_PREBUILD", text);
-    insta::assert_snapshot!(machine("banana").errors(), @r#"TAGALONG_PREBUILD (TAGALONG_PREBUILD): "banana" is not accepted; expected true or false"#);
-    for text in ["true", "TRUE", "1", "yes", " on ", "false", "0", "no", "OFF", ""] {
-        machine(text).loaded();
+fn promise_7_a_command_line_in_one_text_is_no_program() {
+    let exec = |text| Machine::new().var("TAGALONG_IDENTITY_EXEC", text);
+    insta::assert_snapshot!(exec("/bin/mint --key canary").errors(), @r#"identity.exec (TAGALONG_IDENTITY_EXEC): its value is not accepted; expected a list of an absolute program and its arguments, such as ["/usr/bin/mint", "--raw"]"#);
+    exec("/bin/mint").loaded();
+    exec("['/opt/my tools/mint', '--key', 'x']").loaded();
+}
+
+#[test]
+fn a_prebuild_or_a_ban_that_says_neither_yes_nor_no_is_wrong() {
+    for name in ["TAGALONG_PREBUILD", "TAGALONG_DISABLED"] {
+        let machine = |text| Machine::new().var(name, text);
+        let errors = machine("banana").errors();
+        assert_eq!(
+            errors,
+            format!("{name} ({name}): \"banana\" is not accepted; expected true or false")
+        );
+        for text in ["true", "TRUE", "1", "yes", " on ", "false", "0", "no", "OFF", ""] {
+            machine(text).loaded();
+        }
     }
+}
+
+#[test]
+fn a_directory_for_what_lasts_that_is_relative_is_wrong() {
+    let machine = |text| Machine::new().var("TAGALONG_HOME", text);
+    insta::assert_snapshot!(machine("~/kept").errors(), @r#"TAGALONG_HOME (TAGALONG_HOME): "~/kept" is not accepted; expected an absolute path"#);
+    assert_eq!(machine("/Kept").loaded().config.dirs.state, PathBuf::from("/Kept"));
 }

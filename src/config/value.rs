@@ -106,6 +106,9 @@ impl Kind {
                     .filter(|part| !part.is_empty())
                     .map(str::to_owned)
                     .collect()
+            } else if matches!(self, Kind::Command) && text.contains(char::is_whitespace) {
+                // A whole command line: what it says of itself would show its arguments.
+                return Err(self.expects());
             } else {
                 Some(text)
                     .filter(|text| !text.is_empty())

@@ -67,8 +67,8 @@ impl Default for Options {
 /// A part that could not be started, or `Interrupted` where it was ended before all were.
 pub async fn run(options: Options) -> io::Result<Report> {
     let interrupts = interrupt::Interrupts::listen()?;
-    let directory = Scratch::new()?;
-    show::run(&options, &directory.0, interrupts).await
+    let directory = Scratch::new(&std::env::temp_dir())?;
+    show::run(&options, &directory.path, interrupts).await
 }
 
 /// A fresh token for `audience` from the embedded issuer at `issuer`.
@@ -89,28 +89,92 @@ pub(crate) fn client() -> io::Result<reqwest::Client> {
         .map_err(io::Error::other)
 }
 
-/// A directory that is gone when the demonstration is over.
-struct Scratch(PathBuf);
+/// How a demonstration's directory begins; its process id follows.
+const SCRATCH: &str = "tagalong-demo-";
+
+/// A directory that is gone when the demonstration is over, or at the start of a later one.
+struct Scratch {
+    path: PathBuf,
+    /// Locked for as long as the demonstration lives, whatever ends it.
+    _held: fs::File,
+}
 
 impl Scratch {
-    fn new() -> io::Result<Scratch> {
+    /// Below `above`, where what dead demonstrations have left goes first.
+    fn new(above: &Path) -> io::Result<Scratch> {
         use std::os::unix::fs::DirBuilderExt;
+        for left in fs::read_dir(above).into_iter().flatten().flatten() {
+            if is_left(&left.path()) {
+                let _ = fs::remove_dir_all(left.path());
+            }
+        }
         // Short, because Unix socket paths are limited to about a hundred bytes.
-        let above = std::env::temp_dir();
-        let path = above.join(format!("tagalong-demo-{}", std::process::id()));
+        let path = above.join(format!("{SCRATCH}{}", std::process::id()));
         // Never into something that is already there: it could be another user's.
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| {
             let text = format!("no directory can be made in {}: {error}", above.display());
             io::Error::new(error.kind(), text)
         })?;
-        Ok(Scratch(path))
+        let held = fs::File::open(&path)?;
+        // Where there are no locks, nothing counts as left either.
+        let _ = held.lock();
+        Ok(Scratch { path, _held: held })
     }
+}
+
+/// Whether this is our user's directory of a demonstration that is over: no other process has its id, and nobody holds it.
+/// A process id alone says nothing of other containers that share the place, and a lock nothing of one that just begins.
+fn is_left(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let pid = name.strip_prefix(SCRATCH).and_then(|pid| pid.parse().ok());
+    let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) else {
+        return false;
+    };
+    let is_ours = fs::symlink_metadata(path)
+        .is_ok_and(|facts| facts.is_dir() && facts.uid() == rustix::process::geteuid().as_raw());
+    let is_gone = || rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+    is_ours
+        && (pid == rustix::process::getpid() || is_gone())
+        && fs::File::open(path).is_ok_and(|directory| directory.try_lock().is_ok())
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let path: &Path = &self.0;
-        let _ = fs::remove_dir_all(path);
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_demonstration_left_goes_at_the_next_start_and_nothing_else() {
+        let above = tempfile::tempdir().expect("a directory");
+        let make = |name: &str| {
+            let path = above.path().join(name);
+            fs::create_dir_all(path.join("state/spool")).expect("a directory");
+            path
+        };
+        let mut ended = std::process::Command::new("true").spawn().expect("it starts");
+        let left = make(&format!("{SCRATCH}{}", ended.id()));
+        assert!(!is_left(&left), "its process is not gone for good");
+        ended.wait().expect("it ends");
+        let held = fs::File::open(&left).expect("a directory");
+        held.lock().expect("nobody else has it");
+        assert!(!is_left(&left), "somebody holds it, in another container perhaps");
+        drop(held);
+        // Another container's, where process ids are few.
+        make(&format!("{SCRATCH}{}", std::process::id()));
+        let theirs = [make("tagalong-demo-notes"), make("tagalong-demo-1"), make("demo")];
+
+        let scratch = Scratch::new(above.path()).expect("a directory");
+        assert!(!left.exists() && theirs.iter().all(|path| path.exists()));
+        assert!(!is_left(&scratch.path));
+        let path = scratch.path.clone();
+        drop(scratch);
+        assert!(!path.exists());
     }
 }

@@ -5,11 +5,12 @@
 //! away, so that is for a person to do, and they are told.
 
 use super::{
-    Action, Error, Plan, Refusal, edit_blocks,
+    Action, Edit, Error, Plan, Refusal, edit_blocks,
     yaml::{self, Step, What, keys},
 };
 use std::path::{Path, PathBuf};
 
+const WORKFLOWS: &str = ".github/workflows";
 const UP: &str = "tagalong up || true";
 const DOWN: &str = "tagalong down || true";
 const GITHUB_UP: &str = "name: tagalong\nrun: tagalong up || true\n";
@@ -59,7 +60,7 @@ pub(super) fn gitlab(action: Action, root: &Path, file: Option<&Path>) -> Result
         "A job with a before_script or after_script of its own does not take the default's: add the lines there.",
         "For a token of its own a job needs `id_tokens` with your upstream's origin as `aud`.",
     ];
-    Ok(with(edit, action, &next))
+    Ok(with(vec![edit], action, &next))
 }
 
 pub(super) fn azure(action: Action, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
@@ -81,27 +82,32 @@ pub(super) fn azure(action: Action, root: &Path, file: Option<&Path>) -> Result<
     let edit = edit_blocks(path, action, &by_hand, |text| {
         in_all(text, &patterns, AZURE_UP, AZURE_DOWN)
     })?;
-    Ok(with(edit, action, &[BINARY]))
+    Ok(with(vec![edit], action, &[BINARY]))
 }
 
 pub(super) fn github(action: Action, root: &Path, file: Option<&Path>) -> Result<Plan, Error> {
-    let path = match file {
-        Some(file) => root.join(file),
-        None => only_workflow(root)?,
+    let paths = match (file, action) {
+        (Some(file), _) => vec![existing(root, Some(file), &[])?],
+        (None, Action::Add) => vec![only_workflow(root)?],
+        // Only marked lines are taken out, of however many.
+        (None, Action::Remove) => workflows(root),
     };
     let by_hand = format!(
         "steps:\n{}# … and as the last one:\n{}",
         listed(GITHUB_UP),
         listed(GITHUB_DOWN)
     );
-    let edit = edit_blocks(existing(root, Some(&path), &[])?, action, &by_hand, |text| {
-        in_all(text, &[&[Some("jobs"), None, Some("steps")]], GITHUB_UP, GITHUB_DOWN)
-    })?;
+    let edits = paths.into_iter().map(|path| {
+        edit_blocks(path, action, &by_hand, |text| {
+            in_all(text, &[&[Some("jobs"), None, Some("steps")]], GITHUB_UP, GITHUB_DOWN)
+        })
+    });
+    let edits = edits.collect::<Result<_, _>>()?;
     let next = [
         BINARY,
         "For a token of its own a job needs `permissions: id-token: write`, and names its other permissions beside it.",
     ];
-    Ok(with(edit, action, &next))
+    Ok(with(edits, action, &next))
 }
 
 /// Adds a first and a last step to every sequence of steps that the patterns find.
@@ -132,23 +138,27 @@ fn existing(root: &Path, file: Option<&Path>, names: &[&str]) -> Result<PathBuf,
 }
 
 fn only_workflow(root: &Path) -> Result<PathBuf, Error> {
-    let dir = root.join(".github/workflows");
-    let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
-    let mut workflows: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|is| is == "yml" || is == "yaml"))
-        .collect();
-    workflows.sort();
+    let mut workflows = workflows(root);
     match workflows.len() {
-        0 => Err(Error::Absent(dir.join("*.yml"))),
+        0 => Err(Error::Absent(root.join(WORKFLOWS).join("*.yml"))),
         1 => Ok(workflows.remove(0)),
         _ => Err(Error::Several(workflows)),
     }
 }
 
-fn with(edit: super::Edit, action: Action, next: &[&str]) -> Plan {
+fn workflows(root: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(root.join(WORKFLOWS)).into_iter().flatten().flatten();
+    let mut workflows: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|is| is == "yml" || is == "yaml"))
+        .collect();
+    workflows.sort();
+    workflows
+}
+
+fn with(edits: Vec<Edit>, action: Action, next: &[&str]) -> Plan {
     Plan {
-        edits: vec![edit],
+        edits,
         next: match action {
             Action::Add => next.iter().map(|line| (*line).to_owned()).collect(),
             Action::Remove => Vec::new(),

@@ -25,10 +25,16 @@ pub(super) enum Id {
 }
 
 pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>, id: Id) -> Result<Plan, Error> {
-    let path = find(root, file)?;
+    let paths = find(root, file);
+    if paths.len() > 1 && action == Action::Add {
+        return Err(Error::Several(paths));
+    }
     let new = [id, Id::Known, Id::Pass].map(whole);
     let by_hand = format!("{{\n{}}}\n", ours(id));
-    let edit = edit_json(path, action, &new, &by_hand, |text| add(text, id), remove)?;
+    let edits = paths
+        .into_iter()
+        .map(|path| edit_json(path, action, &new, &by_hand, |text| add(text, id), remove));
+    let edits = edits.collect::<Result<_, _>>()?;
     let next = match action {
         Action::Add => vec![
             "The image needs the binary on its PATH: gitpod/install.sh puts it there.".to_owned(),
@@ -36,10 +42,7 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>, id: Id) -> 
         ],
         Action::Remove => Vec::new(),
     };
-    Ok(Plan {
-        edits: vec![edit],
-        next,
-    })
+    Ok(Plan { edits, next })
 }
 
 fn add(text: &str, id: Id) -> Result<String, Refusal> {
@@ -135,14 +138,14 @@ pub(super) fn port_lines() -> String {
         .join(",\n")
 }
 
-/// Where the specification looks for it, in its order.
-fn find(root: &Path, file: Option<&Path>) -> Result<PathBuf, Error> {
+/// Where the specification looks for it, in its order: several only where they are all in the same place of it.
+fn find(root: &Path, file: Option<&Path>) -> Vec<PathBuf> {
     if let Some(file) = file {
-        return Ok(root.join(file));
+        return vec![root.join(file)];
     }
     let fixed = [".devcontainer/devcontainer.json", ".devcontainer.json"].map(|name| root.join(name));
     if let Some(path) = fixed.iter().find(|path| path.exists()) {
-        return Ok(path.clone());
+        return vec![path.clone()];
     }
     let folders = std::fs::read_dir(root.join(".devcontainer"))
         .into_iter()
@@ -153,9 +156,8 @@ fn find(root: &Path, file: Option<&Path>) -> Result<PathBuf, Error> {
         .filter(|path| path.exists())
         .collect();
     found.sort();
-    match found.len() {
-        0 => Ok(fixed[0].clone()),
-        1 => Ok(found.remove(0)),
-        _ => Err(Error::Several(found)),
+    if found.is_empty() {
+        found.extend(fixed.into_iter().next());
     }
+    found
 }

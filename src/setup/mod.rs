@@ -89,9 +89,16 @@ pub enum Error {
     /// Several files could be meant.
     #[error("there are several files to choose from: {}", names(.0))]
     Several(Vec<PathBuf>),
-    /// A file in the language of csh, which is not written.
-    #[error("{0} is left as it is: csh and tcsh are not supported")]
-    Csh(PathBuf),
+    /// A file in the language of a shell that is not written for.
+    #[error("{path} is left as it is: {shell} is not supported")]
+    Foreign {
+        /// The file that was left as it is.
+        path: PathBuf,
+        /// Whose it is.
+        shell: &'static str,
+        /// What a person may add; empty where there is nothing.
+        by_hand: &'static str,
+    },
     /// The file cannot be read.
     #[error("{0} cannot be read: {1}")]
     Unreadable(PathBuf, String),

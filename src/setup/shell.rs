@@ -23,15 +23,45 @@ if command -q tagalong
 end
 ";
 
-/// The profile, below the home directory, of the shell that `$SHELL` names.
-pub fn profile(shell: &str) -> &'static Path {
-    Path::new(match shell.rsplit('/').next() {
-        Some("bash") => BASHRC,
-        Some("zsh") => ".zshrc",
-        Some("fish") => ".config/fish/config.fish",
-        Some("csh" | "tcsh") => ".cshrc",
-        _ => PROFILE,
-    })
+/// What a person may add to the profile of a shell that is not written for.
+const NU: &str = "\
+if (which tagalong | is-not-empty) {
+    tagalong up --env json err> /dev/null | from json | default {} | load-env
+}
+";
+const ELVISH: &str = "\
+if (has-external tagalong) {
+    try {
+        var told = (tagalong up --env json 2>/dev/null | from-json)
+        for name [(keys $told)] { set-env $name $told[$name] }
+    } catch e { }
+}
+";
+const XONSH: &str = "\
+import json
+for name, value in json.loads($(tagalong up --env json 2>/dev/null) or '{}').items():
+    ${...}[name] = value
+";
+
+/// The profile, below the home directory if it is relative, of the shell that `$SHELL` names; `directory` is what a
+/// variable says.
+pub fn profile(shell: &str, directory: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    let below = |name, or: &str| {
+        let said = directory(name).filter(|path| path.is_absolute());
+        said.unwrap_or_else(|| PathBuf::from(or))
+    };
+    match shell.rsplit('/').next() {
+        Some("bash") => PathBuf::from(BASHRC),
+        // zsh(1), "Startup/shutdown files".
+        Some("zsh") => below("ZDOTDIR", "").join(".zshrc"),
+        // fish(1), "Configuration files", and the others' manuals.
+        Some("fish") => below("XDG_CONFIG_HOME", ".config").join("fish/config.fish"),
+        Some("nu") => below("XDG_CONFIG_HOME", ".config").join("nushell/config.nu"),
+        Some("elvish") => below("XDG_CONFIG_HOME", ".config").join("elvish/rc.elv"),
+        Some("xonsh") => PathBuf::from(".xonshrc"),
+        Some("csh" | "tcsh") => PathBuf::from(".cshrc"),
+        _ => PathBuf::from(PROFILE),
+    }
 }
 
 /// `root` is the home directory. A file's name says which language it is in.
@@ -61,8 +91,8 @@ pub(super) fn plan(action: Action, root: &Path, file: Option<&Path>) -> Result<P
 }
 
 fn edit(path: PathBuf, action: Action) -> Result<Edit, Error> {
-    if is_of_csh(&path) && action == Action::Add {
-        return Err(Error::Csh(path));
+    if let (Some((shell, by_hand)), Action::Add) = (foreign(&path), action) {
+        return Err(Error::Foreign { path, shell, by_hand });
     }
     let is_fish = path.extension().is_some_and(|extension| extension == "fish");
     let body = if is_fish { FISH } else { POSIX };
@@ -74,10 +104,19 @@ fn edit(path: PathBuf, action: Action) -> Result<Edit, Error> {
     })
 }
 
-/// tcsh(1), "Startup and shutdown": `.cshrc` or `.tcshrc`, `.login`, and the same of the machine.
-fn is_of_csh(path: &Path) -> bool {
+/// Whose the file is, by its name, where that is a shell that is not written for; and what a person may add.
+fn foreign(path: &Path) -> Option<(&'static str, &'static str)> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with("cshrc") || name.ends_with(".login")
+    let is = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    let known = [
+        // tcsh(1), "Startup and shutdown": `.cshrc` or `.tcshrc`, `.login`, and the same of the machine.
+        (&["cshrc", ".login"][..], "csh", ""),
+        (&[".nu"], "nu", NU),
+        (&[".elv"], "elvish", ELVISH),
+        (&["xonshrc", ".xsh"], "xonsh", XONSH),
+    ];
+    let (_, shell, by_hand) = known.into_iter().find(|(ends, ..)| is(ends))?;
+    Some((shell, by_hand))
 }
 
 /// What a login bash reads, unless that leads on to `.bashrc`, as distributions have it.

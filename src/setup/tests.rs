@@ -423,6 +423,44 @@ fn of_several_workflows_one_has_to_be_named() {
 }
 
 #[test]
+fn what_is_in_several_files_is_taken_out_of_all_of_them() {
+    let job = "jobs:\n  a:\n    steps:\n      - run: make\n";
+    let container = "{\n  \"image\": \"x\"\n}\n";
+    for (target, text, names) in [
+        (
+            Target::GithubActions,
+            job,
+            [
+                ".github/workflows/a.yml",
+                ".github/workflows/b.yaml",
+                ".github/workflows/c.yml",
+            ],
+        ),
+        (
+            Target::Devcontainer,
+            container,
+            [
+                ".devcontainer/a/devcontainer.json",
+                ".devcontainer/b/devcontainer.json",
+                ".devcontainer/c/devcontainer.json",
+            ],
+        ),
+    ] {
+        let dir = repository(&names.map(|name| (name, text)));
+        let run = |action, file: Option<&str>| plan(target, action, dir.path(), file.map(Path::new)).unwrap();
+        for name in &names[..2] {
+            apply(&run(Action::Add, Some(name)));
+        }
+        let removed = run(Action::Remove, None);
+        assert_eq!(changes(&removed), 2, "{target:?}");
+        apply(&removed);
+        for name in names {
+            assert_eq!(std::fs::read_to_string(dir.path().join(name)).unwrap(), text, "{name}");
+        }
+    }
+}
+
+#[test]
 fn azure_pipelines_are_extended_in_all_their_shapes() {
     let shapes = [
         "trigger:\n- main\nsteps:\n- script: make\n",
@@ -613,15 +651,47 @@ fn a_login_bash_is_reached_by_the_file_that_it_reads_and_no_file_is_hidden_from_
 }
 
 #[test]
-fn a_file_of_csh_gets_no_line_of_sh() {
-    assert_eq!(profile("/bin/tcsh"), Path::new(".cshrc"));
-    let text = "set prompt = '> '\n";
-    for name in [".cshrc", ".tcshrc", ".login"] {
-        let dir = repository(&[(name, text)]);
-        let run = |action| plan(Target::Shell, action, dir.path(), Some(Path::new(name)));
-        assert_eq!(run(Action::Add), Err(Error::Csh(dir.path().join(name))));
-        assert_eq!(run(Action::Remove).map(|plan| changes(&plan)), Ok(0));
+fn a_file_of_a_shell_that_is_not_written_for_gets_no_line_of_sh() {
+    for (shell, names) in [
+        ("csh", &[".cshrc", ".tcshrc", ".login"][..]),
+        ("nu", &[".config/nushell/config.nu"]),
+        ("elvish", &[".config/elvish/rc.elv"]),
+        ("xonsh", &[".xonshrc", ".config/xonsh/rc.xsh"]),
+    ] {
+        assert_eq!(profile(shell, |_| None), Path::new(names[0]));
+        for name in names {
+            let dir = repository(&[(name, "# mine\n")]);
+            let run = |action| plan(Target::Shell, action, dir.path(), Some(Path::new(name)));
+            let refused = run(Action::Add).expect_err("it is refused");
+            assert!(
+                matches!(refused, Error::Foreign { shell: of, .. } if of == shell),
+                "{refused}"
+            );
+            assert_eq!(run(Action::Remove).map(|plan| changes(&plan)), Ok(0));
+        }
     }
+}
+
+#[test]
+fn a_profile_is_where_its_shell_looks_for_it() {
+    let profile = |shell, name: &str, value: &str| {
+        profile(shell, |asked| (asked == name).then(|| PathBuf::from(value)))
+            .display()
+            .to_string()
+    };
+    assert_eq!(
+        profile("/bin/zsh", "ZDOTDIR", "/home/ada/.zsh"),
+        "/home/ada/.zsh/.zshrc"
+    );
+    assert_eq!(
+        profile("/bin/zsh", "ZDOTDIR", ".zsh"),
+        ".zshrc",
+        "another one in every directory"
+    );
+    assert_eq!(profile("fish", "XDG_CONFIG_HOME", "/kept"), "/kept/fish/config.fish");
+    assert_eq!(profile("fish", "ZDOTDIR", "/kept"), ".config/fish/config.fish");
+    assert_eq!(profile("/bin/bash", "ZDOTDIR", "/kept"), ".bashrc");
+    assert_eq!(profile("/bin/dash", "ZDOTDIR", "/kept"), ".profile");
 }
 
 #[test]

@@ -64,7 +64,7 @@ async fn down_does_not_wait_for_a_credential_that_is_not_asked_for_before_its_ti
     assert!(post(&client(), &home.http("v1/traces"), load::traces(1..4, 1)).await);
     let ended = home.run(&["down", "--timeout", "20m"]);
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(said.contains("are left in the spool"), "{said}");
+    assert!(said.contains("left in the spool"), "{said}");
     home.up();
     let pending = home.status()["spool"]["books"]["traces"]["pending"].as_u64();
     assert!(

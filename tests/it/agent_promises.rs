@@ -132,6 +132,10 @@ async fn promise_3_what_upstream_refuses_for_good_is_set_aside_counted_and_shown
         .find(|line| line.contains("logs"))
         .expect("an entry of logs");
     let id = line.split_whitespace().next().expect("an id");
+    let json: Value = serde_json::from_str(&home.text(&["spool", "list", "--json"])).expect("JSON");
+    let mut entries = json["entries"].as_array().expect("entries").iter();
+    let entry = entries.find(|entry| entry["id"] == id).expect("the same entry");
+    assert_eq!((&entry["signal"], &entry["items"]), (&"logs".into(), &3.into()));
     home.up();
     assert!(home.text(&["spool", "list"]).starts_with(id), "the agent lists it too");
     let said = home.text(&["spool", "retry", id]);

@@ -71,6 +71,11 @@ fn wrong_words_are_said_with_the_right_ones() {
       write it as --set section.key=value; `tagalong config` lists the keys
     exit code 2
     ");
+    insta::assert_snapshot!(failure(&home, &["--set", "export.headers: Bearer s3cret", "status"]), @"
+    tagalong: --set export.headers… is no setting
+      write it as --set section.key=value; `tagalong config` lists the keys
+    exit code 2
+    ");
 }
 
 #[test]
@@ -156,6 +161,41 @@ fn a_setting_that_is_wrong_keeps_nobody_from_looking_or_from_stopping_the_agent(
             .contains("is set")
     );
     assert!(said(&home, &home.run(&["status"])).ends_with("exit code 0"));
+}
+
+#[test]
+fn where_nobody_can_tell_which_spool_is_meant_nobody_says_that_no_agent_runs() {
+    let home = Home::new();
+    let dir = home.path().join("elsewhere").display().to_string();
+    let file = home.path().join("config/tagalong/config.toml");
+    home.text(&["config", "set", "spool.dir", &dir]);
+    home.up();
+    let meant = fs::read_to_string(&file).expect("settings");
+    for spoiled in ["[spool]\ndir = 7\n", "[export"] {
+        fs::write(&file, spoiled).expect("written");
+        for look in [
+            &["status"][..],
+            &["status", "--json"],
+            &["env"],
+            &["spool", "list"],
+            &["down"],
+        ] {
+            let text = failure(&home, look);
+            assert!(text.contains("which spool is meant cannot be told"), "{look:?}: {text}");
+            assert!(text.ends_with("exit code 2"), "{look:?}: {text}");
+        }
+        assert!(failure(&home, &["purge", "--dry-run"]).ends_with("exit code 2"));
+    }
+    fs::write(&file, "[spool]\ndir = 'spool'\n").expect("written");
+    insta::assert_snapshot!(failure(&home, &["down"]), @r#"
+    tagalong: a setting is wrong
+      spool.dir (HOME/config/tagalong/config.toml): "spool" is not accepted; expected an absolute path
+    tagalong: which spool is meant cannot be told, nor whether its agent runs
+      correct what is wrong above first: it may say where the spool is
+    exit code 2
+    "#);
+    fs::write(&file, meant).expect("written");
+    assert!(home.pid().is_some());
 }
 
 #[test]
@@ -292,6 +332,55 @@ fn what_cannot_be_set_or_started_says_what_to_do_about_it() {
 }
 
 #[test]
+fn a_setting_is_taken_out_of_the_users_file_and_what_holds_then_is_said() {
+    let home = Home::new();
+    home.text(&["config", "set", "export.timeout", "20s"]);
+    let file = home.path().join("config/tagalong/config.toml");
+    let said = |key: &str| {
+        let text = home.text(&["config", "unset", key]);
+        text.replace(&home.path().display().to_string(), "HOME")
+    };
+    insta::assert_snapshot!(said("export.timeout"), @"
+    export.timeout is taken out of HOME/config/tagalong/config.toml
+      what holds is 10s (default)
+    ");
+    insta::assert_snapshot!(said("export.timeout"), @"
+    export.timeout is not set in HOME/config/tagalong/config.toml
+      what holds is 10s (default)
+    ");
+    insta::assert_snapshot!(failure(&home, &["config", "unset", "export.timout"]), @"
+    tagalong: export.timout: there is no such setting; did you mean export.timeout?
+      `tagalong config` lists the settings, with their values
+    exit code 2
+    ");
+    // What nobody knows is in the way of every start.
+    fs::write(&file, "[export]\ntimout = \"20s\"\n").expect("written");
+    assert_eq!(
+        said("export.timout"),
+        "export.timout is taken out of HOME/config/tagalong/config.toml\n"
+    );
+    assert_eq!(fs::read_to_string(&file).expect("settings"), "[export]\n");
+}
+
+#[test]
+fn other_tools_get_one_object_by_the_names_of_status() {
+    let home = Home::new();
+    home.up();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&home.text(arguments)).expect("one object, and nothing beside it")
+    };
+    let (whoami, status) = (json(&["whoami", "--json"]), home.status());
+    for field in ["workspace", "principal", "credential"] {
+        assert_eq!(whoami[field], status[field], "{field}");
+    }
+    assert_eq!(json(&["spool", "list", "--json"]), serde_json::json!({"entries": []}));
+    let settings = json(&["config", "--json"]);
+    let first = serde_json::json!({"key": "listen.grpc", "value": "127.0.0.1:0", "origin": "TAGALONG_LISTEN_GRPC"});
+    assert_eq!(settings["settings"][0], first);
+    assert_eq!(settings["notices"], serde_json::json!([]));
+}
+
+#[test]
 fn without_an_agent_each_command_says_so() {
     let home = Home::new();
     insta::assert_snapshot!(failure(&home, &["whoami"]), @"
@@ -395,7 +484,7 @@ fn what_waits_on_disk_is_shown_without_an_agent_and_sent_by_the_next() {
         home.run(&["down", "--timeout", "0ms"])
     };
     let text = said(&home, &output);
-    assert!(text.contains("of telemetry are left in the spool"), "{text}");
+    assert!(text.contains("of telemetry left in the spool"), "{text}");
     assert!(text.ends_with("exit code 5"), "{text}");
 }
 

@@ -453,10 +453,12 @@ fn a_directory_in_the_binarys_place_is_said_and_stays() {
 
 #[test]
 fn switched_off_the_scripts_do_nothing_and_say_nothing() {
-    let mut place = Place::with_a_build();
-    place.vars.push(("TAGALONG_DISABLED", "1".to_owned()));
-    assert_eq!(stderr(&place.fresh_start()), "");
-    assert_eq!((place.left_behind(), place.calls()), (Vec::new(), Vec::new()));
+    for yes in ["1", "True", "yes", "on"] {
+        let mut place = Place::with_a_build();
+        place.vars.push(("TAGALONG_DISABLED", yes.to_owned()));
+        assert_eq!(stderr(&place.fresh_start()), "");
+        assert_eq!((place.left_behind(), place.calls()), (Vec::new(), Vec::new()), "{yes}");
+    }
 }
 
 #[test]

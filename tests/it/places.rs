@@ -398,9 +398,24 @@ fn purge_stops_the_agent_deletes_all_that_rests_here_and_nothing_of_anybody_else
         .send();
     assert!(sent.expect("an answer").status().is_success());
     std::fs::create_dir_all(kept.join("bin")).expect("a directory");
-    std::fs::create_dir_all(kept.join("spool/photos")).expect("a directory");
-    for theirs in ["bin/tagalong", "notes.txt", "spool/photos/cat.jpg"] {
-        std::fs::write(kept.join(theirs), "theirs").expect("a file");
+    let run = home.path().join("run/tagalong");
+    // What lies beside ours where a directory of somebody's was set, however much it is called like ours.
+    for theirs in ["spool/photos", "spool/shop/logs", "spool/new"] {
+        std::fs::create_dir_all(kept.join(theirs)).expect("a directory");
+    }
+    let theirs = [
+        "bin/tagalong",
+        "notes.txt",
+        "spool/photos/cat.jpg",
+        "spool/shop/main.rs",
+        "spool/place.md",
+    ];
+    for theirs in theirs
+        .map(|name| kept.join(name))
+        .into_iter()
+        .chain([run.join("notes.txt")])
+    {
+        std::fs::write(theirs, "theirs").expect("a file");
     }
     for draft in [".workspace-id.0f", ".pseudonym-key.0f", "spool/place.4711.tmp"] {
         std::fs::write(kept.join(draft), "a killed process's").expect("a file");
@@ -426,8 +441,9 @@ fn purge_stops_the_agent_deletes_all_that_rests_here_and_nothing_of_anybody_else
         names
     };
     assert_eq!(left(&kept), ["bin", "notes.txt", "spool"]);
-    assert_eq!(left(&kept.join("spool")), ["photos"]);
-    assert_eq!(left(&home.path().join("run")), [""; 0]);
+    assert_eq!(left(&kept.join("spool")), ["new", "photos", "place.md", "shop"]);
+    assert_eq!(left(&kept.join("spool/shop")), ["logs", "main.rs"]);
+    assert_eq!(left(&run), ["notes.txt"]);
     assert!(home.text(&["purge"]).contains("nothing of tagalong's rests here"));
     assert_eq!(
         left(&kept),

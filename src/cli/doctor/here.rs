@@ -182,7 +182,7 @@ pub(super) fn spool(status: &Status, room: &Room) -> Link {
         };
         let aside = match spool.set_aside {
             0 => String::new(),
-            _ => format!(", {} are set aside", bytes_text(spool.set_aside_bytes)),
+            _ => format!(", {} set aside", bytes_text(spool.set_aside_bytes)),
         };
         let found = format!("{full}: {unsent} of {most} wait to be sent{aside}, and senders are told to come again");
         let hint = match spool.is_much_set_aside() {

@@ -158,12 +158,12 @@ fn a_full_spool_points_to_the_link_that_is_broken() {
     ");
     (status.spool.bytes, status.spool.set_aside, status.spool.set_aside_bytes) = (12 << 20, 1, 4096);
     insta::assert_snapshot!(line(&here::spool(&status, &room(1 << 40))), @"
-    FAIL  spool writable      full for traces, half of it at most: 12.0 MiB of 1.0 GiB wait to be sent, 4 KiB are set aside, and senders are told to come again
+    FAIL  spool writable      full for traces, half of it at most: 12.0 MiB of 1.0 GiB wait to be sent, 4 KiB set aside, and senders are told to come again
                               → mend the first broken link below, or raise spool.max_bytes
     ");
     (status.spool.set_aside, status.spool.set_aside_bytes) = (1200, 500 << 20);
     insta::assert_snapshot!(line(&here::spool(&status, &room(1 << 40))), @"
-    FAIL  spool writable      full for traces, half of it at most: 12.0 MiB of 1.0 GiB wait to be sent, 500.0 MiB are set aside, and senders are told to come again
+    FAIL  spool writable      full for traces, half of it at most: 12.0 MiB of 1.0 GiB wait to be sent, 500.0 MiB set aside, and senders are told to come again
                               → `tagalong spool list` says why upstream refuses it; `tagalong spool retry all` sends it again, `tagalong spool drop all` gives it up
     ");
     (status.spool.bytes, status.spool.set_aside_bytes, status.spool.full) = (0, 4096, Vec::new());

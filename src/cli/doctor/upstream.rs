@@ -247,7 +247,11 @@ pub(super) fn accepts(status: &Status, probe: Option<&Probe>) -> Link {
     if export.delivered == 0 {
         return Link::note(Name::Accepts, "nothing was sent yet", ask);
     }
-    Link::ok(Name::Accepts, format!("{} items delivered", export.delivered))
+    let delivered = match export.delivered {
+        1 => "1 item delivered".to_owned(),
+        items => format!("{items} items delivered"),
+    };
+    Link::ok(Name::Accepts, delivered)
 }
 
 /// Upstream wants to be left alone for a while.
