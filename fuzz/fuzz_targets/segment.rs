@@ -14,6 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let lane = DIR.join("ada/traces");
     fs::create_dir_all(&lane).expect("a directory");
     fs::write(lane.join("00000001.log"), bytes).expect("a segment");
+    fs::write(DIR.join("lock"), "").expect("a lock");
     let config = Config {
         dir: DIR.clone(),
         max_bytes: 1 << 30,

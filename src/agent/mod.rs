@@ -103,7 +103,7 @@ pub enum Error {
     #[error("{ANOTHER_AGENT} {0}: it may be starting or stopping; `tagalong status` tells")]
     AnotherAgent(PathBuf),
     /// This directory cannot be made, read or locked, or a newer version wrote there.
-    #[error("the spool in {0} cannot be opened: {1}. Make it writable, or set spool.dir")]
+    #[error("the spool in {0} cannot be opened: {1}. Make it writable, or set spool.dir to a directory of its own")]
     Spool(PathBuf, io::Error),
     /// Among the reasons: a path of more than the hundred-odd bytes that a socket's may have.
     #[error("the control socket {0} cannot be made: {1}. Unset or correct XDG_RUNTIME_DIR")]

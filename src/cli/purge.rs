@@ -25,6 +25,7 @@ use crate::{
         turn::{self, Turn},
     },
     config::{Config, ConfigError, Credential, Locations},
+    spool,
     workspace::Env,
 };
 
@@ -33,7 +34,7 @@ const DRAIN: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Directly in a spool's directory, besides the owners' directories.
-const IN_SPOOL: [&str; 4] = ["lock", "place", "ports.json", turn::FILE];
+const IN_SPOOL: [&str; 4] = [spool::LOCK, "place", "ports.json", turn::FILE];
 /// What else an owner's directory in a spool may be called, besides a principal's fingerprint: 32 hex digits.
 const NOBODYS: &str = "nobody";
 const PENDING: &str = "pending-";
@@ -131,7 +132,7 @@ fn spools(dir: &Path) -> Vec<PathBuf> {
         .into_iter()
         .filter(|other| *other == name || is_beside(other))
         .map(|other| parent.join(other))
-        .filter(|path| path.join("lock").exists())
+        .filter(|path| path.join(spool::LOCK).exists())
         .collect();
     found.sort();
     found
@@ -153,7 +154,7 @@ fn stop(config: &Config, spool: &Path) -> Result<Option<Turn>, Failure> {
         Failure::new(Kind::Failed, format!("an agent still holds {}", spool.display()))
             .hint("end it with `kill` (`tagalong status` has its pid where it is yours) and run `tagalong purge` again")
     };
-    let lock = fs::File::open(spool.join("lock")).map_err(|error| unseen(spool, &error))?;
+    let lock = fs::File::open(spool.join(spool::LOCK)).map_err(|error| unseen(spool, &error))?;
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| held())?;
     Ok(turn)
 }

@@ -4,7 +4,7 @@
 //! whoever can ask that agent asks it instead.
 
 use super::{
-    SetAside, Spool, Stats, aside,
+    LOCK, SetAside, Spool, Stats, aside,
     core::{self, Caps},
     disk::ReadOnly,
     log::Log,
@@ -39,9 +39,9 @@ impl Spool {
 
 /// The logs of the spool in `dir`, none where there is none, and the room that they take.
 fn found(dir: &Path) -> io::Result<(Vec<Arc<Log>>, Caps)> {
-    let Found { logs, caps, .. } = match recover(&ReadOnly, dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::default(),
-        found => found?,
+    let Found { logs, caps, .. } = match dir.join(LOCK).try_exists()? {
+        false => Found::default(),
+        true => recover(&ReadOnly, dir)?,
     };
     let logs = logs.by_owner.into_values().flat_map(BTreeMap::into_values);
     Ok((logs.collect(), caps))

@@ -63,6 +63,9 @@ pub use self::{
     resolver::Resolver,
 };
 
+/// Of a spool's directory, the file that is locked while a process has it open. A directory without it is no spool.
+pub const LOCK: &str = "lock";
+
 /// Of those who run beside the committer: a storm of connections must not become one of threads.
 const BLOCKING_THREADS: usize = 8;
 
@@ -245,16 +248,24 @@ impl Spool {
     /// Opens or makes the spool and takes its lock.
     ///
     /// # Errors
-    /// `WouldBlock` if another process holds the lock, `InvalidData` if a newer version wrote here.
+    /// `WouldBlock` if another process holds the lock, `InvalidData` if a newer version wrote here, `DirectoryNotEmpty` if
+    /// there are directories and no lock: what is in them may be anything, and a spool would write and delete there.
     pub fn open(config: Config) -> io::Result<Spool> {
         DirBuilder::new().recursive(true).mode(0o700).create(&config.dir)?;
+        let lock = config.dir.join(LOCK);
+        if !lock.try_exists()? && !recover::directories(&disk::System, &config.dir)?.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::DirectoryNotEmpty,
+                "it has directories in it that are no spool's",
+            ));
+        }
         let lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(config.dir.join("lock"))?;
+            .open(lock)?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         Spool::open_on(Arc::new(disk::System), config, Some(lock), segment::SEGMENT_BYTES)
     }

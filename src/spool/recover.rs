@@ -54,7 +54,8 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
-fn directories(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
+/// Those whose name could be an owner's or a lane's.
+pub(super) fn directories(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
     let names = disk.list(dir)?.into_iter();
     Ok(names
         .filter(|(name, is_dir)| *is_dir && is_owner(name))

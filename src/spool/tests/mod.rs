@@ -132,6 +132,22 @@ async fn what_is_appended_is_read_in_order_and_answered_once() {
 }
 
 #[tokio::test]
+async fn what_lies_in_a_directory_that_was_no_spool_stays_as_it_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let theirs = dir.path().join("app/logs/spare");
+    std::fs::create_dir_all(theirs.parent().expect("it has one")).expect("directories");
+    std::fs::write(&theirs, "keep me").expect("a file");
+    let refused = Spool::open(config(dir.path())).expect_err("it is no spool");
+    assert_eq!(refused.kind(), std::io::ErrorKind::DirectoryNotEmpty);
+    assert_eq!(
+        Spool::glance(dir.path(), 1 << 30).expect("nothing").books,
+        Default::default()
+    );
+    assert_eq!(std::fs::read_to_string(&theirs).expect("it is there"), "keep me");
+    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1);
+}
+
+#[tokio::test]
 async fn a_record_in_pieces_is_one_on_the_disk() {
     let dir = tempfile::tempdir().expect("a directory");
     let spool = Spool::open(config(dir.path())).expect("opens");
