@@ -4,9 +4,10 @@
 //! whoever can ask that agent asks it instead.
 
 use super::{
-    LOCK, SetAside, Spool, Stats, aside,
+    SetAside, Spool, Stats, aside,
     core::{self, Caps},
     disk::ReadOnly,
+    is_spool,
     log::Log,
     recover::{Found, recover},
 };
@@ -17,7 +18,7 @@ impl Spool {
     /// footers and cursors, and records only of what was open when an agent was killed.
     ///
     /// # Errors
-    /// The directory cannot be read, or a newer version wrote there (`InvalidData`).
+    /// The directory cannot be read, or a newer version (`InvalidData`) or somebody else (`DirectoryNotEmpty`) wrote there.
     pub fn glance(dir: &Path, max_bytes: u64) -> io::Result<Stats> {
         let (logs, caps) = found(dir)?;
         Ok(caps.add_to(core::stats(&logs, &BTreeMap::new()), max_bytes))
@@ -26,7 +27,7 @@ impl Spool {
     /// What was set aside in the spool in `dir`, by owner and lane; nothing where there is none.
     ///
     /// # Errors
-    /// The directory cannot be read, or a newer version wrote there (`InvalidData`).
+    /// The directory cannot be read, or a newer version (`InvalidData`) or somebody else (`DirectoryNotEmpty`) wrote there.
     pub fn glance_aside(dir: &Path) -> io::Result<Vec<SetAside>> {
         let (logs, _) = found(dir)?;
         let mut entries = Vec::new();
@@ -39,7 +40,7 @@ impl Spool {
 
 /// The logs of the spool in `dir`, none where there is none, and the room that they take.
 fn found(dir: &Path) -> io::Result<(Vec<Arc<Log>>, Caps)> {
-    let Found { logs, caps, .. } = match dir.join(LOCK).try_exists()? {
+    let Found { logs, caps, .. } = match is_spool(dir)? {
         false => Found::default(),
         true => recover(&ReadOnly, dir)?,
     };

@@ -44,7 +44,7 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -244,28 +244,41 @@ struct Handle {
     retried: aside::Claims,
 }
 
+/// Whether there is a spool in `dir`.
+///
+/// # Errors
+/// `DirectoryNotEmpty` if others' directories are in it: a spool would write and delete there.
+fn is_spool(dir: &Path) -> io::Result<bool> {
+    if dir.join(LOCK).try_exists()? {
+        return Ok(true);
+    }
+    match recover::directories(&disk::System, dir) {
+        Ok(names) if names.is_empty() => Ok(false),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::DirectoryNotEmpty,
+            "it has directories in it that are no spool's",
+        )),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 impl Spool {
     /// Opens or makes the spool and takes its lock.
     ///
     /// # Errors
     /// `WouldBlock` if another process holds the lock, `InvalidData` if a newer version wrote here, `DirectoryNotEmpty` if
-    /// there are directories and no lock: what is in them may be anything, and a spool would write and delete there.
+    /// others' directories are in it.
     pub fn open(config: Config) -> io::Result<Spool> {
         DirBuilder::new().recursive(true).mode(0o700).create(&config.dir)?;
-        let lock = config.dir.join(LOCK);
-        if !lock.try_exists()? && !recover::directories(&disk::System, &config.dir)?.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::DirectoryNotEmpty,
-                "it has directories in it that are no spool's",
-            ));
-        }
+        is_spool(&config.dir)?;
         let lock = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(lock)?;
+            .open(config.dir.join(LOCK))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         Spool::open_on(Arc::new(disk::System), config, Some(lock), segment::SEGMENT_BYTES)
     }

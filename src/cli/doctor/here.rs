@@ -167,10 +167,13 @@ pub(super) fn spool(status: &Status, room: &Room) -> Link {
         return Link::failed(Name::Spool, found, format!("make it writable, {elsewhere}"));
     }
     if let Some(trouble) = &spool.trouble {
-        let hint = format!(
-            "mend or clear the disk of {}; senders keep their data until then",
-            spool.dir
-        );
+        let hint = match &status.agent {
+            Some(_) => format!(
+                "mend or clear the disk of {}; senders keep their data until then",
+                spool.dir
+            ),
+            None => "make it readable, or set spool.dir to a directory of its own".to_owned(),
+        };
         return Link::failed(Name::Spool, trouble.clone(), hint);
     }
     let is_full = spool.is_nearly_full();
