@@ -52,6 +52,8 @@ pub(crate) struct Faults {
     pub hang_reads: bool,
     /// Writes stop half-way.
     pub write: bool,
+    /// Files cannot be opened, for want of descriptors.
+    pub open: bool,
     /// Reads of this byte of any file fail.
     pub bad_sector: Option<u64>,
     /// Only of files whose names end so.
@@ -254,6 +256,9 @@ impl Disk for Faulty {
 
     fn open(&self, path: &Path) -> io::Result<File> {
         let image = self.image();
+        if image.faults.open {
+            return Err(io::Error::from_raw_os_error(24));
+        }
         match image.live.get(path) {
             Some(Node::File(inode)) => Ok(self.opened(*inode, image.epoch)),
             _ => Err(missing()),

@@ -244,6 +244,25 @@ async fn what_waits_for_an_answer_is_read_again_also_where_its_segments_start_ca
 }
 
 #[tokio::test]
+async fn promise_3_what_cannot_be_opened_for_want_of_descriptors_is_no_bad_place_however_long_that_lasts() {
+    let world = World::new();
+    let spool = world.open("s1");
+    // Before there is a reader, so that it reads it from the disk.
+    put(&spool, &ada(), "whole").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    world.disk.set(Faults {
+        open: true,
+        ..Faults::default()
+    });
+    for _ in 0..10 {
+        let error = reader.try_next().expect_err("it is tried again");
+        assert_eq!(error.raw_os_error(), Some(24));
+    }
+    world.disk.set(Faults::default());
+    assert_eq!(texts(&mut reader), ["whole"]);
+}
+
+#[tokio::test]
 async fn a_cursor_that_can_be_neither_read_nor_written_is_made_anew_at_once() {
     let world = three_spans(true).await;
     let owner = Owner(person().fingerprint());
