@@ -285,11 +285,15 @@ impl Spool {
         self.append_as(&owner, &log.lane, entry.items, entry.bytes.into(), Room::Has)
             .await
             .map_err(io::Error::other)?;
-        {
+        let written = {
             // Pending now, no longer set aside: accepted stays what it was.
             let mut state = log.state();
             state.take_back(entry.items);
-            state.write_cursor()?;
+            state.write_cursor()
+        };
+        if let Err(error) = &written {
+            // It is in the log again, and an entry that stayed would be sent twice. The next advance writes the cursor.
+            core.note_trouble(Some(error));
         }
         self.delete_entry(&log, &path)
     }

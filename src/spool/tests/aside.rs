@@ -184,6 +184,22 @@ async fn an_entry_that_is_written_again_counts_once_also_after_half_of_a_record_
 }
 
 #[tokio::test]
+async fn an_entry_is_sent_again_once_also_where_the_cursor_cannot_be_written() {
+    let world = World::new();
+    let spool = world.open_with(small("s1"));
+    put(&spool, &ada(), "refused once").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    refuse_all(&mut reader).await;
+    let id = spool.set_aside().expect("a list").remove(0).id;
+    world.disk.wear(Path::new("/spool/ada/traces/cursor"));
+    spool.retry(&id).await.expect("it is in the log again");
+    let gone = spool.retry(&id).await.expect_err("it was appended");
+    assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    assert_eq!(texts(&mut reader), ["refused once"]);
+    assert_eq!((books(&spool).accepted, books(&spool).pending), (1, 1));
+}
+
+#[tokio::test]
 async fn promise_2_a_start_does_not_look_at_all_that_is_set_aside() {
     let world = World::new();
     let spool = world.open_with(small("s1"));
