@@ -174,6 +174,10 @@ fn settle(core: &Core, log: &Log, numbers: &[u64]) -> (u64, io::Result<()>) {
         (expired, written.map(|()| file))
     };
     let synced = written.and_then(|file| file.map_or(Ok(()), |file| file.sync()));
+    if synced.is_err() {
+        // The kernel may have forgotten what was written: to sync it once more would not do.
+        log.state().unwritten = true;
+    }
     (expired, synced)
 }
 

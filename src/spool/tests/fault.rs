@@ -5,6 +5,7 @@ use super::super::disk::{Blob, Disk, File};
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, Weak},
     time::SystemTime,
@@ -77,6 +78,9 @@ enum Change {
 struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
+    /// Where it was written since the last sync. One that fails forgets it, as Linux does: the next returns well and syncs
+    /// nothing of it.
+    dirty: Vec<Range<usize>>,
     modified: Option<SystemTime>,
     /// It can be neither read nor written.
     worn: bool,
@@ -438,6 +442,7 @@ impl Blob for Opened {
         inode.modified = Some(SystemTime::now());
         inode.live.resize(inode.live.len().max(end), 0);
         inode.live[offset as usize..end].copy_from_slice(&bytes);
+        inode.dirty.push(offset as usize..end);
         if full {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -460,11 +465,20 @@ impl Blob for Opened {
             panic!("a fault");
         }
         image.synced += 1;
-        if image.faults.sync {
+        let fails = image.faults.sync;
+        let inode = &mut image.inodes[self.inode];
+        let dirty = std::mem::take(&mut inode.dirty);
+        if fails {
             return Err(io::Error::from_raw_os_error(5));
         }
-        let inode = &mut image.inodes[self.inode];
-        inode.durable = inode.live.clone();
+        inode.durable.resize(inode.live.len(), 0);
+        for Range { start, end } in dirty {
+            // What was cut off since is not there any more.
+            let end = end.min(inode.live.len());
+            if let Some(written) = inode.live.get(start..end) {
+                inode.durable[start..end].copy_from_slice(written);
+            }
+        }
         Ok(())
     }
 }

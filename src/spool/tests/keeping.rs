@@ -139,6 +139,32 @@ async fn sent_history_is_kept_up_to_its_limit_and_nothing_unsent_is_deleted() {
     );
 }
 
+#[tokio::test]
+async fn promise_3_a_segment_outlives_a_cursor_whose_sync_failed() {
+    let world = World::new();
+    let small = |session| Config {
+        keep_bytes: 20 << 20,
+        ..place("here", session)
+    };
+    let spool = world.open_with(small("s1"));
+    fill(&spool, 3).await;
+    world.disk.set(Faults {
+        sync: true,
+        ..Faults::default()
+    });
+    answer_all(&spool).await;
+    committed(&spool).await;
+    assert_eq!(world.segments().len(), 3, "it waits for the cursor");
+    world.disk.set(Faults::default());
+    spool.handle.jobs.send(Job::Trim).expect("it runs");
+    committed(&spool).await;
+    assert_eq!(world.segments().len(), 1);
+    let before = books(&spool);
+    world.disk.cut_power(|_| 0);
+    drop(spool);
+    assert_eq!(books(&world.open_with(small("s2"))), before);
+}
+
 /// A spool whose second segment was sent and waits to serve again.
 async fn with_a_spare_file(world: &World) -> Spool {
     let spool = world.open_with(Config {
