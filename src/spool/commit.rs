@@ -10,7 +10,7 @@ use super::{
     AppendError, Owner,
     core::Core,
     cursor,
-    disk::File,
+    disk::{self, File},
     keep,
     log::{Log, Open, Segment, lock, segment_path},
     segment::{self, FOOTER, Head, Id, Tally},
@@ -203,7 +203,7 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
 /// Writes; on a full disk once more, if what was sent already makes room: it is worth less than what was not.
 fn write_or_make_room(core: &Core, log: &Log, batch: &[Append]) -> io::Result<()> {
     match write(core, log, batch) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull && make_room(core) => write(core, log, batch),
+        Err(error) if disk::is_full(&error) && make_room(core) => write(core, log, batch),
         written => written,
     }
 }

@@ -5,6 +5,7 @@ use super::{
     commit::Job,
     core::time,
     cursor::Settled,
+    disk,
     log::{Log, segment_path, settle},
     segment::{HEAD, Head},
 };
@@ -89,10 +90,7 @@ impl Resolver {
         }
         let written = aside::write(core, &self.log, position, parts, whole);
         core.note_trouble(written.as_ref().err());
-        if written
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
-        {
+        if written.as_ref().is_err_and(disk::is_full) {
             // What was sent already is worth less than what was not: the next attempt finds more room.
             let _ = self.handle.jobs.send(Job::MakeRoom);
         }

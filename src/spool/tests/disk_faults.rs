@@ -271,11 +271,18 @@ async fn what_cannot_be_set_aside_for_want_of_room_is_not_answered_for() {
 
 #[tokio::test]
 async fn on_a_full_disk_what_was_sent_makes_room_for_what_was_not() {
+    for quota in [false, true] {
+        makes_room(quota).await;
+    }
+}
+
+async fn makes_room(quota: bool) {
     let world = World::new();
     let spool = world.open("s1");
     let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
     world.disk.set(Faults {
         room: Some(10_000),
+        quota,
         ..Faults::default()
     });
     let text = "x".repeat(1000);

@@ -2,6 +2,7 @@
 //! syncs or hang in them, and counts what is read and synced.
 
 use super::super::disk::{Blob, Disk, File};
+use rustix::io::Errno;
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
@@ -43,6 +44,8 @@ pub(crate) struct Faults {
     pub full: bool,
     /// The same once all files together have so many bytes.
     pub room: Option<usize>,
+    /// It is a quota that leaves no more room: `EDQUOT`.
+    pub quota: bool,
     /// Syncs of files fail.
     pub sync: bool,
     /// Syncs of files are a fault of the program's.
@@ -59,6 +62,12 @@ pub(crate) struct Faults {
     pub bad_sector: Option<u64>,
     /// Only of files whose names end so.
     pub bad_in: &'static str,
+}
+
+impl Faults {
+    fn no_room(&self) -> io::Error {
+        if self.quota { Errno::DQUOT } else { Errno::NOSPC }.into()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -250,7 +259,7 @@ impl Disk for Faulty {
             return Err(missing());
         }
         if image.faults.full {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(image.faults.no_room());
         }
         image.inodes.push(Inode::default());
         let inode = image.inodes.len() - 1;
@@ -276,7 +285,7 @@ impl Disk for Faulty {
         }
         if !image.live.contains_key(path) {
             if image.faults.full {
-                return Err(io::ErrorKind::StorageFull.into());
+                return Err(image.faults.no_room());
             }
             image.change(Change::Link(path.to_path_buf(), Node::Dir));
         }
@@ -444,7 +453,7 @@ impl Blob for Opened {
         inode.live[offset as usize..end].copy_from_slice(&bytes);
         inode.dirty.push(offset as usize..end);
         if full {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(faults.no_room());
         }
         if faults.write {
             return Err(io::Error::from_raw_os_error(5));
