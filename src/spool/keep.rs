@@ -9,8 +9,9 @@
 use super::{
     Owner,
     aside::millis,
+    commit,
     core::Core,
-    log::{Log, SPARE, Segment, segment_path},
+    log::{Log, SPARE, Segment, lock, segment_path},
     recover,
     segment::SPENT,
 };
@@ -93,11 +94,16 @@ pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> i
     let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
     let mut doomed = Vec::new();
     for log in core.all() {
+        let owner = log.state().owner.clone();
+        if Some(&owner) == present || owner == core.pending {
+            continue;
+        }
+        let is_old = lock(&log.open).as_ref().is_some_and(|open| open.tally.last < before);
+        if is_old && let Err(error) = commit::seal(&log) {
+            tracing::debug!(%error, log.lane, "a segment that is about to go has no footer");
+        }
         let old: Vec<(u64, Segment)> = {
             let state = log.state();
-            if Some(&state.owner) == present || state.owner == core.pending {
-                continue;
-            }
             let segments = state.segments.iter().map(|(number, segment)| (*number, *segment));
             segments
                 .take_while(|(_, segment)| !segment.open && segment.tally.last < before)

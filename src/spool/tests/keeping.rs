@@ -443,6 +443,23 @@ async fn only_what_absent_owners_left_too_long_expires_and_the_count_survives() 
 }
 
 #[tokio::test]
+async fn what_a_principal_left_expires_also_while_the_agent_that_took_it_goes_on() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let bob = Owner("bob".to_owned());
+    put(&spool, &ada(), "ada's").await;
+    put(&spool, &bob, "bob's").await;
+    put(&spool, &spool.pending(), "this start's").await;
+    let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
+    assert_eq!(spool.expire(Some(&ada()), soon).await.expect("expires"), 0);
+    put(&spool, &bob, "more of bob's").await;
+    assert_eq!(world.segments().len(), 3, "it goes on in the same segment");
+    assert_eq!(spool.expire(Some(&ada()), late).await.expect("expires"), 2);
+    assert_eq!((books(&spool).expired, books(&spool).pending), (2, 2));
+    assert_eq!(world.segments().len(), 2);
+}
+
+#[tokio::test]
 async fn promise_5_this_starts_pending_goes_to_its_first_principal_by_one_rename() {
     let world = World::new();
     let spool = world.open("s1");
