@@ -8,7 +8,7 @@
 
 use super::{
     Owner,
-    aside::millis,
+    aside::{self, millis},
     commit,
     core::Core,
     log::{Log, SPARE, Segment, lock, segment_path},
@@ -89,7 +89,8 @@ fn delete_spares(core: &Core) -> io::Result<bool> {
     Ok(any)
 }
 
-/// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago.
+/// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago, also what was set
+/// aside: it would take room of those who are here for ever.
 pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
     let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
     let mut doomed = Vec::new();
@@ -115,6 +116,16 @@ pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> i
             }
         }
         doomed.extend(old.iter().map(|(number, _)| (log.clone(), *number)));
+        match aside::expire(core, &log, before) {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(
+                owner = owner.0,
+                log.lane,
+                entries,
+                "what was set aside is too old by now"
+            ),
+            Err(error) => tracing::warn!(%error, log.lane, "what is set aside could not be looked through"),
+        }
     }
     delete(core, doomed, End::Delete)
 }
