@@ -261,13 +261,10 @@ pub(super) fn expire(core: &Core, log: &Log, before: u64) -> io::Result<u64> {
             expired += 1;
         }
     }
-    if expired > 0 {
-        core.disk.sync_dir(&dir)?;
-    }
     Ok(expired)
 }
 
-/// Deletes one entry; to sync its directory is the caller's.
+/// Deletes one entry. No sync waits for that: after a power cut it may be there again, as a record may that was sent.
 fn delete(core: &Core, log: &Log, path: &Path) -> io::Result<()> {
     let before = blocks(core.disk.size(path)?);
     core.disk.unlink(path)?;
@@ -322,14 +319,14 @@ impl Spool {
             // It is in the log again, and an entry that stayed would be sent twice. The next advance writes the cursor.
             core.note_trouble(Some(error));
         }
-        self.delete_entry(&log, &path)
+        delete(core, &log, &path)
     }
 
     /// Deletes a set-aside entry; it stays in the books as set aside.
     pub fn give_up(&self, id: &str) -> io::Result<()> {
         let (log, path) = self.entry(id)?;
         let _claim = self.handle.retried.claim(&path)?;
-        self.delete_entry(&log, &path)
+        delete(&self.handle.core, &log, &path)
     }
 
     fn entry(&self, id: &str) -> io::Result<(Arc<Log>, PathBuf)> {
@@ -347,12 +344,6 @@ impl Spool {
             _ => error,
         })?;
         Ok((log, path))
-    }
-
-    fn delete_entry(&self, log: &Log, path: &Path) -> io::Result<()> {
-        let core = &self.handle.core;
-        delete(core, log, path)?;
-        path.parent().map_or(Ok(()), |dir| core.disk.sync_dir(dir))
     }
 }
 
