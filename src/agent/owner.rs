@@ -64,7 +64,9 @@ pub(super) async fn keep(
         tokio::select! {
             () = identity.changed() => {}
             _ = expire.tick(), if present.is_some() => {
-                if let Err(error) = spool.expire(present.as_ref(), SystemTime::now()).await {
+                if let Some(present) = &present
+                    && let Err(error) = spool.expire(present, SystemTime::now()).await
+                {
                     tracing::warn!(%error, "absent principals' spools could not be looked through");
                 }
             }

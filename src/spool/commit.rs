@@ -40,7 +40,7 @@ pub(super) enum Job {
     MakeRoom,
     Adopt(Owner, oneshot::Sender<io::Result<()>>),
     Expire {
-        present: Option<Owner>,
+        present: Owner,
         now: SystemTime,
         reply: oneshot::Sender<io::Result<u64>>,
     },
@@ -75,7 +75,7 @@ pub(super) async fn run(core: &Core, mut jobs: mpsc::UnboundedReceiver<Job>) {
             Some(Job::Trim) => drop(keep::trim(core, core.config.keep_bytes)),
             Some(Job::MakeRoom) => drop(make_room(core)),
             Some(Job::Adopt(owner, reply)) => drop(reply.send(super::adopt::adopt(core, &owner))),
-            Some(Job::Expire { present, now, reply }) => drop(reply.send(keep::expire(core, present.as_ref(), now))),
+            Some(Job::Expire { present, now, reply }) => drop(reply.send(keep::expire(core, &present, now))),
             Some(Job::LetGo(owner, reply)) => drop(reply.send(keep::let_go(core, &owner))),
             Some(Job::Close) | None => break,
         }

@@ -91,12 +91,12 @@ fn delete_spares(core: &Core) -> io::Result<bool> {
 
 /// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago, also what was set
 /// aside: it would take room of those who are here for ever.
-pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
+pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Result<u64> {
     let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
     let mut doomed = Vec::new();
     for log in core.all() {
         let owner = log.state().owner.clone();
-        if Some(&owner) == present || owner == core.pending {
+        if owner == *present || owner == core.pending {
             continue;
         }
         let is_old = lock(&log.open).as_ref().is_some_and(|open| open.tally.last < before);

@@ -384,12 +384,12 @@ impl Spool {
         let _ = self.handle.jobs.send(Job::Trim);
     }
 
-    /// Deletes what absent owners left longer than `max_age` ago, and returns how many unsent items that were.
+    /// Deletes what owners other than `present` left longer than `max_age` ago, and returns how many unsent items that were.
     ///
     /// This start's pending spool is never absent.
-    pub async fn expire(&self, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
+    pub async fn expire(&self, present: &Owner, now: SystemTime) -> io::Result<u64> {
         self.ask(|reply| Job::Expire {
-            present: present.cloned(),
+            present: present.clone(),
             now,
             reply,
         })

@@ -4,7 +4,7 @@
 //! what cannot be read at all, after some tries.
 
 use super::{
-    Handle, Outcome, Position, Record,
+    Handle, Position, Record,
     disk::File,
     holes::Holed,
     log::{Find, Log, segment_path},
@@ -102,19 +102,9 @@ impl Reader {
         }
     }
 
-    /// The next record that is synced and was not returned yet; waits for one.
+    /// The next record that is synced and was not returned yet; none where [`Reader::wait`] waits for one.
     ///
-    /// Dropping the future loses nothing. After an error the same place is read again.
-    pub async fn next(&mut self) -> io::Result<Record> {
-        loop {
-            if let Some(record) = self.try_next()? {
-                return Ok(record);
-            }
-            self.wait(0).await;
-        }
-    }
-
-    /// Like [`Reader::next`], but `None` where that would wait.
+    /// After an error the same place is read again.
     pub fn try_next(&mut self) -> io::Result<Option<Record>> {
         loop {
             match self.step() {
@@ -140,11 +130,6 @@ impl Reader {
             state.recent.wait_for(bytes);
         }
         log.news.notified().await;
-    }
-
-    /// Books an answer. The cursor moves to the lowest record that is not answered for.
-    pub fn resolve(&self, position: Position, outcome: Outcome) -> io::Result<()> {
-        self.resolver.resolve(position, outcome)
     }
 
     /// A handle that books answers for this log.

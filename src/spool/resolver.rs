@@ -44,7 +44,8 @@ impl Resolver {
         Ok(Some(record(position, &head, bytes)))
     }
 
-    /// Books an answer, as [`Reader::resolve`] does. A record that was answered for already keeps its answer.
+    /// Books an answer: the cursor moves to the lowest record that has none. A record that was answered for already keeps
+    /// its answer.
     ///
     /// # Errors
     /// If what is to be set aside cannot be written: then the record is not answered for, and this can be tried again.

@@ -211,9 +211,9 @@ async fn what_an_absent_owner_had_set_aside_gives_its_room_back_when_it_is_too_o
     }
     let one_more = async || spool.append(&ada(), TRACES, 1, kibibytes(90)).await;
     let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
-    spool.expire(Some(&ada()), soon).await.expect("expires");
+    spool.expire(&ada(), soon).await.expect("expires");
     assert!(matches!(one_more().await, Err(AppendError::Full)));
-    spool.expire(Some(&ada()), late).await.expect("expires");
+    spool.expire(&ada(), late).await.expect("expires");
     let left = spool.set_aside().expect("a list");
     assert_eq!((left.len(), &left[0].owner), (1, &ada()));
     assert_eq!(spool.stats().set_aside_bytes, taken(&world));

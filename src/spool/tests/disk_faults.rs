@@ -500,7 +500,7 @@ async fn history_makes_room_for_what_must_be_set_aside() {
     });
     reader.resolve(poison.position, outcome).expect_err("no room");
     spool
-        .expire(None, UNIX_EPOCH)
+        .expire(&ada(), UNIX_EPOCH)
         .await
         .expect("the committer has done what was asked before");
     assert_eq!((before, world.segments().len()), (2, 1));

@@ -101,7 +101,7 @@ async fn fill(spool: &Spool, n: usize) {
 
 /// Returns when the committer has done what it was asked before.
 async fn committed(spool: &Spool) {
-    spool.expire(None, UNIX_EPOCH).await.expect("a healthy disk");
+    spool.expire(&ada(), UNIX_EPOCH).await.expect("a healthy disk");
 }
 
 async fn answer_all(spool: &Spool) {
@@ -423,8 +423,8 @@ async fn only_what_absent_owners_left_too_long_expires_and_the_count_survives() 
     drop(spool);
     let spool = world.open("s2");
     let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
-    assert_eq!(spool.expire(Some(&ada()), soon).await.expect("expires"), 0);
-    assert_eq!(spool.expire(Some(&ada()), late).await.expect("expires"), 1);
+    assert_eq!(spool.expire(&ada(), soon).await.expect("expires"), 0);
+    assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 1);
     let after = Books {
         accepted: 2,
         expired: 1,
@@ -451,10 +451,10 @@ async fn what_a_principal_left_expires_also_while_the_agent_that_took_it_goes_on
     put(&spool, &bob, "bob's").await;
     put(&spool, &spool.pending(), "this start's").await;
     let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
-    assert_eq!(spool.expire(Some(&ada()), soon).await.expect("expires"), 0);
+    assert_eq!(spool.expire(&ada(), soon).await.expect("expires"), 0);
     put(&spool, &bob, "more of bob's").await;
     assert_eq!(world.segments().len(), 3, "it goes on in the same segment");
-    assert_eq!(spool.expire(Some(&ada()), late).await.expect("expires"), 2);
+    assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 2);
     assert_eq!((books(&spool).expired, books(&spool).pending), (2, 2));
     assert_eq!(world.segments().len(), 2);
 }
@@ -577,7 +577,7 @@ async fn a_deleted_segment_is_held_by_nobody_so_that_its_room_is_free() {
     let record = reader.next().await.expect("a record");
     reader.resolve(record.position, delivered(1)).expect("booked");
     // One after the other: whoever is answered knows that what was asked before is done.
-    spool.expire(None, SystemTime::now()).await.expect("looked through");
+    spool.expire(&ada(), SystemTime::now()).await.expect("looked through");
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors");
     let held = descriptors
         .filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok())
