@@ -33,7 +33,7 @@ struct Image {
     read: u64,
     sized: u64,
     synced: u64,
-    /// Syncs and reads of files that hang right now.
+    /// What hangs right now.
     hanging: u64,
 }
 
@@ -54,6 +54,8 @@ pub(crate) struct Faults {
     pub hang: bool,
     /// Reads of files do not return, where they do not fail.
     pub hang_reads: bool,
+    /// Renames do not return.
+    pub hang_renames: bool,
     /// Writes stop half-way.
     pub write: bool,
     /// Files cannot be opened, for want of descriptors.
@@ -125,7 +127,7 @@ impl Faulty {
         self.moved.notify_all();
     }
 
-    /// Blocks until a sync or a read hangs.
+    /// Blocks until something hangs.
     pub(crate) fn wait_until_one_hangs(&self) {
         let hangs = self.moved.wait_while(self.image(), |image| image.hanging == 0);
         drop(hangs.expect("no test panics here"));
@@ -193,6 +195,18 @@ impl Faulty {
     /// Of how many files the size was asked.
     pub(crate) fn sized(&self) -> u64 {
         self.image().sized
+    }
+
+    /// Waits as long as such a fault lasts.
+    fn hung<'a>(&self, mut image: MutexGuard<'a, Image>, hangs: impl Fn(&Faults) -> bool) -> MutexGuard<'a, Image> {
+        if hangs(&image.faults) {
+            image.hanging += 1;
+            self.moved.notify_all();
+            let waited = self.moved.wait_while(image, |image| hangs(&image.faults));
+            image = waited.expect("no test panics here");
+            image.hanging -= 1;
+        }
+        image
     }
 
     fn opened(&self, inode: usize, epoch: u64) -> File {
@@ -293,7 +307,7 @@ impl Disk for Faulty {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut image = self.image();
+        let mut image = self.hung(self.image(), |faults| faults.hang_renames);
         if !image.live.contains_key(from) || image.live.get(&parent(to)) != Some(&Node::Dir) {
             return Err(missing());
         }
@@ -382,21 +396,6 @@ impl Opened {
         }
         Ok(image)
     }
-
-    /// Waits as long as such a fault lasts.
-    fn hung<'a>(&self, mut image: MutexGuard<'a, Image>, hangs: impl Fn(&Faults) -> bool) -> MutexGuard<'a, Image>
-    where
-        Self: 'a,
-    {
-        if hangs(&image.faults) {
-            image.hanging += 1;
-            self.disk.moved.notify_all();
-            let waited = self.disk.moved.wait_while(image, |image| hangs(&image.faults));
-            image = waited.expect("no test panics here");
-            image.hanging -= 1;
-        }
-        image
-    }
 }
 
 impl Blob for Opened {
@@ -417,7 +416,7 @@ impl Blob for Opened {
         if is_bad && names.any(|(path, _)| path.to_string_lossy().ends_with(image.faults.bad_in)) {
             return Err(io::Error::from_raw_os_error(5));
         }
-        image = self.hung(image, |faults| faults.hang_reads);
+        image = self.disk.hung(image, |faults| faults.hang_reads);
         let bytes = &image.inodes[self.inode].live;
         let from = bytes.len().min(offset as usize);
         let read = bytes[from..bytes.len().min(from + len)].to_vec();
@@ -467,7 +466,7 @@ impl Blob for Opened {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut image = self.hung(self.image()?, |faults| faults.hang);
+        let mut image = self.disk.hung(self.image()?, |faults| faults.hang);
         if image.faults.panic {
             // Others look at this disk yet.
             drop(image);
