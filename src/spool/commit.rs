@@ -307,7 +307,9 @@ fn make_file(core: &Core, log: &Log, path: &Path) -> io::Result<File> {
     // Apart from the `if`, which would hold the state for as long as the disk takes.
     let spare = log.state().take_spare();
     if let Some(spare) = spare {
-        match core.disk.rename(&spare, path).and_then(|()| core.disk.open(path)) {
+        // Opened first: one that got the segment's name and no more would be in its way.
+        let opened = core.disk.open(&spare);
+        match opened.and_then(|file| core.disk.rename(&spare, path).map(|()| file)) {
             Ok(file) => return Ok(file),
             Err(error) => tracing::warn!(%error, log.lane, "a spare file cannot be used"),
         }

@@ -243,6 +243,20 @@ async fn what_cannot_be_marked_as_spent_is_deleted_and_holds_up_nothing_behind_i
 }
 
 #[tokio::test]
+async fn a_spare_file_that_cannot_be_opened_is_done_without() {
+    let world = World::new();
+    let spool = with_a_spare_file(&world).await;
+    world.disk.set(Faults {
+        open: true,
+        ..Faults::default()
+    });
+    put(&spool, &ada(), "new").await;
+    assert!(world.disk.files().contains(&world.spare()), "and becomes no segment");
+    world.disk.set(Faults::default());
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["new"]);
+}
+
+#[tokio::test]
 async fn a_spare_file_that_is_not_marked_as_spent_is_deleted() {
     let world = World::new();
     let spool = with_a_spare_file(&world).await;
