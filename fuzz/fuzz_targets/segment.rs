@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
             delivered: record.items,
             ..Outcome::default()
         };
-        reader.resolve(record.position, outcome).expect("booked");
+        reader.resolver().resolve(record.position, outcome).expect("booked");
     }
     let stats = spool.stats();
     assert_eq!(stats.bytes, 0);

@@ -71,7 +71,9 @@ pub(super) async fn keep(
             () = identity.changed() => {}
             () = tokio::time::sleep(ADOPT_AGAIN), if again => {}
             _ = expire.tick(), if present.is_some() => {
-                if let Err(error) = spool.expire(present.as_ref(), SystemTime::now()).await {
+                if let Some(present) = &present
+                    && let Err(error) = spool.expire(present, SystemTime::now()).await
+                {
                     tracing::warn!(%error, "absent principals' spools could not be looked through");
                 }
             }

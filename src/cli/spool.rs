@@ -112,7 +112,8 @@ fn render(entry: &Entry, screen: Screen, now: SystemTime) -> String {
 }
 
 fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) -> Result<(), Failure> {
-    let ids = if id == "all" {
+    let all = id == "all";
+    let ids = if all {
         let entries = entries(context)?;
         if entries.is_empty() {
             say!("{NOTHING}");
@@ -121,15 +122,27 @@ fn each(context: &Context, id: &str, done: &str, ask: impl Fn(String) -> Ask) ->
     } else {
         vec![id.to_owned()]
     };
+    let (mut left, of) = (0, ids.len());
     for id in ids {
         match context.ask(&ask(id.clone()), PATIENCE)? {
             Answer::Done => say!("{id}: {done}"),
+            // It keeps nothing from those behind it.
+            Answer::Failed(reason) if all => {
+                remark!("{id}: {reason}");
+                left += 1;
+            }
             Answer::Failed(reason) => {
                 return Err(Failure::new(Kind::Failed, format!("{id}: {reason}"))
                     .hint("`tagalong spool list` names the entries"));
             }
             _ => return Err(super::unknown_answer()),
         }
+    }
+    if left > 0 {
+        return Err(
+            Failure::new(Kind::Failed, format!("{left} of {of} entries are left as they were"))
+                .hint("`tagalong spool list` names them; `tagalong spool drop` gives one up"),
+        );
     }
     Ok(())
 }

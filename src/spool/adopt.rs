@@ -100,24 +100,23 @@ fn move_whole(core: &Core, from: &Log, to: &Log) -> io::Result<()> {
 fn move_segments(core: &Core, from: &Log, to: &Log) -> io::Result<()> {
     commit::seal(to)?;
     let (source, target) = (from.state().dir.clone(), to.state().dir.clone());
-    let numbers: Vec<u64> = from.state().segments.keys().copied().collect();
-    for number in numbers {
-        let (mut from, mut to) = (from.state(), to.state());
-        let Some(segment) = from.segments.get(&number).copied() else {
-            continue;
-        };
-        if from.is_history(number, &segment) {
+    // The committer alone changes which segments there are. So no lock is held over a rename: whoever looks at a log must
+    // not wait for the disk.
+    let segments = from.state().segments.clone();
+    for (number, segment) in segments {
+        let old = segment_path(&source, number);
+        if from.state().is_history(number, &segment) {
             // The next trim would delete it anyway, and under a new number it would be sent again.
-            core.disk.unlink(&segment_path(&source, number))?;
-            from.segments.remove(&number);
+            core.disk.unlink(&old)?;
+            from.state().segments.remove(&number);
             continue;
         }
-        let next = to.next;
-        core.disk
-            .rename(&segment_path(&source, number), &segment_path(&target, next))?;
-        to.next += 1;
+        let next = to.state().next;
+        core.disk.rename(&old, &segment_path(&target, next))?;
+        let (mut from, mut to) = (from.state(), to.state());
         from.segments.remove(&number);
         to.segments.insert(next, segment);
+        to.next += 1;
     }
     core.disk.sync_dir(&target)?;
     core.disk.sync_dir(&source)?;

@@ -7,9 +7,9 @@
 //! An entry's name is made of the record's position, so a record that is set aside again after a crash replaces its
 //! own entry. It is written beside, synced and renamed: a list never shows half of one.
 //!
-//! Entries take room of the cap, in whole blocks of the disk, until they are sent again or given up. So an upstream that
-//! refuses everything fills the spool, and senders are told to come again; beyond the cap nothing is set aside but a few
-//! bad records, and the log waits.
+//! Entries take room of the cap, in whole blocks of the disk, until they are sent again or given up, or too old while
+//! their owner is absent. So an upstream that refuses everything fills the spool, and senders are told to come again;
+//! beyond the cap nothing is set aside but a few bad records, and the log waits.
 
 use super::{
     Owner, Part, Position, Room, SetAside, Spool,
@@ -248,6 +248,30 @@ pub(super) fn parse(id: &str) -> io::Result<(Owner, &str, &str)> {
     }
 }
 
+/// Deletes the entries of a log that were set aside before a moment. How many those were.
+pub(super) fn expire(core: &Core, log: &Log, before: u64) -> io::Result<u64> {
+    let log_dir = log.state().dir.clone();
+    let dir = log_dir.join(DIR);
+    let mut expired = 0;
+    for name in names(&*core.disk, &log_dir)? {
+        let path = dir.join(name);
+        // Somebody may give one up meanwhile.
+        let is_old = core.disk.modified(&path).is_ok_and(|at| millis(at) < before);
+        if is_old && delete(core, log, &path).is_ok() {
+            expired += 1;
+        }
+    }
+    Ok(expired)
+}
+
+/// Deletes one entry. No sync waits for that: after a power cut it may be there again, as a record may that was sent.
+fn delete(core: &Core, log: &Log, path: &Path) -> io::Result<()> {
+    let before = blocks(core.disk.size(path)?);
+    core.disk.unlink(path)?;
+    core.count_set_aside(&log.lane, Some(before), None);
+    Ok(())
+}
+
 pub(super) fn missing() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "nothing of this id is set aside")
 }
@@ -285,20 +309,24 @@ impl Spool {
         self.append_as(&owner, &log.lane, entry.items, entry.bytes.into(), Room::Has)
             .await
             .map_err(io::Error::other)?;
-        {
+        let written = {
             // Pending now, no longer set aside: accepted stays what it was.
             let mut state = log.state();
             state.take_back(entry.items);
-            state.write_cursor()?;
+            state.write_cursor()
+        };
+        if let Err(error) = &written {
+            // It is in the log again, and an entry that stayed would be sent twice. The next advance writes the cursor.
+            core.note_trouble(Some(error));
         }
-        self.delete_entry(&log, &path)
+        delete(core, &log, &path)
     }
 
     /// Deletes a set-aside entry; it stays in the books as set aside.
     pub fn give_up(&self, id: &str) -> io::Result<()> {
         let (log, path) = self.entry(id)?;
         let _claim = self.handle.retried.claim(&path)?;
-        self.delete_entry(&log, &path)
+        delete(&self.handle.core, &log, &path)
     }
 
     fn entry(&self, id: &str) -> io::Result<(Arc<Log>, PathBuf)> {
@@ -316,14 +344,6 @@ impl Spool {
             _ => error,
         })?;
         Ok((log, path))
-    }
-
-    fn delete_entry(&self, log: &Log, path: &Path) -> io::Result<()> {
-        let core = &self.handle.core;
-        let before = blocks(core.disk.size(path)?);
-        core.disk.unlink(path)?;
-        core.count_set_aside(&log.lane, Some(before), None);
-        path.parent().map_or(Ok(()), |dir| core.disk.sync_dir(dir))
     }
 }
 

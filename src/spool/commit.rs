@@ -10,7 +10,7 @@ use super::{
     AppendError, Owner,
     core::Core,
     cursor,
-    disk::File,
+    disk::{self, File},
     keep,
     log::{Log, Open, Segment, lock, segment_path},
     segment::{self, FOOTER, Head, Id, Tally},
@@ -40,7 +40,7 @@ pub(super) enum Job {
     MakeRoom,
     Adopt(Owner, oneshot::Sender<io::Result<()>>),
     Expire {
-        present: Option<Owner>,
+        present: Owner,
         now: SystemTime,
         reply: oneshot::Sender<io::Result<u64>>,
     },
@@ -75,7 +75,7 @@ pub(super) async fn run(core: &Core, mut jobs: mpsc::UnboundedReceiver<Job>) {
             Some(Job::Trim) => drop(keep::trim(core, core.config.keep_bytes)),
             Some(Job::MakeRoom) => drop(make_room(core)),
             Some(Job::Adopt(owner, reply)) => drop(reply.send(super::adopt::adopt(core, &owner))),
-            Some(Job::Expire { present, now, reply }) => drop(reply.send(keep::expire(core, present.as_ref(), now))),
+            Some(Job::Expire { present, now, reply }) => drop(reply.send(keep::expire(core, &present, now))),
             Some(Job::LetGo(owner, reply)) => drop(reply.send(keep::let_go(core, &owner))),
             Some(Job::Close) | None => break,
         }
@@ -203,7 +203,7 @@ fn commit(core: &Core, log: &Log, appends: Vec<Append>) {
 /// Writes; on a full disk once more, if what was sent already makes room: it is worth less than what was not.
 fn write_or_make_room(core: &Core, log: &Log, batch: &[Append]) -> io::Result<()> {
     match write(core, log, batch) {
-        Err(error) if error.kind() == io::ErrorKind::StorageFull && make_room(core) => write(core, log, batch),
+        Err(error) if disk::is_full(&error) && make_room(core) => write(core, log, batch),
         written => written,
     }
 }
@@ -307,7 +307,9 @@ fn make_file(core: &Core, log: &Log, path: &Path) -> io::Result<File> {
     // Apart from the `if`, which would hold the state for as long as the disk takes.
     let spare = log.state().take_spare();
     if let Some(spare) = spare {
-        match core.disk.rename(&spare, path).and_then(|()| core.disk.open(path)) {
+        // Opened first: one that got the segment's name and no more would be in its way.
+        let opened = core.disk.open(&spare);
+        match opened.and_then(|file| core.disk.rename(&spare, path).map(|()| file)) {
             Ok(file) => return Ok(file),
             Err(error) => tracing::warn!(%error, log.lane, "a spare file cannot be used"),
         }

@@ -49,6 +49,11 @@ pub(super) trait Blob: fmt::Debug + Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// Whether there is no more room, on the disk or in somebody's quota of it: less of ours may help.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// The operating system's file system.
 #[derive(Debug)]
 pub(super) struct System;

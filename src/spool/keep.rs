@@ -8,9 +8,10 @@
 
 use super::{
     Owner,
-    aside::millis,
+    aside::{self, millis},
+    commit,
     core::Core,
-    log::{Log, SPARE, Segment, segment_path},
+    log::{Log, SPARE, Segment, lock, segment_path},
     recover,
     segment::SPENT,
 };
@@ -88,16 +89,22 @@ fn delete_spares(core: &Core) -> io::Result<bool> {
     Ok(any)
 }
 
-/// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago.
-pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
+/// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago, also what was set
+/// aside: it would take room of those who are here for ever.
+pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Result<u64> {
     let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
     let mut doomed = Vec::new();
     for log in core.all() {
+        let owner = log.state().owner.clone();
+        if owner == *present || owner == core.pending {
+            continue;
+        }
+        let is_old = lock(&log.open).as_ref().is_some_and(|open| open.tally.last < before);
+        if is_old && let Err(error) = commit::seal(&log) {
+            tracing::debug!(%error, log.lane, "a segment that is about to go has no footer");
+        }
         let old: Vec<(u64, Segment)> = {
             let state = log.state();
-            if Some(&state.owner) == present || state.owner == core.pending {
-                continue;
-            }
             let segments = state.segments.iter().map(|(number, segment)| (*number, *segment));
             segments
                 .take_while(|(_, segment)| !segment.open && segment.tally.last < before)
@@ -109,6 +116,16 @@ pub(super) fn expire(core: &Core, present: Option<&Owner>, now: SystemTime) -> i
             }
         }
         doomed.extend(old.iter().map(|(number, _)| (log.clone(), *number)));
+        match aside::expire(core, &log, before) {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(
+                owner = owner.0,
+                log.lane,
+                entries,
+                "what was set aside is too old by now"
+            ),
+            Err(error) => tracing::warn!(%error, log.lane, "what is set aside could not be looked through"),
+        }
     }
     delete(core, doomed, End::Delete)
 }
@@ -174,6 +191,10 @@ fn settle(core: &Core, log: &Log, numbers: &[u64]) -> (u64, io::Result<()>) {
         (expired, written.map(|()| file))
     };
     let synced = written.and_then(|file| file.map_or(Ok(()), |file| file.sync()));
+    if synced.is_err() {
+        // The kernel may have forgotten what was written: to sync it once more would not do.
+        log.state().unwritten = true;
+    }
     (expired, synced)
 }
 

@@ -78,7 +78,7 @@ pub(super) struct State {
     pub cursor: Cursor,
     /// The cursor's file; none until the log is on disk.
     pub cursor_file: Option<File>,
-    /// Whether the cursor was moved since its file was last written without an error.
+    /// Whether the cursor was moved since its file was last written without an error, or what was written may be lost.
     pub unwritten: bool,
     pub recent: Recent,
     /// Records that were read and that the cursor has not passed.

@@ -78,7 +78,7 @@ pub struct Config {
     pub max_bytes: u64,
     /// Already-sent history that is kept, in bytes.
     pub keep_bytes: u64,
-    /// After this, unsent data of an owner that is not present expires.
+    /// After this, unsent and set-aside data of an owner that is not present expires.
     pub max_age: Duration,
     /// This start's session id: names its pending spool.
     pub session: String,
@@ -172,7 +172,7 @@ pub struct Books {
     pub delivered: u64,
     /// Upstream counted them out in a partial success.
     pub rejected: u64,
-    /// Refused for good or damaged; those that were given up stay counted here.
+    /// Refused for good or damaged; those that were given up, or too old in the end, stay counted here.
     pub set_aside: u64,
     /// Deleted unsent: an absent principal's, or the oldest of a ring.
     pub expired: u64,
@@ -410,12 +410,12 @@ impl Spool {
         let _ = self.handle.jobs.send(Job::Trim);
     }
 
-    /// Deletes what absent owners left longer than `max_age` ago, and returns how many items that were.
+    /// Deletes what owners other than `present` left longer than `max_age` ago, and returns how many unsent items that were.
     ///
     /// This start's pending spool is never absent.
-    pub async fn expire(&self, present: Option<&Owner>, now: SystemTime) -> io::Result<u64> {
+    pub async fn expire(&self, present: &Owner, now: SystemTime) -> io::Result<u64> {
         self.ask(|reply| Job::Expire {
-            present: present.cloned(),
+            present: present.clone(),
             now,
             reply,
         })

@@ -4,7 +4,7 @@
 //! what cannot be read at all, after some tries.
 
 use super::{
-    Handle, Outcome, Position, Record,
+    Handle, Position, Record,
     disk::File,
     holes::Holed,
     log::{Find, Log, segment_path},
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::pieces::Pieces;
 use bytes::Bytes;
+use rustix::io::Errno;
 use std::{cmp::Ordering, io, sync::Arc};
 
 /// Reads one log. There is one at a time for each log.
@@ -46,6 +47,12 @@ struct Opened {
 
 /// After this many failures in a row, a place is unreadable for good. Whoever reads leaves time between them.
 const FAILURES: u32 = 3;
+
+/// Whether an error says nothing about the place that was to be read: the machine is short of something, or forbids it.
+fn is_of_the_machine(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::PERM].contains(&errno))
+}
 
 /// What is at a place.
 enum Found {
@@ -95,19 +102,9 @@ impl Reader {
         }
     }
 
-    /// The next record that is synced and was not returned yet; waits for one.
+    /// The next record that is synced and was not returned yet; none where [`Reader::wait`] waits for one.
     ///
-    /// Dropping the future loses nothing. After an error the same place is read again.
-    pub async fn next(&mut self) -> io::Result<Record> {
-        loop {
-            if let Some(record) = self.try_next()? {
-                return Ok(record);
-            }
-            self.wait(0).await;
-        }
-    }
-
-    /// Like [`Reader::next`], but `None` where that would wait.
+    /// After an error the same place is read again.
     pub fn try_next(&mut self) -> io::Result<Option<Record>> {
         loop {
             match self.step() {
@@ -133,11 +130,6 @@ impl Reader {
             state.recent.wait_for(bytes);
         }
         log.news.notified().await;
-    }
-
-    /// Books an answer. The cursor moves to the lowest record that is not answered for.
-    pub fn resolve(&self, position: Position, outcome: Outcome) -> io::Result<()> {
-        self.resolver.resolve(position, outcome)
     }
 
     /// A handle that books answers for this log.
@@ -179,6 +171,8 @@ impl Reader {
             Ok(Found::Record(head)) => self.take(&head),
             Ok(Found::Gap(gap)) => self.pass(gap),
             Ok(Found::Nothing) => Ok(Step::Again),
+            // That passes, however long it lasts.
+            Err(error) if is_of_the_machine(&error) => Err(error),
             Err(error) => {
                 self.failures += 1;
                 match self.failures.cmp(&FAILURES) {

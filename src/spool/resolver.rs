@@ -5,6 +5,7 @@ use super::{
     commit::Job,
     core::time,
     cursor::Settled,
+    disk,
     log::{Log, segment_path, settle},
     segment::{HEAD, Head},
 };
@@ -43,7 +44,8 @@ impl Resolver {
         Ok(Some(record(position, &head, bytes)))
     }
 
-    /// Books an answer, as [`super::Reader::resolve`] does. A record that was answered for already keeps its answer.
+    /// Books an answer: the cursor moves to the lowest record that has none. A record that was answered for already keeps
+    /// its answer.
     ///
     /// # Errors
     /// If what is to be set aside cannot be written: then the record is not answered for, and this can be tried again.
@@ -89,10 +91,7 @@ impl Resolver {
         }
         let written = aside::write(core, &self.log, position, parts, whole);
         core.note_trouble(written.as_ref().err());
-        if written
-            .as_ref()
-            .is_err_and(|error| error.kind() == io::ErrorKind::StorageFull)
-        {
+        if written.as_ref().is_err_and(disk::is_full) {
             // What was sent already is worth less than what was not: the next attempt finds more room.
             let _ = self.handle.jobs.send(Job::MakeRoom);
         }

@@ -1,9 +1,7 @@
 //! Linux: what `/proc`, `/sys` and a few more files say, and the calls that only it has.
 
 use std::{
-    fs,
-    io::{self, IoSliceMut},
-    mem::MaybeUninit,
+    fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::{
         fd::OwnedFd,
@@ -20,11 +18,9 @@ use std::{
 
 use dbus::blocking::stdintf::org_freedesktop_dbus::Properties;
 use keyring_core::CredentialStore;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType, recvmsg, socket_with,
-};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socket_with};
 
-use super::{Layer, MOST_SOCKETS, NoKeyring, Read, node_name, word};
+use super::{Layer, NoKeyring, Read, node_name, receive_with, word};
 
 mod diag;
 
@@ -329,22 +325,14 @@ pub fn stream_socket() -> io::Result<OwnedFd> {
 }
 
 /// Reads once, with the descriptors that come beside the bytes, which are closed on exec from their first moment on
-/// (`MSG_CMSG_CLOEXEC`, recvmsg(2)). More than [`MOST_SOCKETS`] are dropped.
+/// (`MSG_CMSG_CLOEXEC`, recvmsg(2)). More than [`MOST_SOCKETS`](super::MOST_SOCKETS) are dropped.
 ///
 /// A port marks them as soon as it has them.
 ///
 /// # Errors
 /// That of the system.
 pub fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
-    let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let mut buffers = [IoSliceMut::new(bytes)];
-    let received = recvmsg(stream, &mut buffers, &mut beside, RecvFlags::CMSG_CLOEXEC)?;
-    let sockets = beside.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
-        _ => None,
-    });
-    Ok((received.bytes, sockets.flatten().collect()))
+    receive_with(stream, bytes, RecvFlags::CMSG_CLOEXEC)
 }
 
 // === the desktop's keyring ===

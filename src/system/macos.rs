@@ -1,8 +1,7 @@
 //! macOS, as far as it can be written without one: it compiles, and leaves open what it does not know. Nobody has run it.
 
 use std::{
-    io::{self, IoSliceMut},
-    mem::MaybeUninit,
+    io,
     net::{Ipv4Addr, SocketAddr},
     os::{
         fd::OwnedFd,
@@ -16,10 +15,10 @@ use std::{
 use keyring_core::CredentialStore;
 use rustix::{
     io::{FdFlags, fcntl_setfd, ioctl_fionbio},
-    net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg, socket},
+    net::{AddressFamily, RecvFlags, SocketType, socket},
 };
 
-use super::{Layer, MOST_SOCKETS, NoKeyring, Read, node_name};
+use super::{Layer, NoKeyring, Read, node_name, receive_with};
 
 /// Without suspends: only the wall clock notices one.
 pub fn boot_time() -> Duration {
@@ -101,19 +100,11 @@ pub fn stream_socket() -> io::Result<OwnedFd> {
 /// # Errors
 /// That of the system.
 pub fn receive(stream: &UnixStream, bytes: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
-    let mut beside = RecvAncillaryBuffer::new(&mut space);
-    let mut buffers = [IoSliceMut::new(bytes)];
-    let received = recvmsg(stream, &mut buffers, &mut beside, RecvFlags::empty())?;
-    let sockets = beside.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
-        _ => None,
-    });
-    let sockets: Vec<OwnedFd> = sockets.flatten().collect();
+    let (read, sockets) = receive_with(stream, bytes, RecvFlags::empty())?;
     for socket in &sockets {
         fcntl_setfd(socket, FdFlags::CLOEXEC)?;
     }
-    Ok((received.bytes, sockets))
+    Ok((read, sockets))
 }
 
 /// The user's keychain.

@@ -6,6 +6,14 @@
 //!
 //! Linux is what is tested. `macos.rs` compiles and leaves open what it does not know; nobody has run it.
 
+use std::{
+    io::{self, IoSliceMut},
+    mem::MaybeUninit,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+};
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
@@ -28,6 +36,18 @@ pub fn word(text: &str) -> Option<String> {
 /// What uname(2) calls this machine or container, which every Unix has.
 fn node_name() -> Option<String> {
     word(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// Reads once, with the descriptors that come beside the bytes.
+fn receive_with(stream: &UnixStream, bytes: &mut [u8], flags: RecvFlags) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_SOCKETS))];
+    let mut beside = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(stream, &mut [IoSliceMut::new(bytes)], &mut beside, flags)?;
+    let sockets = beside.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
+        _ => None,
+    });
+    Ok((received.bytes, sockets.flatten().collect()))
 }
 
 /// Where files rest, as far as the system tells containers from machines.

@@ -144,6 +144,35 @@ async fn promise_3_what_upstream_refuses_for_good_is_set_aside_counted_and_shown
     assert_eq!(books(&home.until(settled(8)), Signal::Logs), [8, 6, 2, 0, 0, 0]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn promise_3_an_entry_that_cannot_be_sent_again_keeps_none_behind_it_from_it() {
+    let (issuer, upstream) = parties(LONG).await;
+    let home = Home::new().sending(&upstream.url(), &issuer.url());
+    home.up();
+    upstream.set_fault(Fault::Rpc {
+        code: 3,
+        message: "no such tenant",
+        retry_delay: None,
+    });
+    let (url, client) = (home.http("v1/logs"), client());
+    assert!(post(&client, &url, telemetry::request(Signal::Logs, 3)).await);
+    home.until(|status| books(status, Signal::Logs)[3] == 3);
+    upstream.set_fault(Fault::None);
+    let listed = home.text(&["spool", "list"]);
+    let (log, _) = listed.split_once("/logs/").expect("an entry of logs");
+    let aside = format!("state/tagalong/spool/{log}/logs/set-aside");
+    fs::write(home.path().join(aside).join("0-0-0"), "what a bad disk left").expect("a file");
+
+    let retried = home.run(&["spool", "retry", "all"]);
+    assert_eq!(retried.status.code(), Some(1));
+    let said = String::from_utf8(retried.stderr).expect("text");
+    let left = format!("{log}/logs/0-0-0: the set-aside entry is damaged\ntagalong: 1 of ");
+    assert!(said.starts_with(&left), "{said}");
+    soon(upstream.wait(|record| record.logs == 3)).await;
+    home.text(&["spool", "drop", "all"]);
+    assert_eq!(home.text(&["spool", "list"]), "nothing is set aside\n");
+}
+
 /// What the files below a directory take on the disk.
 fn taken(directory: &Path) -> u64 {
     let entries = fs::read_dir(directory).expect("a directory").flatten();

@@ -184,6 +184,44 @@ async fn an_entry_that_is_written_again_counts_once_also_after_half_of_a_record_
 }
 
 #[tokio::test]
+async fn an_entry_is_sent_again_once_also_where_the_cursor_cannot_be_written() {
+    let world = World::new();
+    let spool = world.open_with(small("s1"));
+    put(&spool, &ada(), "refused once").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    refuse_all(&mut reader).await;
+    let id = spool.set_aside().expect("a list").remove(0).id;
+    world.disk.wear(Path::new("/spool/ada/traces/cursor"));
+    spool.retry(&id).await.expect("it is in the log again");
+    let gone = spool.retry(&id).await.expect_err("it was appended");
+    assert_eq!(gone.kind(), io::ErrorKind::NotFound);
+    assert_eq!(texts(&mut reader), ["refused once"]);
+    assert_eq!((books(&spool).accepted, books(&spool).pending), (1, 1));
+}
+
+#[tokio::test]
+async fn what_an_absent_owner_had_set_aside_gives_its_room_back_when_it_is_too_old() {
+    let world = World::new();
+    let spool = world.open_with(small("s1"));
+    let bob = Owner("bob".to_owned());
+    for owner in [&ada(), &bob] {
+        let put = spool.append(owner, TRACES, 1, kibibytes(90)).await;
+        put.expect("there is room");
+        refuse_all(&mut spool.reader(owner, TRACES).expect("a reader")).await;
+    }
+    let one_more = async || spool.append(&ada(), TRACES, 1, kibibytes(90)).await;
+    let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
+    spool.expire(&ada(), soon).await.expect("expires");
+    assert!(matches!(one_more().await, Err(AppendError::Full)));
+    spool.expire(&ada(), late).await.expect("expires");
+    let left = spool.set_aside().expect("a list");
+    assert_eq!((left.len(), &left[0].owner), (1, &ada()));
+    assert_eq!(spool.stats().set_aside_bytes, taken(&world));
+    assert_eq!(books(&spool).set_aside, 2, "the books know of both");
+    one_more().await.expect("room again");
+}
+
+#[tokio::test]
 async fn promise_2_a_start_does_not_look_at_all_that_is_set_aside() {
     let world = World::new();
     let spool = world.open_with(small("s1"));

@@ -271,11 +271,18 @@ async fn what_cannot_be_set_aside_for_want_of_room_is_not_answered_for() {
 
 #[tokio::test]
 async fn on_a_full_disk_what_was_sent_makes_room_for_what_was_not() {
+    for quota in [false, true] {
+        makes_room(quota).await;
+    }
+}
+
+async fn makes_room(quota: bool) {
     let world = World::new();
     let spool = world.open("s1");
     let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
     world.disk.set(Faults {
         room: Some(10_000),
+        quota,
         ..Faults::default()
     });
     let text = "x".repeat(1000);
@@ -394,6 +401,38 @@ async fn a_sync_that_hangs_holds_up_those_who_wait_for_it_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_rename_that_hangs_holds_up_nobody_who_looks_at_the_log() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &ada(), "old").await;
+    put(&spool, &spool.pending(), "early").await;
+    world.disk.set(Faults {
+        hang_renames: true,
+        ..Faults::default()
+    });
+    let adopted = tokio::spawn({
+        let spool = spool.clone();
+        async move { spool.adopt(&ada()).await }
+    });
+    tokio::task::yield_now().await;
+    world.disk.wait_until_one_hangs();
+    let (told, looked) = std::sync::mpsc::channel();
+    let looking = thread::spawn({
+        let spool = spool.clone();
+        move || told.send(books(&spool).pending)
+    });
+    let pending = looked.recv_timeout(Duration::from_secs(5));
+    world.disk.set(Faults::default());
+    adopted.await.expect("no panic").expect("adopts");
+    assert_eq!(pending, Ok(2), "while it hangs");
+    looking.join().expect("no panic").expect("it was heard");
+    assert_eq!(
+        texts(&mut spool.reader(&ada(), TRACES).expect("a reader")),
+        ["old", "early"]
+    );
+}
+
+#[tokio::test]
 async fn a_bad_sector_takes_only_its_own_record_and_that_is_counted() {
     let world = World::new();
     let spool = world.open("s1");
@@ -493,7 +532,7 @@ async fn history_makes_room_for_what_must_be_set_aside() {
     });
     reader.resolve(poison.position, outcome).expect_err("no room");
     spool
-        .expire(None, UNIX_EPOCH)
+        .expire(&ada(), UNIX_EPOCH)
         .await
         .expect("the committer has done what was asked before");
     assert_eq!((before, world.segments().len()), (2, 1));

@@ -2,9 +2,11 @@
 //! syncs or hang in them, and counts what is read and synced.
 
 use super::super::disk::{Blob, Disk, File};
+use rustix::io::Errno;
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, Weak},
     time::SystemTime,
@@ -31,7 +33,7 @@ struct Image {
     read: u64,
     sized: u64,
     synced: u64,
-    /// Syncs and reads of files that hang right now.
+    /// What hangs right now.
     hanging: u64,
 }
 
@@ -42,6 +44,8 @@ pub(crate) struct Faults {
     pub full: bool,
     /// The same once all files together have so many bytes.
     pub room: Option<usize>,
+    /// It is a quota that leaves no more room: `EDQUOT`.
+    pub quota: bool,
     /// Syncs of files fail.
     pub sync: bool,
     /// Syncs of files are a fault of the program's.
@@ -50,12 +54,22 @@ pub(crate) struct Faults {
     pub hang: bool,
     /// Reads of files do not return, where they do not fail.
     pub hang_reads: bool,
+    /// Renames do not return.
+    pub hang_renames: bool,
     /// Writes stop half-way.
     pub write: bool,
+    /// Files cannot be opened, for want of descriptors.
+    pub open: bool,
     /// Reads of this byte of any file fail.
     pub bad_sector: Option<u64>,
     /// Only of files whose names end so.
     pub bad_in: &'static str,
+}
+
+impl Faults {
+    fn no_room(&self) -> io::Error {
+        if self.quota { Errno::DQUOT } else { Errno::NOSPC }.into()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -75,6 +89,9 @@ enum Change {
 struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
+    /// Where it was written since the last sync. One that fails forgets it, as Linux does: the next returns well and syncs
+    /// nothing of it.
+    dirty: Vec<Range<usize>>,
     modified: Option<SystemTime>,
     /// It can be neither read nor written.
     worn: bool,
@@ -110,7 +127,7 @@ impl Faulty {
         self.moved.notify_all();
     }
 
-    /// Blocks until a sync or a read hangs.
+    /// Blocks until something hangs.
     pub(crate) fn wait_until_one_hangs(&self) {
         let hangs = self.moved.wait_while(self.image(), |image| image.hanging == 0);
         drop(hangs.expect("no test panics here"));
@@ -180,6 +197,18 @@ impl Faulty {
         self.image().sized
     }
 
+    /// Waits as long as such a fault lasts.
+    fn hung<'a>(&self, mut image: MutexGuard<'a, Image>, hangs: impl Fn(&Faults) -> bool) -> MutexGuard<'a, Image> {
+        if hangs(&image.faults) {
+            image.hanging += 1;
+            self.moved.notify_all();
+            let waited = self.moved.wait_while(image, |image| hangs(&image.faults));
+            image = waited.expect("no test panics here");
+            image.hanging -= 1;
+        }
+        image
+    }
+
     fn opened(&self, inode: usize, epoch: u64) -> File {
         Arc::new(Opened {
             disk: self.this.upgrade().expect("it is in an Arc"),
@@ -244,7 +273,7 @@ impl Disk for Faulty {
             return Err(missing());
         }
         if image.faults.full {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(image.faults.no_room());
         }
         image.inodes.push(Inode::default());
         let inode = image.inodes.len() - 1;
@@ -254,6 +283,9 @@ impl Disk for Faulty {
 
     fn open(&self, path: &Path) -> io::Result<File> {
         let image = self.image();
+        if image.faults.open {
+            return Err(io::Error::from_raw_os_error(24));
+        }
         match image.live.get(path) {
             Some(Node::File(inode)) => Ok(self.opened(*inode, image.epoch)),
             _ => Err(missing()),
@@ -267,7 +299,7 @@ impl Disk for Faulty {
         }
         if !image.live.contains_key(path) {
             if image.faults.full {
-                return Err(io::ErrorKind::StorageFull.into());
+                return Err(image.faults.no_room());
             }
             image.change(Change::Link(path.to_path_buf(), Node::Dir));
         }
@@ -275,7 +307,7 @@ impl Disk for Faulty {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut image = self.image();
+        let mut image = self.hung(self.image(), |faults| faults.hang_renames);
         if !image.live.contains_key(from) || image.live.get(&parent(to)) != Some(&Node::Dir) {
             return Err(missing());
         }
@@ -364,21 +396,6 @@ impl Opened {
         }
         Ok(image)
     }
-
-    /// Waits as long as such a fault lasts.
-    fn hung<'a>(&self, mut image: MutexGuard<'a, Image>, hangs: impl Fn(&Faults) -> bool) -> MutexGuard<'a, Image>
-    where
-        Self: 'a,
-    {
-        if hangs(&image.faults) {
-            image.hanging += 1;
-            self.disk.moved.notify_all();
-            let waited = self.disk.moved.wait_while(image, |image| hangs(&image.faults));
-            image = waited.expect("no test panics here");
-            image.hanging -= 1;
-        }
-        image
-    }
 }
 
 impl Blob for Opened {
@@ -399,7 +416,7 @@ impl Blob for Opened {
         if is_bad && names.any(|(path, _)| path.to_string_lossy().ends_with(image.faults.bad_in)) {
             return Err(io::Error::from_raw_os_error(5));
         }
-        image = self.hung(image, |faults| faults.hang_reads);
+        image = self.disk.hung(image, |faults| faults.hang_reads);
         let bytes = &image.inodes[self.inode].live;
         let from = bytes.len().min(offset as usize);
         let read = bytes[from..bytes.len().min(from + len)].to_vec();
@@ -433,8 +450,9 @@ impl Blob for Opened {
         inode.modified = Some(SystemTime::now());
         inode.live.resize(inode.live.len().max(end), 0);
         inode.live[offset as usize..end].copy_from_slice(&bytes);
+        inode.dirty.push(offset as usize..end);
         if full {
-            return Err(io::ErrorKind::StorageFull.into());
+            return Err(faults.no_room());
         }
         if faults.write {
             return Err(io::Error::from_raw_os_error(5));
@@ -448,18 +466,27 @@ impl Blob for Opened {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut image = self.hung(self.image()?, |faults| faults.hang);
+        let mut image = self.disk.hung(self.image()?, |faults| faults.hang);
         if image.faults.panic {
             // Others look at this disk yet.
             drop(image);
             panic!("a fault");
         }
         image.synced += 1;
-        if image.faults.sync {
+        let fails = image.faults.sync;
+        let inode = &mut image.inodes[self.inode];
+        let dirty = std::mem::take(&mut inode.dirty);
+        if fails {
             return Err(io::Error::from_raw_os_error(5));
         }
-        let inode = &mut image.inodes[self.inode];
-        inode.durable = inode.live.clone();
+        inode.durable.resize(inode.live.len(), 0);
+        for Range { start, end } in dirty {
+            // What was cut off since is not there any more.
+            let end = end.min(inode.live.len());
+            if let Some(written) = inode.live.get(start..end) {
+                inode.durable[start..end].copy_from_slice(written);
+            }
+        }
         Ok(())
     }
 }

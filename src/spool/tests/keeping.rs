@@ -101,7 +101,7 @@ async fn fill(spool: &Spool, n: usize) {
 
 /// Returns when the committer has done what it was asked before.
 async fn committed(spool: &Spool) {
-    spool.expire(None, UNIX_EPOCH).await.expect("a healthy disk");
+    spool.expire(&ada(), UNIX_EPOCH).await.expect("a healthy disk");
 }
 
 async fn answer_all(spool: &Spool) {
@@ -137,6 +137,32 @@ async fn sent_history_is_kept_up_to_its_limit_and_nothing_unsent_is_deleted() {
             ..Books::default()
         }
     );
+}
+
+#[tokio::test]
+async fn promise_3_a_segment_outlives_a_cursor_whose_sync_failed() {
+    let world = World::new();
+    let small = |session| Config {
+        keep_bytes: 20 << 20,
+        ..place("here", session)
+    };
+    let spool = world.open_with(small("s1"));
+    fill(&spool, 3).await;
+    world.disk.set(Faults {
+        sync: true,
+        ..Faults::default()
+    });
+    answer_all(&spool).await;
+    committed(&spool).await;
+    assert_eq!(world.segments().len(), 3, "it waits for the cursor");
+    world.disk.set(Faults::default());
+    spool.handle.jobs.send(Job::Trim).expect("it runs");
+    committed(&spool).await;
+    assert_eq!(world.segments().len(), 1);
+    let before = books(&spool);
+    world.disk.cut_power(|_| 0);
+    drop(spool);
+    assert_eq!(books(&world.open_with(small("s2"))), before);
 }
 
 /// A spool whose second segment was sent and waits to serve again.
@@ -214,6 +240,20 @@ async fn what_cannot_be_marked_as_spent_is_deleted_and_holds_up_nothing_behind_i
     });
     committed(&spool).await;
     assert_eq!(world.segments().len(), 1);
+}
+
+#[tokio::test]
+async fn a_spare_file_that_cannot_be_opened_is_done_without() {
+    let world = World::new();
+    let spool = with_a_spare_file(&world).await;
+    world.disk.set(Faults {
+        open: true,
+        ..Faults::default()
+    });
+    put(&spool, &ada(), "new").await;
+    assert!(world.disk.files().contains(&world.spare()), "and becomes no segment");
+    world.disk.set(Faults::default());
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["new"]);
 }
 
 #[tokio::test]
@@ -432,8 +472,8 @@ async fn only_what_absent_owners_left_too_long_expires_and_the_count_survives() 
     drop(spool);
     let spool = world.open("s2");
     let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
-    assert_eq!(spool.expire(Some(&ada()), soon).await.expect("expires"), 0);
-    assert_eq!(spool.expire(Some(&ada()), late).await.expect("expires"), 1);
+    assert_eq!(spool.expire(&ada(), soon).await.expect("expires"), 0);
+    assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 1);
     let after = Books {
         accepted: 2,
         expired: 1,
@@ -449,6 +489,23 @@ async fn only_what_absent_owners_left_too_long_expires_and_the_count_survives() 
     world.disk.cut_power(|_| 0);
     drop(spool);
     assert_eq!(books(&world.open("s3")), after);
+}
+
+#[tokio::test]
+async fn what_a_principal_left_expires_also_while_the_agent_that_took_it_goes_on() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let bob = Owner("bob".to_owned());
+    put(&spool, &ada(), "ada's").await;
+    put(&spool, &bob, "bob's").await;
+    put(&spool, &spool.pending(), "this start's").await;
+    let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
+    assert_eq!(spool.expire(&ada(), soon).await.expect("expires"), 0);
+    put(&spool, &bob, "more of bob's").await;
+    assert_eq!(world.segments().len(), 3, "it goes on in the same segment");
+    assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 2);
+    assert_eq!((books(&spool).expired, books(&spool).pending), (2, 2));
+    assert_eq!(world.segments().len(), 2);
 }
 
 #[tokio::test]
@@ -569,7 +626,7 @@ async fn a_deleted_segment_is_held_by_nobody_so_that_its_room_is_free() {
     let record = reader.next().await.expect("a record");
     reader.resolve(record.position, delivered(1)).expect("booked");
     // One after the other: whoever is answered knows that what was asked before is done.
-    spool.expire(None, SystemTime::now()).await.expect("looked through");
+    spool.expire(&ada(), SystemTime::now()).await.expect("looked through");
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("descriptors");
     let held = descriptors
         .filter_map(|descriptor| std::fs::read_link(descriptor.ok()?.path()).ok())

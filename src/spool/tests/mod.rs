@@ -81,6 +81,22 @@ async fn put(spool: &Spool, owner: &Owner, text: &str) {
         .expect("accepted");
 }
 
+impl Reader {
+    /// The next record, once it is there.
+    async fn next(&mut self) -> io::Result<Record> {
+        loop {
+            if let Some(record) = self.try_next()? {
+                return Ok(record);
+            }
+            self.wait(0).await;
+        }
+    }
+
+    fn resolve(&self, position: Position, outcome: Outcome) -> io::Result<()> {
+        self.resolver().resolve(position, outcome)
+    }
+}
+
 fn texts(reader: &mut Reader) -> Vec<String> {
     let mut texts = Vec::new();
     while let Some(record) = reader.try_next().expect("readable") {

@@ -211,6 +211,8 @@ impl Run {
 
     fn check(&self) {
         let stats = self.spool().stats();
+        let used = log::lock(&self.spool().handle.core.caps).lane(TRACES).unsent;
+        assert_eq!(used, stats.bytes, "what takes room is what is unsent");
         let Some(books) = stats.books.get(TRACES) else { return };
         let promised: u64 = self
             .model

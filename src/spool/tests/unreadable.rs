@@ -172,7 +172,7 @@ async fn promise_3_a_file_that_serves_again_is_not_taken_for_what_it_was_where_i
     while let Some(record) = reader.try_next().expect("readable") {
         reader.resolve(record.position, super::delivered(1)).expect("books");
     }
-    spool.expire(None, UNIX_EPOCH).await.expect("the committer is done");
+    spool.expire(&ada(), UNIX_EPOCH).await.expect("the committer is done");
     assert!(world.disk.files().contains(&world.spare()));
     let new = ["first", "second", "third"].map(|text| text.repeat(LONG / 5));
     for text in &new {
@@ -244,6 +244,25 @@ async fn what_waits_for_an_answer_is_read_again_also_where_its_segments_start_ca
 }
 
 #[tokio::test]
+async fn promise_3_what_cannot_be_opened_for_want_of_descriptors_is_no_bad_place_however_long_that_lasts() {
+    let world = World::new();
+    let spool = world.open("s1");
+    // Before there is a reader, so that it reads it from the disk.
+    put(&spool, &ada(), "whole").await;
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    world.disk.set(Faults {
+        open: true,
+        ..Faults::default()
+    });
+    for _ in 0..10 {
+        let error = reader.try_next().expect_err("it is tried again");
+        assert_eq!(error.raw_os_error(), Some(24));
+    }
+    world.disk.set(Faults::default());
+    assert_eq!(texts(&mut reader), ["whole"]);
+}
+
+#[tokio::test]
 async fn a_cursor_that_can_be_neither_read_nor_written_is_made_anew_at_once() {
     let world = three_spans(true).await;
     let owner = Owner(person().fingerprint());
@@ -269,9 +288,9 @@ async fn what_an_absent_owner_left_expires_also_where_it_cannot_be_read() {
     world.disk.set(bad(HEADER + 3 * record + 1, "00000001.log"));
     let spool = world.open("s2");
     let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
-    assert_eq!(spool.expire(Some(&ada()), soon).await.expect("expires"), 0);
+    assert_eq!(spool.expire(&ada(), soon).await.expect("expires"), 0);
     assert_eq!(world.segments().len(), 1);
-    assert_eq!(spool.expire(Some(&ada()), late).await.expect("expires"), 3);
+    assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 3);
     assert_eq!(world.segments().len(), 0);
     assert_eq!((books(&spool).accepted, books(&spool).expired), (3, 3));
     assert_eq!(spool.stats().bytes, 0);

@@ -153,10 +153,9 @@ impl Running {
             .spool
             .reader(&self.spool.pending(), signal.as_str())
             .expect("a log");
-        let next = tokio::time::timeout(Duration::from_secs(10), reader.next());
-        next.await
-            .expect("a record within ten seconds")
-            .expect("a readable record")
+        let there = tokio::time::timeout(Duration::from_secs(10), reader.wait(0));
+        there.await.expect("a record within ten seconds");
+        reader.try_next().expect("a readable record").expect("it is there")
     }
 
     pub fn accepted(&self) -> u64 {
