@@ -741,6 +741,7 @@ fn an_endpoint_that_says_http_where_tls_is_spoken_is_to_say_https() {
         "Client sent an HTTP request to an HTTPS server.",
         "The plain HTTP request was sent to HTTPS port",
         "speaking plain HTTP to an SSL-enabled server port",
+        "This combination of host and port requires TLS.",
     ] {
         status.export.trouble = Some(format!("HTTP 400: {words}"));
         status.export.endpoint = Some("http://b.example:4318/".to_owned());

@@ -276,7 +276,14 @@ fn refusal_remedy(trouble: &str, status: &Status) -> String {
         .endpoint
         .as_deref()
         .is_some_and(|endpoint| endpoint.starts_with("http://"));
-    if is_plain && says(&["to an HTTPS server", "sent to HTTPS port", "SSL-enabled server port"]) {
+    if is_plain
+        && says(&[
+            "to an HTTPS server",
+            "sent to HTTPS port",
+            "SSL-enabled server port",
+            "requires TLS",
+        ])
+    {
         return format!("upstream speaks TLS on that port: write https:// in export.endpoint; {waits}");
     }
     if says(&["HTTP 403", "PERMISSION_DENIED"]) {
