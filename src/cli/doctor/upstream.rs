@@ -10,8 +10,8 @@ use url::Url;
 use super::{Link, Name, here::to_set};
 use crate::{
     cli::status::duration_text,
-    config::{Export, Protocol, is_loopback},
-    identity::{State, client},
+    config::{Export, Protocol},
+    identity::{State, client, web},
     view::status::Status,
     workspace::Env,
 };
@@ -109,7 +109,7 @@ fn skew(theirs: SystemTime, asked: SystemTime, answered: SystemTime) -> f64 {
 /// for what is said: whether the way is open is found out by the client itself.
 fn proxy(env: &Env, url: &Url) -> Option<(&'static str, String)> {
     let host = url.host_str()?;
-    if is_loopback(url) || is_exempt(env, host) {
+    if web::is_loopback(url) || is_exempt(env, host) {
         return None;
     }
     let names: [&'static str; 4] = if url.scheme() == "https" {
