@@ -105,7 +105,7 @@ impl Sender {
     ) -> Sender {
         Sender {
             window: Arc::new(Semaphore::new(config.concurrency.max(1))),
-            gate: Gate::new(status.clone()),
+            gate: Gate::new(identity.clock(), status.clone()),
             config,
             identity,
             shutdown,
