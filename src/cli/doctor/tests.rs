@@ -754,3 +754,22 @@ fn an_endpoint_that_says_http_where_tls_is_spoken_is_to_say_https() {
         assert!(!said.contains("write https://"), "a proxy behind it is meant: {said}");
     }
 }
+
+/// As servers of TLS do it that have no words for plain HTTP; over HTTP/2 none has any.
+#[test]
+fn whoever_hangs_up_on_plain_http_may_want_https() {
+    for trouble in [
+        "client error (SendRequest): connection error: stream closed because of a broken pipe",
+        "client error (Canceled): operation was canceled: connection closed",
+    ] {
+        let mut asked = probe(trouble, None);
+        let hint = "→ it hangs up on plain HTTP: if it speaks TLS, write https:// in export.endpoint; else check export.protocol";
+        assert!(
+            !line(&upstream::reachable(Some(&asked))).contains(hint),
+            "it is https://"
+        );
+        asked.url = "http://otel.example.com:4317/".parse().expect("a URL");
+        let said = line(&upstream::reachable(Some(&asked)));
+        assert!(said.contains(hint), "{said}");
+    }
+}

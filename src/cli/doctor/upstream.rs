@@ -203,6 +203,10 @@ fn remedy(url: &Url, proxy: Option<&Proxy>, trouble: &str) -> String {
             )
         };
     }
+    if url.scheme() == "http" && says(&["client error (SendRequest)", "client error (Canceled)"]) {
+        return "it hangs up on plain HTTP: if it speaks TLS, write https:// in export.endpoint; else check export.protocol"
+            .to_owned();
+    }
     if says(&["dns error", "lookup", "resolve"]) {
         return "check the name in export.endpoint, and whether this machine has a name server".to_owned();
     }
