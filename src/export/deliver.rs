@@ -24,7 +24,7 @@ use crate::{
 /// How often a record that alone gets 500 while others pass is tried.
 const BROKEN_TRIES: u32 = 3;
 
-/// A record that got 500 while others of its signal passed is tried again when another passed, or after this.
+/// A record that alone gets 500 is tried again when another of its signal passed, or after this.
 const PARKED_FOR: Duration = Duration::from_secs(60);
 
 /// Where halves of more than so many bytes repeat most of what they hold (a resource of megabytes, before each span of

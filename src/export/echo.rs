@@ -49,7 +49,9 @@ pub(super) fn conceal(answer: &mut Answer, token: Option<&Secret>, headers: &[(S
         if let Some(hidden) = hide(text) {
             *text = hidden;
         }
-        if let Some(hidden) = hide(&percent_decode_str(text).decode_utf8_lossy()) {
+        let mut decoded = percent_decode_str(text).decode_utf8_lossy().into_owned();
+        decoded.retain(|letter| !letter.is_control());
+        if let Some(hidden) = hide(&decoded) {
             *text = hidden;
         }
     }
@@ -159,6 +161,7 @@ mod tests {
         let token = "ca/na+ry=0/1+2=345/6789ab";
         for (said, wanted) in [
             ("token=ca%2Fna%2Bry%3D0%2F1%2B2%3D345%2F6789ab&x", "token=[redacted]"),
+            ("token=ca%2Fna%2Bry%3D0%0A%2F1%2B2%3D345%2F6789ab", "token=[redacted]"),
             (
                 "sent QmVhcmVyIGNhL25hK3J5PTAvMSsyPTM0NS82Nzg5YWI=, no",
                 "sent QmVhcmVyIGNh[redacted], no",
