@@ -4,7 +4,7 @@
 //! variable's value is read but for whether it is there.
 
 use super::{
-    Address, Attributes, Credential, Export, Identity, Origin, Platform, Secret, Settings, is_loopback,
+    Address, Attributes, Credential, Export, Identity, Origin, Platform, Secret, Settings,
     resolve::{ENDPOINT, OTEL_ENDPOINT},
     value::Value,
 };
@@ -13,6 +13,7 @@ use crate::{
         exchange::{ENTRA_AUDIENCE, Exchange, GOOGLE_STS, Grant, ServiceAccount, TokenEndpoint},
         keep::Wanted,
         source::{self, refresh::Flow},
+        web,
     },
     workspace::{Cloud, Env, Files},
 };
@@ -349,7 +350,7 @@ impl Settings {
     /// A token goes over plain HTTP to this machine only; better said here than at the first export.
     pub(super) fn refuse_bearer_in_the_clear(&mut self, identity: &Identity, export: Option<&Export>) {
         let Some(export) = export else { return };
-        let is_clear = export.endpoint.scheme() == "http" && !is_loopback(&export.endpoint);
+        let is_clear = export.endpoint.scheme() == "http" && !web::is_loopback(&export.endpoint);
         if is_clear && identity.credential != Credential::None {
             let origin = self.get(ENDPOINT).origin.clone();
             let credential = identity.credential.as_str();

@@ -28,6 +28,7 @@ use crate::{
         keep::Wanted,
         secret::Secret,
         source::refresh::Flow,
+        web,
     },
     workspace::{self, Env, Platform},
 };
@@ -337,23 +338,9 @@ pub fn leads_to(url: &Url, addresses: &[SocketAddr]) -> bool {
     };
     let same_host = |own: &SocketAddr| match ip {
         Some(ip) => ip == own.ip() || ip.is_unspecified() || own.ip().is_unspecified() || ip.is_loopback(),
-        None => is_loopback(url),
+        None => web::is_loopback(url),
     };
     addresses.iter().any(|own| own.port() == port && same_host(own))
-}
-
-/// Whether a URL's host is this machine for certain, whatever a name server says: `localhost`, names below it
-/// (RFC 6761, section 6.3), 127.0.0.0/8 and `::1`.
-pub fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            name.eq_ignore_ascii_case("localhost") || name.to_ascii_lowercase().ends_with(".localhost")
-        }
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => std::net::IpAddr::from(ip).to_canonical().is_loopback(),
-        None => false,
-    }
 }
 
 // === impl Export ===

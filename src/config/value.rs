@@ -2,6 +2,7 @@
 //!
 //! Pure. Nothing here knows of keys or of where a value came from.
 
+use crate::identity::web;
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -358,14 +359,8 @@ pub(super) fn has_user(url: &Url) -> bool {
 /// TLS, or an address that no packet leaves this machine or link for: there platforms serve tokens over plain HTTP.
 fn secret_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let is_near = super::is_loopback(&url)
-        || match url.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_link_local(),
-            Some(url::Host::Ipv6(ip)) => ip.is_unicast_link_local(),
-            _ => false,
-        };
     let is_plain = url.host_str().is_some_and(|host| !host.is_empty()) && !has_user(&url) && url.fragment().is_none();
-    (is_plain && (url.scheme() == "https" || url.scheme() == "http" && is_near)).then_some(url)
+    (is_plain && (url.scheme() == "https" || url.scheme() == "http" && web::is_near(&url))).then_some(url)
 }
 
 fn is_reachable(text: &str) -> bool {

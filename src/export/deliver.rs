@@ -12,7 +12,7 @@ use super::{
     join::{Joined, Placed, join},
     lane::{Place, Room},
     retry::printable,
-    send::{Judged, NoAnswer, Sender},
+    send::{Judged, NoAnswer, Passed, Sender},
 };
 use crate::{
     otlp::{budget::Budget, check, split, status::Response},
@@ -24,7 +24,7 @@ use crate::{
 /// How often a record that alone gets 500 while others pass is tried.
 const BROKEN_TRIES: u32 = 3;
 
-/// A record that got 500 while others passed is tried again when another passed, or after this.
+/// A record that alone gets 500 is tried again when another of its signal passed, or after this.
 const PARKED_FOR: Duration = Duration::from_secs(60);
 
 /// Where halves of more than so many bytes repeat most of what they hold (a resource of megabytes, before each span of
@@ -76,7 +76,7 @@ struct Unit {
     /// Less than one record.
     part: bool,
     /// How many requests had passed when this one, or what it is a half of, got its last 500.
-    passed_at: Option<u64>,
+    passed_at: Option<Passed>,
     /// Answers of 500 to this record alone, with others passing in between.
     broken: u32,
 }
@@ -131,8 +131,12 @@ impl Underway {
                 Judged::Data(reason) => self.bisect_or(unit, reason).await,
                 Judged::Size(reason) => self.shrink(unit, reason).await,
                 Judged::Broken(reason) => {
-                    let passed = *self.sender.passed().borrow();
-                    let others_passed = unit.passed_at.replace(passed).is_some_and(|at| passed > at);
+                    // Of other signals they say nothing: a pipeline of upstream's may be broken, whatever is in it.
+                    let passed = self.sender.passed(self.place.signal);
+                    let others_passed = unit
+                        .passed_at
+                        .replace(passed)
+                        .is_some_and(|at| passed.of_signal > at.of_signal);
                     self.broken(unit, others_passed, reason).await?;
                 }
             }
@@ -245,11 +249,9 @@ impl Underway {
         }
         self.window = None;
         self.bytes = None;
-        let mut passed = self.sender.passed();
-        let before = *passed.borrow_and_update();
+        let passed = self.sender.passed(self.place.signal);
         let room = async {
-            // The sender lives as long as this delivery.
-            let other = passed.wait_for(|count| *count > before);
+            let other = self.sender.another_passes(self.place.signal, passed);
             let _ = tokio::time::timeout(PARKED_FOR, other).await;
             self.budget.take(size).await
         };

@@ -12,13 +12,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 use super::{
     retry::{self, Trouble},
     status::{State, Status},
 };
-use crate::otlp::Signal;
+use crate::{identity::clock::Clock, otlp::Signal};
 
 /// The gate; one for all signals.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(super) struct Gate {
     inner: Mutex<Inner>,
     /// Counts changes, to wake who waits.
     changes: watch::Sender<u64>,
+    clock: Clock,
     status: Arc<watch::Sender<Status>>,
 }
 
@@ -40,7 +41,8 @@ struct Inner {
 
 #[derive(Debug)]
 struct Closed {
-    until: Instant,
+    /// Since boot: a pause goes on while the machine sleeps.
+    until: Duration,
     figure: Duration,
     probing: bool,
     /// Where only "not found" was heard: the signals that it was said of. Empty otherwise.
@@ -63,10 +65,11 @@ struct Ticket<'a> {
 }
 
 impl Gate {
-    pub(super) fn new(status: Arc<watch::Sender<Status>>) -> Gate {
+    pub(super) fn new(clock: Clock, status: Arc<watch::Sender<Status>>) -> Gate {
         Gate {
             inner: Mutex::default(),
             changes: watch::Sender::new(0),
+            clock,
             status,
         }
     }
@@ -95,7 +98,7 @@ impl Gate {
                 Some(until) => {
                     tokio::select! {
                         _ = changes.changed() => {}
-                        () = tokio::time::sleep_until(until) => {}
+                        () = self.clock.sleep_until(until) => {}
                     }
                 }
                 None => {
@@ -105,8 +108,8 @@ impl Gate {
         }
     }
 
-    /// A turn, or the time of the next attempt; `None` if only a change can help.
-    fn try_turn(&self, ticket: &Ticket<'_>) -> Result<Turn<'_>, Option<Instant>> {
+    /// A turn, or the time of the next attempt, since boot; `None` if only a change can help.
+    fn try_turn(&self, ticket: &Ticket<'_>) -> Result<Turn<'_>, Option<Duration>> {
         let mut inner = self.lock();
         let epoch = inner.epoch;
         let first = inner.waiting.first() == Some(&ticket.number);
@@ -121,7 +124,7 @@ impl Gate {
         if closed.probing || !first && !is_news {
             return Err(None);
         }
-        if Instant::now() < closed.until && !is_news {
+        if self.clock.now().boot < closed.until && !is_news {
             return Err(Some(closed.until));
         }
         closed.probing = true;
@@ -187,7 +190,7 @@ impl Turn<'_> {
             match (&mut inner.closed, trouble.hint) {
                 (_, None) => return,
                 (Some(closed), Some(hint)) => {
-                    closed.until = closed.until.max(Instant::now() + hint);
+                    closed.until = closed.until.max(self.gate.clock.now().boot + hint);
                     drop(inner);
                     return self.gate.show_until(SystemTime::now() + hint);
                 }
@@ -207,7 +210,7 @@ impl Turn<'_> {
             _ => BTreeSet::new(),
         };
         inner.closed = Some(Closed {
-            until: Instant::now() + wait,
+            until: self.gate.clock.now().boot + wait,
             figure,
             probing: false,
             about,
@@ -258,11 +261,17 @@ impl Drop for Ticket<'_> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
-    use crate::export::retry::Reach;
+    use crate::{export::retry::Reach, identity::clock::Driven};
 
     fn gate() -> Gate {
-        Gate::new(Arc::new(watch::Sender::new(Status::default())))
+        gate_by(Clock::Driven(Driven::starting_at(SystemTime::now())))
+    }
+
+    fn gate_by(clock: Clock) -> Gate {
+        Gate::new(clock, Arc::new(watch::Sender::new(Status::default())))
     }
 
     fn trouble(hint: Option<u64>) -> Trouble {
@@ -286,6 +295,24 @@ mod tests {
         assert!(second.is_err(), "one probe at a time");
         probe.fine();
         gate.turn(Signal::Traces).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_goes_on_while_the_machine_sleeps() {
+        let clock = Driven::starting_at(SystemTime::now());
+        let gate = gate_by(Clock::Driven(clock.clone()));
+        gate.turn(Signal::Traces).await.failed(&trouble(Some(3600)), 0.0);
+        let start = Instant::now();
+        let waiting = async {
+            gate.turn(Signal::Traces).await.fine();
+            start.elapsed()
+        };
+        let asleep = async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            clock.suspend(Duration::from_secs(8 * 3600));
+        };
+        let (waited, ()) = tokio::join!(waiting, asleep);
+        assert!(waited <= Duration::from_secs(5 + 30), "it waited for {waited:?}");
     }
 
     #[tokio::test(start_paused = true)]

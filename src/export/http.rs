@@ -198,11 +198,10 @@ impl ContentKind {
         match self {
             ContentKind::Html => None,
             _ if body.is_empty() => Some(Response::default()),
-            ContentKind::Protobuf => Response::from_protobuf(body),
             ContentKind::Json => json_response(body),
             ContentKind::Text if body.trim_ascii_start().first() != Some(&b'<') => Some(Response::default()),
             ContentKind::Text => None,
-            ContentKind::Other => Response::from_protobuf(body).or_else(|| json_response(body)),
+            ContentKind::Protobuf | ContentKind::Other => Response::from_protobuf(body).or_else(|| json_response(body)),
         }
     }
 
@@ -412,6 +411,12 @@ mod tests {
         ] {
             assert_eq!(ContentKind::Html.message(page.as_bytes()), said);
         }
+    }
+
+    #[test]
+    fn a_success_in_json_is_one_also_where_its_type_says_protobuf() {
+        assert_eq!(ContentKind::Protobuf.response(b"{}"), Some(Response::default()));
+        assert_eq!(ContentKind::Protobuf.response(b"<html>"), None);
     }
 
     #[test]

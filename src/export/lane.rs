@@ -119,10 +119,11 @@ impl Lane {
                     not_taken_for
                 }
             };
+            let clock = self.sender.identity.clock();
             tokio::select! {
                 () = self.place.stop.cancelled() => return,
                 () = self.sender.shutdown.cancelled() => return,
-                () = tokio::time::sleep(again) => {}
+                () = clock.sleep_until(clock.now().boot + again) => {}
             }
         }
     }

@@ -23,12 +23,13 @@ const REASON_CHARS: usize = 512;
 /// where OTLP wants 413: data that fits in parts would be set aside whole.
 const GO_TOO_LARGE: &str = "http: request body too large";
 
-/// What servers in Go, nginx and Apache answer with 400 where they want TLS: they saw nothing of the data, which an endpoint
-/// with `http://` in place of `https://` would otherwise set aside to the last record.
-const WANTS_TLS: [&str; 3] = [
+/// What servers in Go, nginx, Apache and Tomcat answer with 400 where they want TLS: they saw nothing of the data, which an
+/// endpoint with `http://` in place of `https://` would otherwise set aside to the last record.
+const WANTS_TLS: [&str; 4] = [
     "Client sent an HTTP request to an HTTPS server",
     "The plain HTTP request was sent to HTTPS port",
     "speaking plain HTTP to an SSL-enabled server port",
+    "This combination of host and port requires TLS",
 ];
 
 /// What came back for one request.

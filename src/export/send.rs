@@ -79,19 +79,19 @@ pub(super) struct Sender {
     target: Target,
     transport: Transport,
     status: Arc<watch::Sender<Status>>,
-    /// Requests that upstream took.
-    passed: watch::Sender<u64>,
+    /// Requests of each signal that upstream took.
+    passed: watch::Sender<BTreeMap<Signal, u64>>,
     /// The newest generation that upstream refused, and how many pardons there had been.
     refused: Mutex<(u64, u64)>,
-    presence: Mutex<BTreeMap<Signal, Presence>>,
+    /// The first "not found" since a signal was taken last, and how many requests of other signals had been taken then.
+    missing: Mutex<BTreeMap<Signal, (Instant, u64)>>,
 }
 
-/// What is known of whether upstream takes a signal.
-#[derive(Clone, Copy, Debug, Default)]
-struct Presence {
-    taken: u64,
-    /// The first "not found" since it was taken last, and how many requests of other signals had been taken then.
-    missing: Option<(Instant, u64)>,
+/// How many requests upstream took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Passed {
+    pub of_signal: u64,
+    of_others: u64,
 }
 
 impl Sender {
@@ -105,7 +105,7 @@ impl Sender {
     ) -> Sender {
         Sender {
             window: Arc::new(Semaphore::new(config.concurrency.max(1))),
-            gate: Gate::new(status.clone()),
+            gate: Gate::new(identity.clock(), status.clone()),
             config,
             identity,
             shutdown,
@@ -113,9 +113,9 @@ impl Sender {
             target,
             transport,
             status,
-            passed: watch::Sender::new(0),
+            passed: watch::Sender::default(),
             refused: Mutex::default(),
-            presence: Mutex::default(),
+            missing: Mutex::default(),
         }
     }
 
@@ -139,9 +139,23 @@ impl Sender {
         }
     }
 
-    /// How many requests upstream took; waiting on it waits for others to pass.
-    pub(super) fn passed(&self) -> watch::Receiver<u64> {
-        self.passed.subscribe()
+    /// How many requests upstream took until now.
+    pub(super) fn passed(&self, signal: Signal) -> Passed {
+        let counts = self.passed.borrow();
+        let of_signal = counts.get(&signal).copied().unwrap_or_default();
+        Passed {
+            of_signal,
+            of_others: counts.values().sum::<u64>() - of_signal,
+        }
+    }
+
+    /// Waits until one more request of the signal passes than `than`.
+    pub(super) async fn another_passes(&self, signal: Signal, than: Passed) {
+        let mut passed = self.passed.subscribe();
+        // A closed channel cannot be: the sender is here.
+        let _ = passed
+            .wait_for(|counts| counts.get(&signal).is_some_and(|count| *count > than.of_signal))
+            .await;
     }
 
     /// Sends until upstream judges the data. `passed_at` is how many requests had passed at this one's last 500.
@@ -149,7 +163,7 @@ impl Sender {
         &self,
         place: &Place,
         bytes: &Pieces,
-        passed_at: Option<u64>,
+        passed_at: Option<Passed>,
     ) -> Result<Judged, NoAnswer> {
         loop {
             let turn = self.turn(place).await?;
@@ -198,9 +212,9 @@ impl Sender {
                     turn.failed(&trouble, random());
                 }
                 Verdict::Path(trouble) if trouble.suspect => {
-                    // While others pass, the path is fine and this request is not.
-                    let passed = *self.passed.borrow();
-                    if passed_at.is_none_or(|at| passed <= at) {
+                    // While others pass, of whatever signal, the path is fine and this request is not.
+                    let passed = self.passed(place.signal);
+                    if passed_at.is_none_or(|at| at == passed) {
                         turn.failed(&trouble, random());
                     }
                     return Ok(Judged::Broken(trouble.reason));
@@ -310,12 +324,11 @@ impl Sender {
 
     fn taken(&self, signal: Signal, generation: u64) {
         self.identity.verdict(generation, identity::Verdict::Accepted);
-        let mut presence = self.presence.lock().expect("nothing panics while it holds this lock");
-        let entry = presence.entry(signal).or_default();
-        entry.taken += 1;
-        entry.missing = None;
-        drop(presence);
-        self.passed.send_modify(|count| *count += 1);
+        let mut missing = self.missing.lock().expect("nothing panics while it holds this lock");
+        missing.remove(&signal);
+        drop(missing);
+        self.passed
+            .send_modify(|counts| *counts.entry(signal).or_default() += 1);
     }
 
     fn unauthenticated(&self, generation: u64) {
@@ -340,15 +353,10 @@ impl Sender {
     ///
     /// What was taken before does not count: an upstream whose routes are gone altogether says the same for each signal.
     fn is_not_taken(&self, signal: Signal) -> bool {
-        let mut presence = self.presence.lock().expect("nothing panics while it holds this lock");
-        let others: u64 = presence
-            .iter()
-            .filter(|(other, _)| **other != signal)
-            .map(|(_, p)| p.taken)
-            .sum();
-        let entry = presence.entry(signal).or_default();
-        let (since, seen) = *entry.missing.get_or_insert((Instant::now(), others));
-        others > seen && (entry.taken == 0 || since.elapsed() >= MISSING_FOR)
+        let passed = self.passed(signal);
+        let mut missing = self.missing.lock().expect("nothing panics while it holds this lock");
+        let (since, seen) = *missing.entry(signal).or_insert((Instant::now(), passed.of_others));
+        passed.of_others > seen && (passed.of_signal == 0 || since.elapsed() >= MISSING_FOR)
     }
 }
 

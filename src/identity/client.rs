@@ -6,13 +6,20 @@
 //! because a limit on a response must hold for what it becomes.
 //! It sets no user agent and no time limit for a whole request: those belong to the caller.
 
-use std::{path::Path, sync::Once, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Once,
+    time::Duration,
+};
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::workspace::Env;
 
 /// Hosts that are reached directly, whatever the environment says of proxies: this machine, and its link, where
 /// platforms serve tokens to whoever asks from the right address.
-const NEVER_PROXIED: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10";
+const NEVER_PROXIED: &str = "localhost,localhost.,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10";
 
 /// Longer than the pause between two batches of an SDK, shorter than the idle limit of common load balancers (60 s).
 const POOL_IDLE: Duration = Duration::from_secs(50);
@@ -95,6 +102,7 @@ impl Wanted<'_> {
             .pool_idle_timeout(POOL_IDLE)
             .tcp_keepalive(TCP_KEEPALIVE)
             .tcp_nodelay(true)
+            .dns_resolver(Names)
             // The library's own look at the environment would proxy loopback too.
             .no_proxy();
         if self.prior_knowledge {
@@ -114,6 +122,28 @@ impl Wanted<'_> {
             builder = builder.proxy(proxy.no_proxy(exempt()));
         }
         Ok(builder)
+    }
+}
+
+/// Whether a name is this machine's: `localhost` and those below it (RFC 6761 section 6.3).
+pub fn is_local(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// The system's names, but for this machine's: what a name server says of those could lead a bearer elsewhere.
+struct Names;
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            if is_local(name.as_str()) {
+                let own = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+                return Ok(Box::new(own.into_iter().map(|ip| SocketAddr::new(ip, 0))) as Addrs);
+            }
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            Ok(Box::new(found.collect::<Vec<_>>().into_iter()) as Addrs)
+        })
     }
 }
 
@@ -315,6 +345,21 @@ mod tests {
         let _ = client.get("http://169.254.255.254:9/").send().await;
         let asked = tokio::time::timeout(Duration::ZERO, proxy.accept()).await;
         assert!(asked.is_err(), "the proxy was not asked");
+    }
+
+    #[tokio::test]
+    async fn names_of_this_machine_lead_to_it_whatever_a_resolver_or_a_proxy_says() {
+        for name in ["localhost", "agent.localhost", "Agent.LocalHost."] {
+            let (_proxy, proxy_url) = listener().await;
+            let (server, url) = listener().await;
+            let proxied = env(&[("http_proxy", &proxy_url), ("ALL_PROXY", &proxy_url)]);
+            let client = wanted(None, Duration::from_secs(5)).build(&proxied).expect("a client");
+            let url = url.replace("127.0.0.1", name);
+            let request = tokio::spawn(client.get(format!("{url}/direct")).send());
+            let line = tokio::time::timeout(Duration::from_secs(10), first_line(server));
+            assert!(line.await.expect(name).starts_with("GET /direct "), "{name}");
+            assert!(request.await.expect("it ends").is_err(), "the server hung up");
+        }
     }
 
     #[tokio::test]

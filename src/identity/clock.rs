@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use super::rotate::TICK;
+
 /// Skews up to this are network delay and rounding (`iat` and `Date` have whole seconds), not a wrong clock.
 pub const SKEW_IGNORED: Duration = Duration::from_secs(5);
 /// A larger skew than this is a nonsensical header, not a clock.
@@ -101,6 +103,17 @@ impl Clock {
                 monotonic: monotonic_time(),
             },
             Clock::Driven(driven) => driven.now(),
+        }
+    }
+
+    /// Waits until so much time has passed since boot. A timer alone would wait a suspend longer.
+    pub async fn sleep_until(&self, boot: Duration) {
+        loop {
+            let left = boot.saturating_sub(self.now().boot);
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(TICK)).await;
         }
     }
 }

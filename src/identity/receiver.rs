@@ -102,6 +102,11 @@ impl Receiver {
         self.current.borrow().clone()
     }
 
+    /// What time it is.
+    pub fn clock(&self) -> Clock {
+        self.current.borrow().clock.clone()
+    }
+
     /// Waits for the next published value.
     pub async fn changed(&mut self) {
         if self.current.changed().await.is_err() {

@@ -166,12 +166,12 @@ pub fn may_carry_secret(url: &Url) -> bool {
     }
 }
 
-/// 127.0.0.0/8, `::1`, and the names that never leave the machine (RFC 6761 section 6.3).
+/// 127.0.0.0/8, `::1`, and the names of this machine: those the client does not ask a resolver for.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => client::is_local(name),
         None => false,
     }
 }
@@ -208,6 +208,7 @@ mod tests {
         for fine in [
             "https://id.example",
             "http://127.0.0.1:8080/token",
+            "http://127.3.2.1/",
             "http://[::1]/",
             "http://localhost:1/",
             "http://issuer.localhost/",
@@ -217,6 +218,8 @@ mod tests {
         for not in [
             "http://id.example/token",
             "http://localhost.example/",
+            "http://notlocalhost/",
+            "http://[::2]/",
             "http://10.0.0.1/",
             "ftp://127.0.0.1/",
             "file:///etc/passwd",

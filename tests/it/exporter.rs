@@ -55,6 +55,7 @@ over_both!(
     an_upstream_that_comes_back_gets_everything_within_five_seconds,
     a_server_error_loses_nothing,
     a_record_that_alone_breaks_upstream_is_set_aside,
+    a_signal_that_alone_breaks_upstream_loses_nothing,
     a_web_page_is_no_upstream,
     a_cut_connection_is_tried_again,
     a_silent_upstream_is_tried_again,
@@ -539,6 +540,28 @@ mod stories {
         assert_eq!((books.set_aside, books.pending), (1, 0));
         let aside = rig.spool.set_aside().expect("a list");
         assert!(aside[0].reason.contains("while others passed"));
+    }
+
+    /// A pipeline that is broken says nothing about what it is given.
+    pub async fn a_signal_that_alone_breaks_upstream_loses_nothing(protocol: Protocol) {
+        let rig = Rig::new();
+        let upstream = Upstream::start(|seen| if seen.is_of("logs") { status(500, 13) } else { Say::Ok }).await;
+        for _ in 0..3 {
+            rig.append("logs", 1, spans(["a log, as far as this upstream looks"]))
+                .await;
+        }
+        let mut running = rig.run(quick(&upstream, protocol));
+        let [logs, traces] = [tagalong::otlp::Signal::Logs, tagalong::otlp::Signal::Traces];
+        for n in 1..=12 {
+            rig.append_spans(["a span"]).await;
+            running.until(|status| status.lanes[&traces].delivered == n).await;
+        }
+        assert_eq!(rig.books("logs").set_aside, 0);
+        upstream.script(|_| Say::Ok);
+        rig.append("logs", 1, spans(["the first that passes"])).await;
+        running.until(|status| status.lanes[&logs].delivered == 4).await;
+        running.drain().await;
+        assert_eq!((rig.books("logs").set_aside, rig.books("logs").pending), (0, 0));
     }
 
     pub async fn a_web_page_is_no_upstream(protocol: Protocol) {

@@ -400,19 +400,25 @@ async fn r16_every_refusal_has_a_status_as_its_body() {
     }
 }
 
+/// A person with curl reads it then.
 #[tokio::test]
-async fn r16_an_unknown_content_type_is_415_in_protobuf() {
+async fn r16_what_names_neither_encoding_is_refused_in_json() {
     let receiver = Running::start();
-    for headers in [
-        vec![],
-        vec![("content-type", "text/plain")],
-        vec![("content-type", "application/grpc-web")],
-    ] {
-        let answer = export(receiver.http, Signal::Traces, &headers, vec![0]).await;
-        assert_eq!(answer.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        assert!(answer.rpc_status().message.contains("Content-Type"));
-        // It would say that the compression is what is not known (RFC 9110 section 12.5.3).
-        assert_eq!(answer.header("accept-encoding"), None);
+    for (path, expected, says) in [("/v1/traces", 415, "Content-Type"), ("/wrong", 404, "/v1/traces")] {
+        for headers in [
+            vec![],
+            vec![("content-type", "text/plain")],
+            vec![("content-type", "application/grpc-web")],
+        ] {
+            let request = post(receiver.http, Version::Http1, path, &headers, vec![0]);
+            let answer = send(receiver.http, Version::Http1, request).await;
+            assert_eq!(answer.status.as_u16(), expected);
+            assert_eq!(answer.header("content-type"), Some("application/json"));
+            let status: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+            assert!(status["message"].as_str().expect("a message").contains(says));
+            // It would say that the compression is what is not known (RFC 9110 section 12.5.3).
+            assert_eq!(answer.header("accept-encoding"), None);
+        }
     }
 }
 

@@ -741,6 +741,7 @@ fn an_endpoint_that_says_http_where_tls_is_spoken_is_to_say_https() {
         "Client sent an HTTP request to an HTTPS server.",
         "The plain HTTP request was sent to HTTPS port",
         "speaking plain HTTP to an SSL-enabled server port",
+        "This combination of host and port requires TLS.",
     ] {
         status.export.trouble = Some(format!("HTTP 400: {words}"));
         status.export.endpoint = Some("http://b.example:4318/".to_owned());
@@ -751,5 +752,24 @@ fn an_endpoint_that_says_http_where_tls_is_spoken_is_to_say_https() {
         status.export.endpoint = Some("https://b.example:4318/".to_owned());
         let said = line(&upstream::accepts(&status, None));
         assert!(!said.contains("write https://"), "a proxy behind it is meant: {said}");
+    }
+}
+
+/// As servers of TLS do it that have no words for plain HTTP; over HTTP/2 none has any.
+#[test]
+fn whoever_hangs_up_on_plain_http_may_want_https() {
+    for trouble in [
+        "client error (SendRequest): connection error: stream closed because of a broken pipe",
+        "client error (Canceled): operation was canceled: connection closed",
+    ] {
+        let mut asked = probe(trouble, None);
+        let hint = "→ it hangs up on plain HTTP: if it speaks TLS, write https:// in export.endpoint; else check export.protocol";
+        assert!(
+            !line(&upstream::reachable(Some(&asked))).contains(hint),
+            "it is https://"
+        );
+        asked.url = "http://otel.example.com:4317/".parse().expect("a URL");
+        let said = line(&upstream::reachable(Some(&asked)));
+        assert!(said.contains(hint), "{said}");
     }
 }

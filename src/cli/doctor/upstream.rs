@@ -10,8 +10,8 @@ use url::Url;
 use super::{Link, Name, here::to_set};
 use crate::{
     cli::status::duration_text,
-    config::{Export, Protocol, is_loopback},
-    identity::{State, client},
+    config::{Export, Protocol},
+    identity::{State, client, web},
     view::status::Status,
     workspace::Env,
 };
@@ -109,7 +109,7 @@ fn skew(theirs: SystemTime, asked: SystemTime, answered: SystemTime) -> f64 {
 /// for what is said: whether the way is open is found out by the client itself.
 fn proxy(env: &Env, url: &Url) -> Option<(&'static str, String)> {
     let host = url.host_str()?;
-    if is_loopback(url) || is_exempt(env, host) {
+    if web::is_loopback(url) || is_exempt(env, host) {
         return None;
     }
     let names: [&'static str; 4] = if url.scheme() == "https" {
@@ -203,6 +203,10 @@ fn remedy(url: &Url, proxy: Option<&Proxy>, trouble: &str) -> String {
             )
         };
     }
+    if url.scheme() == "http" && says(&["client error (SendRequest)", "client error (Canceled)"]) {
+        return "it hangs up on plain HTTP: if it speaks TLS, write https:// in export.endpoint; else check export.protocol"
+            .to_owned();
+    }
     if says(&["dns error", "lookup", "resolve"]) {
         return "check the name in export.endpoint, and whether this machine has a name server".to_owned();
     }
@@ -276,7 +280,14 @@ fn refusal_remedy(trouble: &str, status: &Status) -> String {
         .endpoint
         .as_deref()
         .is_some_and(|endpoint| endpoint.starts_with("http://"));
-    if is_plain && says(&["to an HTTPS server", "sent to HTTPS port", "SSL-enabled server port"]) {
+    if is_plain
+        && says(&[
+            "to an HTTPS server",
+            "sent to HTTPS port",
+            "SSL-enabled server port",
+            "requires TLS",
+        ])
+    {
         return format!("upstream speaks TLS on that port: write https:// in export.endpoint; {waits}");
     }
     if says(&["HTTP 403", "PERMISSION_DENIED"]) {

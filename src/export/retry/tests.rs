@@ -86,6 +86,7 @@ fn plain_http_to_a_server_of_tls_is_the_path() {
         "Client sent an HTTP request to an HTTPS server.",
         "The plain HTTP request was sent to HTTPS port",
         "You're speaking plain HTTP to an SSL-enabled server port",
+        "Bad Request This combination of host and port requires TLS.",
     ] {
         let answer = Answer::Http {
             status: 400,

@@ -11,7 +11,10 @@ use std::{pin::pin, time::Duration};
 use bytes::Bytes;
 use http_body::Body;
 use http_body_util::BodyExt;
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
+};
 
 use super::answer::Refusal;
 use crate::otlp::budget::Budget;
@@ -21,6 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long a sender may pause in the middle of a body. It would hold budget that others wait for.
 const STALL: Duration = Duration::from_secs(10);
+
+/// How long a sender is waited for in the middle of a body in all its pauses together, and for how many bytes that came a
+/// second longer. The limit of a usual SDK for the whole request is ten seconds.
+const STALLS: Duration = Duration::from_secs(60);
+const LEAST_RATE: usize = 64 * 1024;
 
 /// The first reservation for a body of unknown length; each further one is sixteen times as large.
 const FIRST_STEP: usize = 64 * 1024;
@@ -110,7 +118,8 @@ impl Held {
             return Err(Refusal::too_large(limit));
         }
         let mut reserved = Reserved::new(limits, declared.unwrap_or(FIRST_STEP)).await?;
-        let Some(first) = piece(&mut body).await? else {
+        let mut pace = Pace::default();
+        let Some(first) = pace.piece(&mut body).await? else {
             return Ok(Held {
                 bytes: Bytes::new(),
                 reserved,
@@ -125,7 +134,7 @@ impl Held {
             if body.is_end_stream() {
                 break;
             }
-            match piece(&mut body).await? {
+            match pace.piece(&mut body).await? {
                 Some(next) => all.push(next),
                 None => break,
             }
@@ -144,8 +153,9 @@ impl Message {
     pub(super) async fn read<B: Body<Data = Bytes>>(body: B, limits: &Limits) -> Result<Message, Refusal> {
         let mut body = pin!(body);
         let mut head = Gathered::default();
+        let mut pace = Pace::default();
         while head.len() < PREFIX {
-            let Some(next) = piece(&mut body).await? else {
+            let Some(next) = pace.piece(&mut body).await? else {
                 return Err(Refusal::malformed("the call ended before its message was complete"));
             };
             head.push(next);
@@ -167,7 +177,7 @@ impl Message {
             if body.is_end_stream() {
                 break;
             }
-            match piece(&mut body).await? {
+            match pace.piece(&mut body).await? {
                 Some(next) => all.push(next),
                 None => break,
             }
@@ -185,19 +195,37 @@ impl Message {
     }
 }
 
-/// The next piece of data; trailers are of no interest.
-async fn piece<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<Option<Bytes>, Refusal> {
-    loop {
-        let frame = timeout(STALL, body.frame()).await;
-        let frame = frame.map_err(|_| Refusal::later("the sender paused in the middle of its request"))?;
-        match frame {
-            None => return Ok(None),
-            Some(Err(_)) => return Err(Refusal::malformed("the request broke off")),
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if data.is_empty() => {}
-                Ok(data) => return Ok(Some(data)),
-                Err(_trailers) => {}
-            },
+/// How fast a body comes.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    came: usize,
+}
+
+impl Pace {
+    /// The next piece of data; trailers are of no interest.
+    async fn piece<B: Body<Data = Bytes> + Unpin>(&mut self, body: &mut B) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let earned = Duration::from_secs((self.came / LEAST_RATE) as u64);
+            let patience = (STALLS + earned).saturating_sub(self.waited).min(STALL);
+            let asked = Instant::now();
+            let frame = timeout(patience, body.frame()).await;
+            // More than that is no pause of the sender's, but one of this thread's.
+            self.waited += asked.elapsed().min(STALL);
+            let frame =
+                frame.map_err(|_| Refusal::later("the sender paused in the middle of its request, or is too slow"))?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(Refusal::malformed("the request broke off")),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) => {
+                        self.came += data.len();
+                        return Ok(Some(data));
+                    }
+                    Err(_trailers) => {}
+                },
+            }
         }
     }
 }
@@ -281,6 +309,40 @@ mod tests {
         }
     }
 
+    /// A body that comes in so many pieces, one each time.
+    struct Drips {
+        timer: tokio::time::Interval,
+        bytes: usize,
+        left: usize,
+    }
+
+    impl Drips {
+        fn new(each: Duration, bytes: usize, pieces: usize) -> Drips {
+            Drips {
+                timer: tokio::time::interval_at(tokio::time::Instant::now() + each, each),
+                bytes,
+                left: pieces,
+            }
+        }
+    }
+
+    impl Body for Drips {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            if self.left == 0 {
+                return Poll::Ready(None);
+            }
+            std::task::ready!(self.timer.poll_tick(context));
+            self.left -= 1;
+            Poll::Ready(Some(Ok(Frame::data(vec![1; self.bytes].into()))))
+        }
+    }
+
     fn pieces(all: Vec<Vec<u8>>) -> CutUp {
         CutUp {
             left: all.into_iter(),
@@ -336,6 +398,38 @@ mod tests {
             assert!(refused.retryable());
             let all = timeout(PATIENCE, limits.budget.take(1000)).await;
             assert!(all.is_ok(), "all of the budget is back");
+        });
+    }
+
+    #[test]
+    fn a_sender_that_drips_does_not_keep_its_budget() {
+        for bytes in [0, 1] {
+            wait(async {
+                let limits = || Limits {
+                    max_request_bytes: 64 << 20,
+                    ..limits(1000)
+                };
+                let drips = || Drips::new(Duration::from_secs(9), bytes, usize::MAX);
+                let within = Duration::from_secs(90);
+                let body = timeout(within, Held::read(drips(), &limits())).await;
+                let message = timeout(within, Message::read(drips(), &limits())).await;
+                let body = body.expect("it is given up").expect_err("it drips");
+                let message = message.expect("it is given up").expect_err("it drips");
+                assert!(body.retryable() && message.retryable());
+            });
+        }
+    }
+
+    #[test]
+    fn a_slow_sender_that_goes_on_is_waited_for() {
+        wait(async {
+            let limits = Limits {
+                max_request_bytes: 64 << 20,
+                ..limits(1000)
+            };
+            let slow = Drips::new(Duration::from_millis(900), 64 * 1024, 1024);
+            let held = Held::read(slow, &limits).await.expect("a body");
+            assert_eq!(held.bytes.len(), 64 << 20);
         });
     }
 

@@ -1,7 +1,7 @@
 //! OTLP/HTTP: protobuf and JSON, POSTed to `/v1/traces`, `/v1/metrics` and `/v1/logs`.
 //!
 //! Every refusal has a `google.rpc.Status` as its body, in the encoding that the request was in (R14, R16);
-//! only what names no known encoding is answered in protobuf.
+//! what names neither is answered in JSON, which a person with curl can read.
 //! Answers are a few hundred bytes at most, so that neither the response limit (R4) nor response compression (R15, optional) needs code.
 
 use std::{
@@ -136,7 +136,7 @@ fn succeed(format: Format, signal: Signal, taken: &status::Response) -> Response
 
 fn refuse(door: &Door, format: Option<Format>, refusal: &Refusal) -> Response<Answer> {
     door.note(refusal);
-    let format = format.unwrap_or(Format::Protobuf);
+    let format = format.unwrap_or(Format::Json);
     let status = refusal.http_status(door.retry_after);
     let body = match format {
         Format::Protobuf => Bytes::from(status.to_protobuf()),
