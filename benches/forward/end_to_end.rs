@@ -19,7 +19,7 @@ use crate::{floor, relay, tls};
 
 /// Rounds, and in each of them every row has a process of its own under load, one row after the other: what else the
 /// machine does then falls on all rows alike, and so does the luck of a process with its place in memory.
-const ROUNDS: u32 = 5;
+const ROUNDS: u32 = 9;
 /// As fast as answers come.
 const SATURATING: Load = Load {
     how_long: Duration::from_secs(2),
@@ -38,8 +38,8 @@ const LARGE: Load = Load {
 };
 /// How long the rest may take to reach upstream.
 const DRAIN: Duration = Duration::from_secs(60);
-/// Writes and syncs of the bare loop.
-const SYNCS: u32 = 1000;
+/// Writes and syncs of the bare loop: as many as the steady load has requests in a round.
+const SYNCS: u32 = 2000;
 
 /// How the agent sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +125,7 @@ impl Row {
             all.spans_per_second(),
             fastest,
             millis(load::percentile(&self.latencies, 0.50)),
-            millis(load::percentile(&self.latencies, 0.99)),
+            p99(&self.latencies),
             millis(self.ready_after),
             self.idle,
             self.peak,
@@ -153,7 +153,7 @@ pub fn run(steps: Option<Steps>) {
     println!(
         "{:>10.2} ms p50, {:.2} ms p99 of a bare write and fdatasync",
         millis(load::percentile(&bare, 0.50)),
-        millis(load::percentile(&bare, 0.99))
+        p99(&bare)
     );
     println!("   µs/span best round  of it taking  spans/s best round   p50 ms   p99 ms  start ms  idle MiB  peak MiB");
     let [_, plain, _, _, yardstick, floor] = bench.rows(
@@ -179,20 +179,22 @@ pub fn run(steps: Option<Steps>) {
         print_split(steps, plain.all());
     }
     println!("\nat {} requests a second", STEADY.rate.unwrap_or(0));
-    let bare = bench.bare_syncs(STEADY.rate);
-    let p99 = millis(load::percentile(&bare, 0.99));
-    println!("{p99:>10.2} ms p99 of a bare write and fdatasync");
-    bench.rows(STEADY, [("agent", Subject::Agent(Way::Plain))]);
+    bench.steady();
     let bytes = sample::request_of(LARGE.spans, 0).len();
     println!("\nrequests of {bytes} bytes");
     bench.rows(LARGE, [("agent", Subject::Agent(Way::Plain))]);
 }
 
-/// By rounds, because rows of one round are neighbours in time.
 fn print_ratio(name: &str, over: &Row, under: &Row) {
-    let mut ratios: Vec<f64> = (over.rounds.iter().zip(&under.rounds))
-        .map(|(over, under)| over.per_span() / under.per_span())
-        .collect();
+    let rounds = over.rounds.iter().zip(&under.rounds);
+    print_middle(
+        name,
+        rounds.map(|(over, under)| over.per_span() / under.per_span()).collect(),
+    );
+}
+
+/// Of ratios by rounds, because what is measured in one round is neighbour in time.
+fn print_middle(name: &str, mut ratios: Vec<f64>) {
     ratios.sort_unstable_by(f64::total_cmp);
     if let [least, .., most] = ratios[..] {
         let middle = ratios[ratios.len() / 2];
@@ -238,6 +240,24 @@ impl Bench {
             row.print(name);
         }
         rows
+    }
+
+    /// The agent at a steady rate, each round behind one of the disk alone at the same rate.
+    fn steady(&self) {
+        let (mut agent, mut bare, mut ratios) = (Row::default(), Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            let syncs = self.bare_syncs(STEADY.rate);
+            let before = agent.latencies.len();
+            self.round(Subject::Agent(Way::Plain), STEADY, &mut agent);
+            let mut answers = agent.latencies[before..].to_vec();
+            answers.sort_unstable();
+            ratios.push(p99(&answers) / p99(&syncs));
+            bare.extend(syncs);
+        }
+        bare.sort_unstable();
+        println!("{:>10.2} ms p99 of a bare write and fdatasync", p99(&bare));
+        agent.print("agent");
+        print_middle("p99 of an answer to p99 of a bare write and fdatasync", ratios);
     }
 
     /// One process from its start to its end.
@@ -344,6 +364,10 @@ fn peer(mode: &str, address: SocketAddr, upstream: &str) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::null());
     command
+}
+
+fn p99(sorted: &[Duration]) -> f64 {
+    millis(load::percentile(sorted, 0.99))
 }
 
 fn millis(duration: Duration) -> f64 {
