@@ -397,9 +397,7 @@ mod stories {
         let upstream = Upstream::start(|_| status(403, 7)).await;
         rig.append_spans(["a"]).await;
         let mut running = rig.run(quick(&upstream, protocol));
-        running
-            .until(|status| matches!(status.state, status::State::Paused { .. }))
-            .await;
+        running.until_paused().await;
         assert_eq!(rig.books("traces").pending, 1);
         upstream.script(|_| Say::Ok);
         running.until(|status| status.last_success.is_some()).await;
@@ -570,9 +568,7 @@ mod stories {
             let upstream = Upstream::start(move |_| page(code)).await;
             rig.append_spans(["a"]).await;
             let mut running = rig.run(quick(&upstream, protocol));
-            running
-                .until(|status| matches!(status.state, status::State::Paused { .. }))
-                .await;
+            running.until_paused().await;
             assert_eq!(rig.books("traces").pending, 1);
             upstream.script(|_| Say::Ok);
             running.until(|status| status.last_success.is_some()).await;

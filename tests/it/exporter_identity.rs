@@ -137,9 +137,7 @@ async fn who_shows_no_credential_is_not_told_that_it_was_refused() {
             rig.store.rotate(person("ada"), None, None);
             rig.append_spans(["a"]).await;
             let mut running = rig.run(config(&upstream.url(), protocol));
-            let found = running
-                .until(|status| matches!(status.state, status::State::Paused { .. }))
-                .await;
+            let found = running.until_paused().await;
             assert!(format!("{:?}", found.state).contains("members only"), "{found:?}");
             let store = Arc::get_mut(&mut rig.store).expect("its only holder");
             let said = tokio::time::timeout(Duration::ZERO, store.said()).await;
@@ -165,9 +163,7 @@ async fn promise_7_a_bearer_never_crosses_a_redirect() {
             .await;
             rig.append_spans(["a"]).await;
             let mut running = rig.run(config(&upstream.url(), protocol));
-            running
-                .until(|status| matches!(status.state, status::State::Paused { .. }))
-                .await;
+            running.until_paused().await;
             running.drain().await;
             assert!(elsewhere.seen().is_empty(), "{code}");
             assert_eq!(rig.books("traces").pending, 1);
@@ -190,9 +186,7 @@ async fn promise_7_where_a_redirect_leads_is_said_without_what_is_confidential_i
         .await;
         rig.append_spans(["a"]).await;
         let mut running = rig.run(config(&upstream.url(), protocol));
-        let found = running
-            .until(|status| matches!(status.state, status::State::Paused { .. }))
-            .await;
+        let found = running.until_paused().await;
         let status::State::Paused { reason, .. } = found.state else {
             panic!("{found:?}")
         };
@@ -211,9 +205,7 @@ async fn promise_7_a_bearer_never_goes_over_plain_http_to_another_machine() {
         let export = Export::build(config.clone()).expect("an exporter");
         assert!(!export.may_carry_credential());
         let mut running = rig.run(config);
-        let found = running
-            .until(|status| matches!(status.state, status::State::Paused { .. }))
-            .await;
+        let found = running.until_paused().await;
         assert_eq!(found.requests, 0, "nothing was sent");
         assert!(format!("{:?}", found.state).contains("TLS"));
     }
@@ -298,9 +290,7 @@ async fn a_drain_ends_while_upstream_is_away_and_loses_nothing() {
     upstream.kill();
     rig.append_spans(["a"]).await;
     let mut running = rig.run(config(&upstream.url(), Protocol::HttpProtobuf));
-    running
-        .until(|status| matches!(status.state, status::State::Paused { .. }))
-        .await;
+    running.until_paused().await;
     tokio::time::timeout(Duration::from_secs(5), running.drain())
         .await
         .expect("soon");

@@ -240,9 +240,7 @@ async fn e7_a_status_that_a_client_would_make_up_never_condemns_data() {
         .await;
         rig.append_spans(["a"]).await;
         let mut running = rig.run(config(&upstream.url(), Protocol::Grpc));
-        running
-            .until(|status| matches!(status.state, status::State::Paused { .. }))
-            .await;
+        running.until_paused().await;
         running.drain().await;
         let books = rig.books("traces");
         assert_eq!((books.pending, books.set_aside), (1, 0), "{code}");
@@ -294,9 +292,7 @@ async fn e8_and_e10_a_throttled_client_throttles_itself() {
         .await;
         rig.append_spans(["a"]).await;
         let mut running = rig.run(config(&upstream.url(), protocol));
-        let found = running
-            .until(|status| matches!(status.state, status::State::Paused { .. }))
-            .await;
+        let found = running.until_paused().await;
         let status::State::Paused { until, .. } = found.state else {
             unreachable!("just seen")
         };

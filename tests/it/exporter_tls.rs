@@ -1,6 +1,6 @@
 //! TLS to upstream: a certificate of `export.ca_file` is trusted, any other that the system does not know is not.
 
-use tagalong::export::{Compression, Config, Protocol, status};
+use tagalong::export::{Compression, Config, Protocol};
 
 use crate::support::{
     exporting::{Rig, config},
@@ -42,9 +42,7 @@ async fn an_unknown_certificate_gets_neither_data_nor_bearer() {
         let (url, _) = terminator(upstream.address()).await;
         rig.append_spans(["a"]).await;
         let mut running = rig.run(config(&url, protocol));
-        let found = running
-            .until(|status| matches!(status.state, status::State::Paused { .. }))
-            .await;
+        let found = running.until_paused().await;
         assert!(found.last_error.expect("an error").contains("certificate"));
         running.drain().await;
         assert!(upstream.seen().is_empty());

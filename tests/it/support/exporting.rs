@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 use tagalong::{
-    export::{Config, Export, Protocol, Status},
+    export::{Config, Export, Protocol, Status, status},
     identity::{Principal, Receiver, Store, clock::Clock, secret::Secret},
     spool::{self, Books, Owner, Spool},
     workspace::Trust,
@@ -163,6 +163,12 @@ impl Running {
             .expect("it comes within a minute")
             .expect("the exporter runs")
             .clone()
+    }
+
+    /// Waits until upstream's trouble makes the exporter pause.
+    pub async fn until_paused(&mut self) -> Status {
+        self.until(|status| matches!(status.state, status::State::Paused { .. }))
+            .await
     }
 
     /// Drains, and returns when the exporter does.
