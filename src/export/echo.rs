@@ -49,10 +49,12 @@ pub(super) fn conceal(answer: &mut Answer, token: Option<&Secret>, headers: &[(S
         if let Some(hidden) = hide(text) {
             *text = hidden;
         }
-        let mut decoded = percent_decode_str(text).decode_utf8_lossy().into_owned();
-        decoded.retain(|letter| !letter.is_control());
-        if let Some(hidden) = hide(&decoded) {
-            *text = hidden;
+        if text.contains('%') {
+            let mut decoded = percent_decode_str(text).decode_utf8_lossy().into_owned();
+            decoded.retain(|letter| !letter.is_control());
+            if let Some(hidden) = hide(&decoded) {
+                *text = hidden;
+            }
         }
     }
 }
