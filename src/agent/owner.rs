@@ -126,7 +126,10 @@ mod tests {
         spool.let_go(&Owner::nobody()).await.expect("there is nothing");
         assert_eq!(*owners.borrow(), spool.pending());
         std::fs::remove_file(&in_the_way).expect("it is there");
-        owners.wait_for(|owner| *owner == hers).await.expect("it is tried again");
+        owners
+            .wait_for(|owner| *owner == hers)
+            .await
+            .expect("it is tried again");
         shutdown.cancel();
         keeper.await.expect("it ends");
         assert!(spool.unsent_of(&hers) > 0);
