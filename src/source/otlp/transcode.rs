@@ -9,7 +9,7 @@ use tokio::task;
 
 use super::{
     answer::Refusal,
-    body::{Held, Limits},
+    body::{Held, Limits, Reserved},
 };
 use crate::otlp::{
     Signal,
@@ -31,7 +31,8 @@ pub(super) async fn transcode(signal: Signal, held: Held, limits: &Limits) -> Re
     let mut room = text.len().min(limit);
     loop {
         reserved.replace(limits, text.len() + room).await?;
-        let written = write(signal, text.clone(), room).await;
+        let written;
+        (written, reserved) = write(signal, text.clone(), room, reserved).await;
         if let Some(bytes) = written.map_err(|error| Refusal::malformed(error.0))? {
             reserved.keep(bytes.len());
             return Ok(Held { bytes, reserved });
@@ -43,16 +44,26 @@ pub(super) async fn transcode(signal: Signal, held: Held, limits: &Limits) -> Re
     }
 }
 
-async fn write(signal: Signal, text: Bytes, room: usize) -> Result<Option<Bytes>, Malformed> {
-    if text.len() < LONG {
-        return json::to_protobuf_within(signal, &text, room);
+/// The reservation goes along: a thread finishes its text also where its sender hangs up.
+async fn write(
+    signal: Signal,
+    text: Bytes,
+    room: usize,
+    reserved: Reserved,
+) -> (Result<Option<Bytes>, Malformed>, Reserved) {
+    let is_long = text.len() >= LONG;
+    let write = move || (json::to_protobuf_within(signal, &text, room), reserved);
+    if !is_long {
+        return write();
     }
-    let written = task::spawn_blocking(move || json::to_protobuf_within(signal, &text, room)).await;
+    let written = task::spawn_blocking(write).await;
     written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{pin::Pin, task::Poll};
+
     use http::StatusCode;
 
     use super::*;
@@ -96,6 +107,34 @@ mod tests {
             };
             assert!(free(rest).await && !free(rest + 1).await);
         }
+    }
+
+    /// Polls once.
+    async fn waits<F: Future>(mut future: Pin<&mut F>) -> bool {
+        std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_pending())).await
+    }
+
+    #[test]
+    fn promise_2_who_hangs_up_holds_budget_until_the_text_is_out_of_memory() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().max_blocking_threads(1).build();
+        runtime.expect("a runtime").block_on(async {
+            let limits = limits(16 << 20);
+            let (go_on, wait) = std::sync::mpsc::channel::<()>();
+            let busy = task::spawn_blocking(move || wait.recv());
+            let text = buckets(500_000);
+            let mut begun = Box::pin(transcoded(&text, &limits));
+            assert!(waits(begun.as_mut()).await);
+            drop(begun);
+            let mut all = std::pin::pin!(limits.budget.take(16 << 20));
+            assert!(
+                waits(all.as_mut()).await,
+                "the text is there until a thread has seen it"
+            );
+            go_on.send(()).expect("it waits");
+            all.await;
+            busy.await.expect("a thread").expect("told");
+        });
     }
 
     #[tokio::test]
