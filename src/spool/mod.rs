@@ -63,7 +63,7 @@ pub use self::{
     resolver::Resolver,
 };
 
-/// Of a spool's directory, the file that is locked while a process has it open. A directory without it is no spool.
+/// Of a spool's directory, the file that is locked while a process has it open.
 pub const LOCK: &str = "lock";
 
 /// Of those who run beside the committer: a storm of connections must not become one of threads.
@@ -252,14 +252,9 @@ fn is_spool(dir: &Path) -> io::Result<bool> {
     if dir.join(LOCK).try_exists()? {
         return Ok(true);
     }
-    match recover::directories(&disk::System, dir) {
-        Ok(names) if names.is_empty() => Ok(false),
-        Ok(_) => Err(io::Error::new(
-            io::ErrorKind::DirectoryNotEmpty,
-            "it has directories in it that are no spool's",
-        )),
+    match recover::has_logs(&disk::System, dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+        has_logs => has_logs,
     }
 }
 

@@ -54,8 +54,33 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
+/// Whether there are logs in a directory that has no lock, as a copy of a spool may not, nor one that was deleted under
+/// an agent that still runs. A log has a cursor, or nothing yet.
+///
+/// # Errors
+/// `DirectoryNotEmpty` if there is anything else where logs would be.
+pub(super) fn has_logs(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
+    let owners = directories(disk, dir)?;
+    for owner in &owners {
+        for (lane, is_dir) in disk.list(&dir.join(owner))? {
+            let inside = if is_dir {
+                disk.list(&dir.join(owner).join(lane))?
+            } else {
+                Vec::new()
+            };
+            if !is_dir || !inside.is_empty() && !inside.iter().any(|(name, _)| name == CURSOR) {
+                return Err(io::Error::new(
+                    io::ErrorKind::DirectoryNotEmpty,
+                    "it has directories in it that are no spool's",
+                ));
+            }
+        }
+    }
+    Ok(!owners.is_empty())
+}
+
 /// Those whose name could be an owner's or a lane's.
-pub(super) fn directories(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
+fn directories(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
     let names = disk.list(dir)?.into_iter();
     Ok(names
         .filter(|(name, is_dir)| *is_dir && is_owner(name))

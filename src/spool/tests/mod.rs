@@ -149,17 +149,37 @@ async fn what_is_appended_is_read_in_order_and_answered_once() {
 
 #[tokio::test]
 async fn what_lies_in_a_directory_that_was_no_spool_stays_as_it_is() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let theirs = dir.path().join("app/logs/spare");
-    std::fs::create_dir_all(theirs.parent().expect("it has one")).expect("directories");
-    std::fs::write(&theirs, "keep me").expect("a file");
-    let opened = Spool::open(config(dir.path())).map(drop);
-    for refused in [opened, Spool::glance(dir.path(), 1 << 30).map(drop)] {
-        let error = refused.expect_err("it is no spool");
-        assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+    for theirs in ["app/spare", "app/logs/spare"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let theirs = dir.path().join(theirs);
+        std::fs::create_dir_all(theirs.parent().expect("it has one")).expect("directories");
+        std::fs::write(&theirs, "keep me").expect("a file");
+        let opened = Spool::open(config(dir.path())).map(drop);
+        for refused in [opened, Spool::glance(dir.path(), 1 << 30).map(drop)] {
+            let error = refused.expect_err("it is no spool");
+            assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+        }
+        assert_eq!(std::fs::read_to_string(&theirs).expect("it is there"), "keep me");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1);
     }
-    assert_eq!(std::fs::read_to_string(&theirs).expect("it is there"), "keep me");
-    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1);
+}
+
+#[tokio::test]
+async fn bug_refused_a_spool_whose_lock_was_not_copied_along_is_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("a spool");
+    put(&spool, &ada(), "one").await;
+    spool.close().await;
+    drop(spool);
+    std::fs::remove_file(dir.path().join(LOCK)).expect("it is there");
+    // Somebody else's agent was about to make it.
+    std::fs::create_dir_all(dir.path().join("eve/traces")).expect("directories");
+    assert_eq!(
+        Spool::glance(dir.path(), 1 << 30).expect("a spool").books[TRACES].pending,
+        1
+    );
+    let spool = Spool::open(config(dir.path())).expect("a spool");
+    assert_eq!(books(&spool).pending, 1);
 }
 
 #[tokio::test]
