@@ -8,7 +8,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 /// What a handler answers with: bytes, perhaps followed by trailers (gRPC).
@@ -36,6 +36,8 @@ pub struct Server {
     handler: Handler,
     // None while killed.
     running: Mutex<Option<CancellationToken>>,
+    // Bound while killed: the system would else give the port to whoever asks for any.
+    port: Arc<Mutex<Option<TcpSocket>>>,
 }
 
 /// The connection is to be cut without an answer; hyper closes it on any error of the service.
@@ -50,7 +52,8 @@ impl Server {
         let server = Server {
             address: listener.local_addr()?,
             handler: Arc::new(handler),
-            running: Mutex::new(None),
+            running: Mutex::default(),
+            port: Arc::default(),
         };
         server.run(listener);
         Ok(server)
@@ -63,19 +66,20 @@ impl Server {
 
     /// Closes the listener and cuts every connection: from now on, connecting is refused. Twice is as good as once.
     pub fn kill(&self) {
-        if let Some(running) = self.slot().take() {
+        if let Some(running) = lock(&self.running).take() {
             running.cancel();
         }
     }
 
     /// Listens again, on the same port. Does nothing if it was not killed.
     pub async fn recover(&self) -> io::Result<()> {
-        if self.slot().is_some() {
+        if lock(&self.running).is_some() {
             return Ok(());
         }
         // The accept loop that was killed drops its listener on its next turn, so the port may need a moment.
         let mut tries = 0;
         let listener = loop {
+            drop(lock(&self.port).take());
             match TcpListener::bind(self.address).await {
                 Ok(listener) => break listener,
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 1000 => {
@@ -91,12 +95,12 @@ impl Server {
 
     fn run(&self, listener: TcpListener) {
         let token = CancellationToken::new();
-        *self.slot() = Some(token.clone());
-        tokio::spawn(accept(listener, self.handler.clone(), token));
-    }
-
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<CancellationToken>> {
-        self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *lock(&self.running) = Some(token.clone());
+        let (handler, port, address) = (self.handler.clone(), self.port.clone(), self.address);
+        tokio::spawn(async move {
+            accept(listener, handler, token).await;
+            *lock(&port) = bind(address).ok();
+        });
     }
 }
 
@@ -112,6 +116,17 @@ impl std::fmt::Debug for Server {
             .field("address", &self.address)
             .finish_non_exhaustive()
     }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address).map(|()| socket)
+}
+
+/// Also after a panic elsewhere: what these locks hold is whole at any moment.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A body without trailers.

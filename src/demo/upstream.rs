@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::{
     bearer::Verifier,
     reply::{self, Protocol},
-    serve::{Body, Server},
+    serve::{Body, Server, lock},
 };
 use crate::otlp::Signal;
 
@@ -350,10 +350,6 @@ fn signal_of(path: &str, protocol: Protocol) -> Option<Signal> {
         Protocol::Http => path.trim_start_matches('/') == signal.http_path(),
         Protocol::Grpc => path == signal.grpc_path(),
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::{ResourceSpans, ScopeSpans, Span},
 };
 use prost::Message;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{
     super::{
@@ -71,6 +72,12 @@ async fn killed_it_refuses_connections_and_recovered_it_takes_again() {
     let upstream = Upstream::start(Config::default()).await.unwrap();
     assert_eq!(send(&upstream, None, 1).await.0, 200);
     upstream.kill();
+    let address = upstream.server.address();
+    // Nobody else gets the port meanwhile.
+    while TcpSocket::new_v4().unwrap().bind(address).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(TcpStream::connect(address).await.is_err());
     upstream.recover().await.unwrap();
     assert_eq!(send(&upstream, None, 2).await.0, 200);
     upstream.wait(|record| record.delivered() == 2).await;
