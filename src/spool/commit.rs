@@ -130,7 +130,10 @@ fn close(core: &Core) {
             tracing::warn!(%error, log.lane, "the cursor may be older after a power cut");
         }
     }
-    *lock(&core.lock) = None;
+    if let Some(file) = lock(&core.lock).take() {
+        // Not by closing it alone: a child that is being started at this moment has it open, too.
+        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::Unlock);
+    }
 }
 
 /// The spool is closed.

@@ -183,6 +183,18 @@ async fn bug_refused_a_spool_whose_lock_was_not_copied_along_is_one() {
 }
 
 #[tokio::test]
+async fn a_closed_spool_can_be_opened_though_a_child_that_is_being_started_has_its_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("a spool");
+    let childs = log::lock(&spool.handle.core.lock)
+        .as_ref()
+        .map(std::fs::File::try_clone);
+    spool.close().await;
+    Spool::open(config(dir.path())).expect("it is closed");
+    drop(childs.expect("it is locked").expect("a descriptor"));
+}
+
+#[tokio::test]
 async fn a_record_in_pieces_is_one_on_the_disk() {
     let dir = tempfile::tempdir().expect("a directory");
     let spool = Spool::open(config(dir.path())).expect("opens");
