@@ -249,7 +249,7 @@ mod tests {
             directory.path().join("config.toml"),
         );
         fs::write(&real, "# kept\n").expect("written");
-        fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).expect("mine");
+        fs::set_permissions(&real, fs::Permissions::from_mode(0o666)).expect("mine");
         std::os::unix::fs::symlink(&real, &link).expect("a link");
         set(&link, &[("identity.credential", text("device"))]).expect("edited");
         assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
@@ -259,7 +259,8 @@ mod tests {
         );
         assert_eq!(
             fs::metadata(&real).expect("it is there").permissions().mode() & 0o777,
-            0o640
+            0o666,
+            "whatever the umask"
         );
     }
 

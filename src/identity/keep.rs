@@ -9,7 +9,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -281,7 +281,7 @@ impl Keep {
 /// # Errors
 /// As [`own`] says, and the operating system's.
 pub fn private_directory(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     let facts = own(path)?;
     if !facts.is_dir() {
@@ -310,8 +310,8 @@ pub fn own(path: &Path) -> io::Result<fs::Metadata> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
-/// Replaces a file, or makes it with that mode: whole or not at all, and on the disk when this returns. Its directory
-/// is there already.
+/// Replaces a file, or makes it, with that mode where the file system has modes: whole or not at all, and on the disk when
+/// this returns. Its directory is there already.
 pub fn replace(target: &Path, text: &str, mode: u32) -> io::Result<()> {
     let draft = target.with_extension(format!("{}.tmp", random_id()?));
     let mut file = fs::OpenOptions::new()
@@ -319,6 +319,8 @@ pub fn replace(target: &Path, text: &str, mode: u32) -> io::Result<()> {
         .create_new(true)
         .mode(mode)
         .open(&draft)?;
+    // The umask took from it what the file in its place may have had.
+    let _ = file.set_permissions(fs::Permissions::from_mode(mode));
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     written
         .and_then(|()| fs::rename(&draft, target))
