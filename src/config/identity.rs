@@ -321,7 +321,11 @@ impl Settings {
             scopes,
             client_id: self.text("identity.client_id"),
             client_secret_file: self.text("identity.client_secret_file").map(PathBuf::from),
-            parameters: self.headers("identity.exchange_parameters"),
+            parameters: self
+                .headers("identity.exchange_parameters")
+                .into_iter()
+                .map(|(name, value)| (name, Secret::new(value)))
+                .collect(),
         })
     }
 

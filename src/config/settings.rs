@@ -130,7 +130,7 @@ pub(super) const KEYS: [Key; 48] = [
         Kind::Choice(&["none", "rfc8693", "client-assertion", "gcp-sts"]),
     ),
     key("identity.exchange_audience", Kind::Text),
-    key("identity.exchange_parameters", Kind::Parameters),
+    secret("identity.exchange_parameters", Kind::Parameters),
     key("identity.client_secret_file", Kind::Path),
     key("identity.service_account", Kind::Text),
     key("identity.agent", Kind::Path),

@@ -268,7 +268,7 @@ const EXAMPLES: &[(&str, &str, &str, &str)] = &[
         "TAGALONG_IDENTITY_EXCHANGE_PARAMETERS",
         "connector_id=github",
         "identity.exchange_parameters",
-        "connector_id=github",
+        "connector_id=...",
     ),
     (
         "TAGALONG_IDENTITY_CLIENT_SECRET_FILE",
@@ -361,10 +361,12 @@ fn a_file_that_is_no_toml_is_named_with_the_line_and_without_what_stands_there()
 fn no_error_says_a_secret() {
     let machine = Machine::new()
         .var("TAGALONG_EXPORT_HEADERS", "x key=s3cret")
+        .var("TAGALONG_IDENTITY_EXCHANGE_PARAMETERS", "api_key:s3cret")
         .var("TAGALONG_IDENTITY_PSEUDONYM_KEY", "s3cret")
         .flag("export.endpoint", "https://user:s3cret@otel.example.com");
     insta::assert_snapshot!(machine.errors(), @r#"
     export.headers (TAGALONG_EXPORT_HEADERS): its value is not accepted; expected header names and their values, such as { x-team = "blue" }
+    identity.exchange_parameters (TAGALONG_IDENTITY_EXCHANGE_PARAMETERS): its value is not accepted; expected names and their values, such as { connector_id = "github" }
     identity.pseudonym_key (TAGALONG_IDENTITY_PSEUDONYM_KEY): its value is not accepted; expected a text of at least 16 characters
     export.endpoint (flag): its value is not accepted; expected an http or https URL without user, password, query and fragment
     "#);
@@ -375,9 +377,15 @@ fn the_configuration_prints_no_secret() {
     let machine = Machine::new()
         .flag("export.endpoint", UPSTREAM)
         .flag("export.headers", "x-key=s3cret")
+        .flag("identity.credential", "gitpod")
+        .flag("identity.exchange", "rfc8693")
+        .flag("identity.token_endpoint", "https://sts.example/token")
+        .flag("identity.exchange_parameters", "api_key=s3cret")
         .flag("identity.pseudonym_key", "s3cret-and-long-enough");
     let loaded = machine.loaded();
     assert_eq!(loaded.config.export.as_ref().unwrap().headers["x-key"], "s3cret");
+    assert!(loaded.config.identity.exchange.is_some());
+    assert_eq!(machine.shown("identity.exchange_parameters"), is("api_key=...", "flag"));
     assert!(!format!("{loaded:?}").contains("s3cret"));
 }
 

@@ -56,8 +56,9 @@ pub struct Exchange {
     pub client_id: Option<String>,
     /// Read anew for each exchange.
     pub client_secret_file: Option<PathBuf>,
-    /// Further form parameters. They replace ours, but for those that carry a secret or name the grant.
-    pub parameters: BTreeMap<String, String>,
+    /// Further form parameters, among which a key may be. They replace ours, but for those that carry a secret or name
+    /// the grant.
+    pub parameters: BTreeMap<String, Secret>,
 }
 
 /// The closed set of exchanges.
@@ -223,7 +224,7 @@ impl Exchange {
             }
             // A parameter must not be sent twice (RFC 6749 section 3.2).
             form.retain(|(ours, _)| ours != name);
-            form.push((name, value));
+            form.push((name, value.expose()));
         }
         form
     }

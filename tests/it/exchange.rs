@@ -146,7 +146,7 @@ async fn okta_exchanges_the_access_token_of_a_login_for_one_that_names_the_perso
     swap_own(&plain, login()).await.1.expect_err("that is no ID token");
     let access = "urn:ietf:params:oauth:token-type:access_token";
     let exchange = Exchange {
-        parameters: BTreeMap::from([("subject_token_type".to_owned(), access.to_owned())]),
+        parameters: BTreeMap::from([("subject_token_type".to_owned(), Secret::new(access.to_owned()))]),
         ..plain
     };
     let minted = swap_own(&exchange, login()).await.1.expect("a token");
@@ -189,7 +189,7 @@ async fn further_parameters_are_sent_once_and_replace_no_secret() {
     ];
     let exchange = Exchange {
         parameters: parameters
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .map(|(name, value)| (name.to_owned(), Secret::new(value.to_owned())))
             .into(),
         ..rfc8693(&service)
     };
