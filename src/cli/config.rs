@@ -119,7 +119,10 @@ pub(super) fn write(env: &Env, command: &Command) -> Result<(), Failure> {
         _ if loaded.locked.iter().any(|locked| locked == key) => {
             say!("  but it is locked on this machine: what /etc says of it holds");
         }
-        Command::Unset { .. } => say!("  what holds is {value} ({origin})"),
+        Command::Unset { .. } => {
+            let holds = format!("what holds is {value} ({origin})");
+            say!("  {}", Screen::of(env).wrap(2, &holds));
+        }
         Command::Set { .. } if *origin != file.display().to_string() => {
             say!("  but {origin} says something of it too, and comes first");
         }

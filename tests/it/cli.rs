@@ -360,6 +360,14 @@ fn a_setting_is_taken_out_of_the_users_file_and_what_holds_then_is_said() {
         "export.timout is taken out of HOME/config/tagalong/config.toml\n"
     );
     assert_eq!(fs::read_to_string(&file).expect("settings"), "[export]\n");
+    // A variable may be anybody's.
+    let mut unset = home.command(&["config", "unset", "workspace.name"]);
+    let output = unset.env("TAGALONG_WORKSPACE_NAME", "\u{1b}]0;box\u{7}").output();
+    let text = String::from_utf8(output.expect("it runs").stdout).expect("text");
+    assert!(
+        text.ends_with("what holds is ]0;box (TAGALONG_WORKSPACE_NAME)\n"),
+        "{text:?}"
+    );
 }
 
 #[test]
