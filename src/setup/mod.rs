@@ -230,6 +230,8 @@ fn edit_json(
     let edited = match (action, before.as_deref()) {
         (Action::Add, None) => Ok(new.first().cloned()),
         (Action::Add, Some(text)) => past_mark(text, add).map(Some),
+        // Nothing of ours goes without our name, and what is somebody else's need not be JSON.
+        (Action::Remove, Some(text)) if !text.to_ascii_lowercase().contains("tagalong") => Ok(before.clone()),
         (Action::Remove, Some(text)) if !new.iter().any(|new| new == text) => past_mark(text, remove).map(Some),
         (Action::Remove, _) => Ok(None),
     };

@@ -461,6 +461,20 @@ fn what_is_in_several_files_is_taken_out_of_all_of_them() {
 }
 
 #[test]
+fn a_file_without_anything_of_ours_keeps_nothing_from_being_taken_out_of_others() {
+    let [ours, broken] = ["a", "b"].map(|name| format!(".devcontainer/{name}/devcontainer.json"));
+    let dir = repository(&[(&ours, "{\"image\": \"x\"}\n"), (&broken, "{{ template }}\n")]);
+    let run = |action, file: Option<&str>| plan(Target::Devcontainer, action, dir.path(), file.map(Path::new));
+    apply(&run(Action::Add, Some(&ours)).expect("a plan"));
+    apply(&run(Action::Remove, None).expect("a plan"));
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("readable");
+    assert_eq!(
+        [read(&ours), read(&broken)],
+        ["{\"image\": \"x\"}\n", "{{ template }}\n"]
+    );
+}
+
+#[test]
 fn azure_pipelines_are_extended_in_all_their_shapes() {
     let shapes = [
         "trigger:\n- main\nsteps:\n- script: make\n",
