@@ -125,20 +125,12 @@ impl Underway {
             passed_at: None,
             broken: 0,
         });
-        while let Some(mut unit) = self.units.pop_front() {
+        while let Some(unit) = self.units.pop_front() {
             match self.send(&unit).await? {
                 Judged::Taken(response) => self.book(&unit, &response).await,
                 Judged::Data(reason) => self.bisect_or(unit, reason).await,
                 Judged::Size(reason) => self.shrink(unit, reason).await,
-                Judged::Broken(reason) => {
-                    // Of other signals they say nothing: a pipeline of upstream's may be broken, whatever is in it.
-                    let passed = self.sender.passed(self.place.signal);
-                    let others_passed = unit
-                        .passed_at
-                        .replace(passed)
-                        .is_some_and(|at| passed.of_signal > at.of_signal);
-                    self.broken(unit, others_passed, reason).await?;
-                }
+                Judged::Broken(reason) => self.broken(unit, reason).await?,
             }
         }
         Ok(())
@@ -199,9 +191,13 @@ impl Underway {
         }
     }
 
-    /// 500: with others passing, the fault is in here; without, a single record goes first to find out.
-    async fn broken(&mut self, mut unit: Unit, others_passed: bool, reason: String) -> Result<(), NoAnswer> {
+    /// 500: with others passing, the fault is in here; without, a single record goes first to find out. What is in a single
+    /// record is judged by others of its signal alone: a pipeline of upstream's may be broken, whatever it is given.
+    async fn broken(&mut self, mut unit: Unit, reason: String) -> Result<(), NoAnswer> {
+        let passed = self.sender.passed(self.place.signal);
+        let before = unit.passed_at.replace(passed);
         if unit.records.len() > 1 {
+            let others_passed = before.is_some_and(|before| passed != before);
             let middle = if others_passed { unit.records.len() / 2 } else { 1 };
             let (first, rest) = self.cut(&unit, middle);
             self.units.push_front(first);
@@ -212,7 +208,7 @@ impl Underway {
             }
             return Ok(());
         }
-        if !others_passed {
+        if before.is_none_or(|before| passed.of_signal == before.of_signal) {
             let was_first = unit.broken == 0;
             unit.broken = unit.broken.max(1);
             self.units.push_back(unit);

@@ -1,7 +1,11 @@
 //! The verdicts: what each answer of upstream's means for the data, over HTTP and over gRPC.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -16,6 +20,7 @@ use tagalong::{
     },
     workspace::Env,
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{
@@ -56,6 +61,7 @@ over_both!(
     a_server_error_loses_nothing,
     a_record_that_alone_breaks_upstream_is_set_aside,
     a_signal_that_alone_breaks_upstream_loses_nothing,
+    a_signal_that_alone_breaks_upstream_is_not_sent_whole_for_each_record,
     a_web_page_is_no_upstream,
     a_cut_connection_is_tried_again,
     a_silent_upstream_is_tried_again,
@@ -560,6 +566,47 @@ mod stories {
         running.until(|status| status.lanes[&logs].delivered == 4).await;
         running.drain().await;
         assert_eq!((rig.books("logs").set_aside, rig.books("logs").pending), (0, 0));
+    }
+
+    /// While other signals pass no pause holds it back, so it must end soon by itself.
+    pub async fn a_signal_that_alone_breaks_upstream_is_not_sent_whole_for_each_record(protocol: Protocol) {
+        const LOGS: usize = 16;
+        let rig = Rig::new();
+        let permits = Arc::new(Semaphore::new(0));
+        let held = Say::Held(permits.clone(), Box::new(status(500, 13)));
+        let mut asked = 0;
+        let upstream = Upstream::start(move |seen| {
+            asked += u32::from(seen.is_of("logs"));
+            match asked {
+                _ if !seen.is_of("logs") => Say::Ok,
+                // What comes after a pause goes alone, and would keep the others from passing.
+                ..=2 => status(500, 13),
+                _ => held.clone(),
+            }
+        })
+        .await;
+        for n in 0..LOGS {
+            rig.append("logs", 1, spans([format!("log-{n}")])).await;
+        }
+        let mut running = rig.run(quick(&upstream, protocol));
+        let asked = |seen: &[Seen]| -> Vec<Vec<String>> {
+            let of_logs = seen.iter().filter(|seen| seen.is_of("logs"));
+            of_logs.map(Seen::span_names).collect()
+        };
+        for (passed, n) in (1..).zip([1].into_iter().chain(3..)) {
+            upstream.wait(|seen| asked(seen).len() >= n).await;
+            let all = asked(&upstream.seen());
+            let alone: BTreeSet<&String> = all.iter().filter(|names| names.len() == 1).flatten().collect();
+            if alone.len() == LOGS {
+                break;
+            }
+            rig.append_spans(["a span"]).await;
+            let traces = tagalong::otlp::Signal::Traces;
+            running.until(|status| status.lanes[&traces].delivered == passed).await;
+            permits.add_permits(usize::from(n > 2));
+        }
+        let sent = asked(&upstream.seen()).concat().len();
+        assert!(sent < LOGS * LOGS / 2, "{sent} records for {LOGS}");
     }
 
     pub async fn a_web_page_is_no_upstream(protocol: Protocol) {

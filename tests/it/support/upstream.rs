@@ -19,7 +19,7 @@ use tagalong::{
     demo::serve::{Body, Server},
     otlp::status,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// One request, as it came.
 #[derive(Clone, Debug)]
@@ -59,6 +59,8 @@ pub enum Say {
     Cut,
     /// Nothing, ever.
     Hang,
+    /// That, with the next permit.
+    Held(Arc<Semaphore>, Box<Say>),
 }
 
 /// How a request came, and so its answer goes.
@@ -203,6 +205,10 @@ impl Shared {
         self.news.send_modify(|count| *count += 1);
         match say {
             Say::Hang => std::future::pending().await,
+            Say::Held(permits, say) => {
+                permits.acquire().await.expect("it is open").forget();
+                answer(*say, over)
+            }
             say => answer(say, over),
         }
     }
@@ -260,7 +266,7 @@ fn answer(say: Say, over: Over) -> Option<Response<Body>> {
             .header("grpc-status", code)
             .body(Full::new(Bytes::new()).boxed_unsync())
             .expect("a response"),
-        Say::Cut | Say::Hang => return None,
+        Say::Cut | Say::Hang | Say::Held(..) => return None,
     })
 }
 
