@@ -38,9 +38,10 @@ if (has-external tagalong) {
 }
 ";
 const XONSH: &str = "\
-import json
-for name, value in json.loads($(tagalong up --env json 2>/dev/null) or '{}').items():
-    ${...}[name] = value
+import json, shutil
+if shutil.which('tagalong', path=':'.join($PATH)):
+    for name, value in json.loads($(tagalong up --env json 2>/dev/null) or '{}').items():
+        ${...}[name] = value
 ";
 
 /// The profile, below the home directory if it is relative, of the shell that `$SHELL` names; `directory` is what a
