@@ -132,7 +132,7 @@ mod tests {
                 "the text is there until a thread has seen it"
             );
             go_on.send(()).expect("it waits");
-            all.await;
+            drop(all.await);
             busy.await.expect("a thread").expect("told");
         });
     }
