@@ -96,12 +96,13 @@ fn failure(error: setup::Error, action: Action) -> Failure {
 }
 
 fn adding(failure: Failure, by_hand: &str) -> Failure {
-    let mut lines = by_hand.lines().peekable();
-    let failure = match lines.peek() {
-        Some(_) => failure.hint("add this by hand:"),
-        None => failure,
-    };
-    lines.fold(failure, |failure, line| failure.hint(format!("  {line}")))
+    if by_hand.is_empty() {
+        return failure;
+    }
+    let failure = failure.hint("add this by hand:");
+    by_hand
+        .lines()
+        .fold(failure, |failure, line| failure.hint(format!("  {line}")))
 }
 
 fn unchanged(plan: &Plan, action: Action) -> &'static str {

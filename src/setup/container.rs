@@ -157,7 +157,7 @@ fn find(root: &Path, file: Option<&Path>) -> Vec<PathBuf> {
         .collect();
     found.sort();
     if found.is_empty() {
-        found.extend(fixed.into_iter().next());
+        found.push(fixed[0].clone());
     }
     found
 }
