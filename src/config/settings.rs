@@ -7,7 +7,11 @@ use super::{
     value::{Kind, Value},
 };
 use crate::workspace::{Env, Platform};
-use std::{collections::BTreeMap, fmt, io, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 const DEFAULT: &str = include_str!("default.toml");
 const PREFIX: &str = "TAGALONG_";
@@ -318,15 +322,13 @@ impl Settings {
                     self.notices
                         .push(format!("{variable} is no setting and is not looked at."));
                 }
-                let kind = match variable.as_str() {
-                    DISABLED | PREBUILD => Kind::Flag,
-                    HOME => Kind::Path,
-                    _ => continue,
+                let expected = match variable.as_str() {
+                    _ if text.is_empty() => None,
+                    DISABLED | PREBUILD => Kind::Flag.read_text(&text.to_ascii_lowercase()).err(),
+                    HOME if !Path::new(text).is_absolute() => Some("an absolute path".to_owned()),
+                    _ => None,
                 };
-                // Yes and no are what they are in any case, and so is a path's first letter.
-                if !text.is_empty()
-                    && let Err(expected) = kind.read_text(&text.to_ascii_lowercase())
-                {
+                if let Some(expected) = expected {
                     let problem = not_accepted(&format!("{text:?}"), false, &expected);
                     self.refuse(variable, &Origin::Environment(variable.clone()), problem);
                 }

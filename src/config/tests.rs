@@ -767,5 +767,9 @@ fn a_prebuild_or_a_ban_that_says_neither_yes_nor_no_is_wrong() {
 fn a_directory_for_what_lasts_that_is_relative_is_wrong() {
     let machine = |text| Machine::new().var("TAGALONG_HOME", text);
     insta::assert_snapshot!(machine("~/kept").errors(), @r#"TAGALONG_HOME (TAGALONG_HOME): "~/kept" is not accepted; expected an absolute path"#);
+    assert!(
+        machine(" /kept").errors().contains("is not accepted"),
+        "nothing cuts the blank off"
+    );
     assert_eq!(machine("/Kept").loaded().config.dirs.state, PathBuf::from("/Kept"));
 }
