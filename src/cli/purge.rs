@@ -132,7 +132,7 @@ fn spools(dir: &Path) -> Vec<PathBuf> {
         .into_iter()
         .filter(|other| *other == name || is_beside(other))
         .map(|other| parent.join(other))
-        .filter(|path| path.join(spool::LOCK).exists())
+        .filter(|path| spool::is_spool(path).unwrap_or(false))
         .collect();
     found.sort();
     found
@@ -154,8 +154,11 @@ fn stop(config: &Config, spool: &Path) -> Result<Option<Turn>, Failure> {
         Failure::new(Kind::Failed, format!("an agent still holds {}", spool.display()))
             .hint("end it with `kill` (`tagalong status` has its pid where it is yours) and run `tagalong purge` again")
     };
-    let lock = fs::File::open(spool.join(spool::LOCK)).map_err(|error| unseen(spool, &error))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|_| held())?;
+    match fs::File::open(spool.join(spool::LOCK)) {
+        Ok(lock) => lock.try_lock().map_err(|_| held())?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(unseen(spool, &error)),
+    }
     Ok(turn)
 }
 

@@ -248,7 +248,7 @@ struct Handle {
 ///
 /// # Errors
 /// `DirectoryNotEmpty` if others' directories are in it: a spool would write and delete there.
-fn is_spool(dir: &Path) -> io::Result<bool> {
+pub fn is_spool(dir: &Path) -> io::Result<bool> {
     if dir.join(LOCK).try_exists()? {
         return Ok(true);
     }

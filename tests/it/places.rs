@@ -383,6 +383,18 @@ fn bug_a_lie_purge_does_not_say_that_nothing_rests_where_it_cannot_look() {
 }
 
 #[test]
+fn bug_a_lie_purge_finds_a_spool_whose_lock_is_gone_too() {
+    let home = offline("ws-1");
+    home.up();
+    assert_eq!(home.run(&["down"]).status.code(), Some(5), "there is data");
+    let spool = home.path().join("kept/spool");
+    // As in a copy, or where a purge was killed.
+    std::fs::remove_file(spool.join("lock")).expect("it is there");
+    assert!(home.text(&["purge"]).contains("deleted the spool and its history"));
+    assert!(!spool.exists());
+}
+
+#[test]
 fn purge_stops_the_agent_deletes_all_that_rests_here_and_nothing_of_anybody_elses() {
     let home = offline("ws-1").set("TAGALONG_IDENTITY_ATTRIBUTES", "pseudonym");
     home.up();
