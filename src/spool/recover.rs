@@ -7,7 +7,7 @@
 
 use super::{
     Owner, aside,
-    core::{Caps, Core, Logs, is_owner},
+    core::{Caps, Core, Logs, PLACE, is_owner},
     cursor::{self, CURSOR, Cursor},
     disk::{Disk, File},
     holes::Holed,
@@ -62,7 +62,8 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
 pub(super) fn has_logs(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
     let owners = directories(disk, dir)?;
     for owner in &owners {
-        for (lane, is_dir) in disk.list(&dir.join(owner))? {
+        let names = disk.list(&dir.join(owner))?.into_iter();
+        for (lane, is_dir) in names.filter(|(name, _)| name != PLACE) {
             let inside = if is_dir {
                 disk.list(&dir.join(owner).join(lane))?
             } else {
