@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::spool;
+
 /// Its name in the spool's directory.
 pub const FILE: &str = "turn";
 /// How often it is looked whether another one's turn is over.
@@ -33,9 +35,11 @@ impl Turn {
     /// Makes the spool's directory if there is none, and waits until no other command has its turn.
     ///
     /// # Errors
-    /// `WouldBlock` if one has after `patience`, or that the file cannot be had.
+    /// `WouldBlock` if one has after `patience`, or that the file cannot be had or has no place there.
     pub fn take(dir: &Path, patience: Duration) -> io::Result<Turn> {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        // In a directory of somebody else's nothing is left.
+        spool::is_spool(dir)?;
         let began = Instant::now();
         let file = OpenOptions::new()
             .append(true)

@@ -125,6 +125,18 @@ fn what_waits_when_the_agent_is_stopped_starts_nothing_afterwards() {
 }
 
 #[test]
+fn a_start_that_is_refused_somebodys_directory_leaves_nothing_there() {
+    let home = Home::new();
+    let theirs = home.path().join("theirs");
+    fs::create_dir_all(theirs.join("app/logs")).expect("directories");
+    fs::write(theirs.join("app/logs/one"), "keep me").expect("a file");
+    let mut up = home.command(&["up", "--strict"]);
+    let output = up.env("TAGALONG_SPOOL_DIR", &theirs).output().expect("it ends");
+    assert!(said(&output).contains("that are no spool's"), "{}", said(&output));
+    assert_eq!(fs::read_dir(&theirs).expect("a directory").count(), 1);
+}
+
+#[test]
 fn an_agent_that_was_stopped_before_it_was_there_ends_though_its_starter_is_gone() {
     let home = Home::new();
     home.up();
