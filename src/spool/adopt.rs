@@ -70,11 +70,8 @@ fn move_log(core: &Core, from: &Arc<Log>, owner: &Owner) -> io::Result<()> {
 
 /// One rename.
 fn move_whole(core: &Core, from: &Log, to: &Log) -> io::Result<()> {
-    let (source, target, owner) = {
-        let (from, to) = (from.state(), to.state());
-        (from.dir.clone(), to.dir.clone(), to.owner.clone())
-    };
-    let owner_dir = core.config.dir.join(&owner.0);
+    let (source, target) = (from.state().dir.clone(), to.state().dir.clone());
+    let owner_dir = core.config.dir.join(&to.owner.0);
     core.disk.create_dir(&owner_dir)?;
     core.disk.sync_dir(&core.config.dir)?;
     // What a failed attempt to write left there is empty.

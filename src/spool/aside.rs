@@ -176,10 +176,7 @@ pub(super) fn names(disk: &dyn Disk, log_dir: &Path) -> io::Result<Vec<String>> 
 
 /// Describes a log's entries without reading their bytes.
 pub(super) fn list(disk: &dyn Disk, log: &Log) -> io::Result<Vec<SetAside>> {
-    let (owner, dir) = {
-        let state = log.state();
-        (state.owner.clone(), state.dir.clone())
-    };
+    let dir = log.state().dir.clone();
     let mut entries = Vec::new();
     for name in names(disk, &dir)? {
         let file = disk.open(&dir.join(DIR).join(&name))?;
@@ -191,8 +188,8 @@ pub(super) fn list(disk: &dyn Disk, log: &Log) -> io::Result<Vec<SetAside>> {
             whole: false,
         });
         entries.push(SetAside {
-            id: id(&owner, &log.lane, &name),
-            owner: owner.clone(),
+            id: id(&log.owner, &log.lane, &name),
+            owner: log.owner.clone(),
             lane: log.lane.clone(),
             items: note.items,
             bytes: note.bytes,
@@ -305,8 +302,7 @@ impl Spool {
             let message = "a corrupt record cannot be sent again, only given up";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        let owner = log.state().owner.clone();
-        self.append_as(&owner, &log.lane, entry.items, entry.bytes.into(), Room::Has)
+        self.append_as(&log.owner, &log.lane, entry.items, entry.bytes.into(), Room::Has)
             .await
             .map_err(io::Error::other)?;
         let written = {

@@ -95,8 +95,7 @@ pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Resul
     let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
     let mut doomed = Vec::new();
     for log in core.all() {
-        let owner = log.state().owner.clone();
-        if owner == *present || owner == core.pending {
+        if log.owner == *present || log.owner == core.pending {
             continue;
         }
         let is_old = lock(&log.open).as_ref().is_some_and(|open| open.tally.last < before);
@@ -119,7 +118,7 @@ pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Resul
         match aside::expire(core, &log, before) {
             Ok(0) => {}
             Ok(entries) => tracing::info!(
-                owner = owner.0,
+                owner = log.owner.0,
                 log.lane,
                 entries,
                 "what was set aside is too old by now"
@@ -153,12 +152,8 @@ fn delete(core: &Core, doomed: Vec<(Arc<Log>, u64)>, end: End) -> io::Result<u64
 /// Makes history of all that `owner` has unsent. Returns how many items expired so.
 pub(super) fn let_go(core: &Core, owner: &Owner) -> io::Result<u64> {
     let mut expired = 0;
-    for log in core.all() {
-        let numbers: Vec<u64> = {
-            let state = log.state();
-            let is_theirs = state.owner == *owner;
-            state.segments.keys().copied().filter(|_| is_theirs).collect()
-        };
+    for log in core.all().into_iter().filter(|log| log.owner == *owner) {
+        let numbers: Vec<u64> = log.state().segments.keys().copied().collect();
         let (count, settled) = settle(core, &log, &numbers);
         settled?;
         expired += count;

@@ -31,7 +31,7 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
         let owner_dir = dir.join(&owner);
         let owner = Owner(owner);
         for lane in directories(disk, &owner_dir)? {
-            let state = recover_log(disk, &owner, &owner_dir.join(&lane))?;
+            let state = recover_log(disk, &owner_dir.join(&lane))?;
             let (entries, bytes) = aside::weigh(disk, &state.dir)?;
             let used = found.caps.lane(&lane);
             used.entries += entries;
@@ -43,7 +43,7 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
                 .filter(|(_, segment)| !segment.sealed && !segment.unknown)
                 .map(|(number, _)| *number)
                 .collect();
-            let log = Arc::new(Log::with(&lane, state));
+            let log = Arc::new(Log::with(owner.clone(), &lane, state));
             found.caps.change(&log, 0, unsent);
             found
                 .unsealed
@@ -63,8 +63,8 @@ pub(super) fn directories(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>
         .collect())
 }
 
-fn recover_log(disk: &dyn Disk, owner: &Owner, dir: &Path) -> io::Result<State> {
-    let mut state = State::new(owner.clone(), dir.to_path_buf());
+fn recover_log(disk: &dyn Disk, dir: &Path) -> io::Result<State> {
+    let mut state = State::new(dir.to_path_buf());
     match disk.open(&dir.join(CURSOR)) {
         Ok(file) => {
             let (cursor, is_whole) = Cursor::read(&file);

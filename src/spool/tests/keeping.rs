@@ -416,6 +416,28 @@ async fn promise_5_what_upstream_does_not_take_of_one_pushes_out_nothing_of_anot
     assert!(reader.next().await.is_ok(), "and is sent when she is here");
 }
 
+#[tokio::test]
+async fn beside_a_ring_room_is_what_the_others_leave() {
+    let world = World::new();
+    let spool = world.open_with(Config {
+        max_bytes: 100 * KIB as u64,
+        ..place("here", "s1")
+    });
+    let put = async |owner: &str, lane| {
+        let record = Bytes::from(vec![0; 45 * KIB]);
+        spool.append(&Owner(owner.to_owned()), lane, 1, record).await
+    };
+    spool.set_ring(TRACES, Some(&ada()));
+    put("grace", TRACES).await.expect("there is room");
+    let full = put("grace", TRACES).await;
+    assert!(matches!(full, Err(AppendError::Full)), "the ring is somebody else's");
+    put("ada", "logs").await.expect("there is room");
+    assert!(matches!(put("ada", "metrics").await, Err(AppendError::Full)));
+    let late = SystemTime::now() + Duration::from_secs(7200);
+    assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 1);
+    put("ada", "metrics").await.expect("what expired takes none");
+}
+
 /// As if the wall clock had been ahead when the last record of a segment came in.
 fn put_ahead(world: &World, path: &Path) {
     let file = world.disk.open(path).expect("a segment");
