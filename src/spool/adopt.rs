@@ -12,7 +12,8 @@ use super::{
 };
 use std::{io, sync::Arc};
 
-/// Gives `owner` this start's pending spool, if nobody has it yet, and earlier starts' of the same place.
+/// Gives `owner` this start's pending spool, if nobody has it yet, and earlier starts' of the same place. What
+/// cannot be moved is left to the next attempt.
 pub(super) fn adopt(core: &Core, owner: &Owner) -> io::Result<()> {
     let mine = core.pending.clone();
     let mut sources = Vec::new();
@@ -30,16 +31,20 @@ pub(super) fn adopt(core: &Core, owner: &Owner) -> io::Result<()> {
             }
         }
     }
+    let mut adopted = Ok(());
     for (source, lanes) in sources {
         if source != mine && core.read_place(&source).as_deref() != Some(&core.config.place) {
             continue;
         }
-        for log in lanes {
-            move_log(core, &log, owner)?;
+        // One that stays keeps no other from its owner.
+        let moved: Vec<io::Result<()>> = lanes.iter().map(|log| move_log(core, log, owner)).collect();
+        let all: io::Result<()> = moved.into_iter().collect();
+        if all.is_ok() {
+            forget(core, &source);
         }
-        forget(core, &source);
+        adopted = adopted.and(all);
     }
-    Ok(())
+    adopted
 }
 
 fn forget(core: &Core, source: &Owner) {

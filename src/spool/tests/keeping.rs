@@ -607,6 +607,25 @@ async fn promise_5_adoption_joins_an_owner_that_has_a_backlog() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_adopted_keeps_no_other_from_it() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &spool.pending(), "an earlier start's").await;
+    spool.close().await;
+    drop(spool);
+    let spool = world.open("s2");
+    for owner in [ada(), spool.pending()] {
+        let put = spool.append(&owner, "logs", 1, Bytes::from_static(b"a log")).await;
+        put.expect("accepted");
+    }
+    put(&spool, &spool.pending(), "early").await;
+    world.disk.wear(Path::new("/spool/ada/logs/cursor"));
+    spool.adopt(&ada()).await.expect_err("the books cannot be joined");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert_eq!(texts(&mut reader), ["an earlier start's", "early"]);
+}
+
+#[tokio::test]
 async fn promise_5_what_an_earlier_start_left_is_adopted_in_the_same_place_only() {
     let world = World::new();
     for (at, session, text) in [("here", "s1", "mine"), ("elsewhere", "s2", "not mine")] {
