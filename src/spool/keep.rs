@@ -11,6 +11,7 @@ use super::{
     aside::{self, millis},
     commit,
     core::Core,
+    disk,
     log::{Log, SPARE, Segment, lock, segment_path},
     recover,
     segment::SPENT,
@@ -109,12 +110,17 @@ pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Resul
                 .take_while(|(_, segment)| !segment.open && segment.tally.last < before)
                 .collect()
         };
-        for (number, _) in old.iter().filter(|(_, segment)| segment.unknown) {
-            if let Err(error) = recover::learn(core, &log, *number, true) {
-                tracing::warn!(%error, log.lane, "what expires now cannot be counted");
+        for (number, segment) in old {
+            if segment.unknown
+                && let Err(error) = recover::learn(core, &log, number, true)
+            {
+                tracing::warn!(%error, log.lane, "what is too old cannot be counted");
+                if disk::is_of_the_machine(&error) {
+                    break;
+                }
             }
+            doomed.push((log.clone(), number));
         }
-        doomed.extend(old.iter().map(|(number, _)| (log.clone(), *number)));
         match aside::expire(core, &log, before) {
             Ok(0) => {}
             Ok(entries) => tracing::info!(
