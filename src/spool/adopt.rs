@@ -31,20 +31,21 @@ pub(super) fn adopt(core: &Core, owner: &Owner) -> io::Result<()> {
             }
         }
     }
-    let mut adopted = Ok(());
-    for (source, lanes) in sources {
-        if source != mine && core.read_place(&source).as_deref() != Some(&core.config.place) {
-            continue;
-        }
-        // One that stays keeps no other from its owner.
-        let moved: Vec<io::Result<()>> = lanes.iter().map(|log| move_log(core, log, owner)).collect();
-        let all: io::Result<()> = moved.into_iter().collect();
-        if all.is_ok() {
-            forget(core, &source);
-        }
-        adopted = adopted.and(all);
+    // What stays keeps nothing else from its owner.
+    let adopted = sources
+        .iter()
+        .map(|(source, lanes)| adopt_from(core, source, lanes, owner));
+    adopted.fold(Ok(()), io::Result::and)
+}
+
+fn adopt_from(core: &Core, source: &Owner, lanes: &[Arc<Log>], owner: &Owner) -> io::Result<()> {
+    if *source != core.pending && core.read_place(source)?.as_ref() != Some(&core.config.place) {
+        return Ok(());
     }
-    adopted
+    let moved = lanes.iter().map(|log| move_log(core, log, owner));
+    moved.fold(Ok(()), io::Result::and)?;
+    forget(core, source);
+    Ok(())
 }
 
 fn forget(core: &Core, source: &Owner) {

@@ -3,13 +3,13 @@
 use super::{
     AppendError, Books, Config, Owner, Stats,
     aside::millis,
-    disk::Disk,
+    disk::{self, Disk},
     log::{Log, lock},
 };
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -314,10 +314,12 @@ impl Core {
     }
 
     /// Who may adopt a pending spool; `None` if it does not say.
-    pub(super) fn read_place(&self, owner: &Owner) -> Option<String> {
-        let path: PathBuf = self.config.dir.join(&owner.0).join(PLACE);
-        let file = self.disk.open(&path).ok()?;
-        String::from_utf8(file.read_at(0, file.len().ok()? as usize).ok()?).ok()
+    pub(super) fn read_place(&self, owner: &Owner) -> io::Result<Option<String>> {
+        let opened = self.disk.open(&self.config.dir.join(&owner.0).join(PLACE));
+        match opened.and_then(|file| file.read_at(0, file.len()? as usize)) {
+            Err(error) if disk::is_of_the_machine(&error) => Err(error),
+            place => Ok(place.ok().and_then(|place| String::from_utf8(place).ok())),
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {

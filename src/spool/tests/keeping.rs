@@ -634,6 +634,15 @@ async fn promise_5_what_an_earlier_start_left_is_adopted_in_the_same_place_only(
         world.disk.kill();
     }
     let spool = world.open_with(place("here", "s3"));
+    world.disk.set(Faults {
+        open: true,
+        ..Faults::default()
+    });
+    spool
+        .adopt(&ada())
+        .await
+        .expect_err("it cannot be told where they are from");
+    world.disk.set(Faults::default());
     spool.adopt(&ada()).await.expect("adopts");
     assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["mine"]);
     assert_eq!(
