@@ -245,12 +245,33 @@ pub(super) fn parse(id: &str) -> io::Result<(Owner, &str, &str)> {
     }
 }
 
-/// Deletes the entries of a log that were set aside before a moment. How many those were.
-pub(super) fn expire(core: &Core, log: &Log, before: u64) -> io::Result<u64> {
+/// Deletes what absent owners had set aside longer than `max_age` ago: it would take room of those who are here for ever.
+///
+/// Not the committer's: to delete thousands of files takes long, and senders wait for it.
+pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) {
+    for log in core.absent(present) {
+        match expire_of(core, &log, core.too_old(now)) {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(
+                owner = log.owner.0,
+                log.lane,
+                entries,
+                "what was set aside is too old by now"
+            ),
+            Err(error) => tracing::warn!(%error, log.lane, "what is set aside could not be looked through"),
+        }
+    }
+}
+
+/// How many entries of a log those were.
+fn expire_of(core: &Core, log: &Log, before: u64) -> io::Result<u64> {
     let log_dir = log.state().dir.clone();
     let dir = log_dir.join(DIR);
     let mut expired = 0;
     for name in names(&*core.disk, &log_dir)? {
+        if core.is_closed() {
+            break;
+        }
         let path = dir.join(name);
         // Somebody may give one up meanwhile.
         let is_old = core.disk.modified(&path).is_ok_and(|at| millis(at) < before);

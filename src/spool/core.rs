@@ -188,6 +188,18 @@ impl Core {
             .collect()
     }
 
+    /// The logs of all owners but `present` and this start's pending spool.
+    pub(super) fn absent(&self, present: &Owner) -> Vec<Arc<Log>> {
+        let mut logs = self.all();
+        logs.retain(|log| log.owner != *present && log.owner != self.pending);
+        logs
+    }
+
+    /// In milliseconds since 1970: what absent owners left before is too old at `now`.
+    pub(super) fn too_old(&self, now: SystemTime) -> u64 {
+        millis(now).saturating_sub(self.config.max_age.as_millis() as u64)
+    }
+
     pub(super) fn note_trouble(&self, trouble: Option<&io::Error>) {
         let mut noted = lock(&self.trouble);
         match (trouble, noted.is_some()) {

@@ -7,9 +7,7 @@
 //! over and over takes longer than all else that the disk does. There is one spare file at most for each log.
 
 use super::{
-    Owner,
-    aside::{self, millis},
-    commit,
+    Owner, commit,
     core::Core,
     disk,
     log::{Log, SPARE, Segment, lock, segment_path},
@@ -90,15 +88,11 @@ fn delete_spares(core: &Core) -> io::Result<bool> {
     Ok(any)
 }
 
-/// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago, also what was set
-/// aside: it would take room of those who are here for ever.
+/// Deletes the segments that absent owners left longer than `max_age` ago.
 pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Result<u64> {
-    let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
+    let before = core.too_old(now);
     let mut doomed = Vec::new();
-    for log in core.all() {
-        if log.owner == *present || log.owner == core.pending {
-            continue;
-        }
+    for log in core.absent(present) {
         let is_old = lock(&log.open).as_ref().is_some_and(|open| open.tally.last < before);
         if is_old && let Err(error) = commit::seal(&log) {
             tracing::debug!(%error, log.lane, "a segment that is about to go has no footer");
@@ -120,16 +114,6 @@ pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Resul
                 }
             }
             doomed.push((log.clone(), number));
-        }
-        match aside::expire(core, &log, before) {
-            Ok(0) => {}
-            Ok(entries) => tracing::info!(
-                owner = log.owner.0,
-                log.lane,
-                entries,
-                "what was set aside is too old by now"
-            ),
-            Err(error) => tracing::warn!(%error, log.lane, "what is set aside could not be looked through"),
         }
     }
     delete(core, doomed, End::Delete)

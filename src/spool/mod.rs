@@ -414,12 +414,12 @@ impl Spool {
     ///
     /// This start's pending spool is never absent.
     pub async fn expire(&self, present: &Owner, now: SystemTime) -> io::Result<u64> {
-        self.ask(|reply| Job::Expire {
-            present: present.clone(),
-            now,
-            reply,
-        })
-        .await
+        let (core, owner) = (self.handle.core.clone(), present.clone());
+        let aside = tokio::task::spawn_blocking(move || aside::expire(&core, &owner, now));
+        let present = present.clone();
+        let expired = self.ask(|reply| Job::Expire { present, now, reply }).await;
+        aside.await.map_err(io::Error::other)?;
+        expired
     }
 
     /// Counts all that `owner` has unsent as expired, and keeps it as history. Returns how many items that were.

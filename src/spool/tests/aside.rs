@@ -1,6 +1,6 @@
 //! Promise 3 where upstream refuses for good: what is set aside takes room until somebody decides about it.
 
-use super::*;
+use super::{fault::Faults, *};
 
 const KIB: usize = 1024;
 /// Of the caps in these stories, which are small.
@@ -219,6 +219,30 @@ async fn what_an_absent_owner_had_set_aside_gives_its_room_back_when_it_is_too_o
     assert_eq!(spool.stats().set_aside_bytes, taken(&world));
     assert_eq!(books(&spool).set_aside, 2, "the books know of both");
     one_more().await.expect("room again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_absent_owner_had_set_aside_holds_up_nobody_while_it_is_deleted() {
+    let world = World::new();
+    let spool = world.open_with(small("s1"));
+    let bob = Owner("bob".to_owned());
+    put(&spool, &ada(), "before").await;
+    put(&spool, &bob, "refused").await;
+    refuse_all(&mut spool.reader(&bob, TRACES).expect("a reader")).await;
+    world.disk.set(Faults {
+        hang_unlinks: Some("set-aside"),
+        ..Faults::default()
+    });
+    let expiring = tokio::spawn({
+        let (spool, late) = (spool.clone(), SystemTime::now() + Duration::from_secs(7200));
+        async move { spool.expire(&ada(), late).await }
+    });
+    world.disk.wait_until_one_hangs();
+    let sent = tokio::time::timeout(Duration::from_secs(30), put(&spool, &ada(), "during")).await;
+    world.disk.set(Faults::default());
+    expiring.await.expect("no panic").expect("expires");
+    assert!(sent.is_ok(), "while it hangs");
+    assert_eq!(spool.stats().set_aside, 0);
 }
 
 #[tokio::test]
