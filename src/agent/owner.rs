@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::{sync::watch, time::MissedTickBehavior};
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -45,6 +45,8 @@ pub(super) async fn keep(
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
     // However long nobody was here, to look once is enough.
     expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Meanwhile somebody else may come: to delete takes long.
+    let mut looks = JoinSet::new();
     let mut present: Option<Owner> = None;
     // Whether they have what was pending.
     let mut adopted = false;
@@ -76,15 +78,20 @@ pub(super) async fn keep(
             () = identity.changed() => {}
             () = tokio::time::sleep(ADOPT_AGAIN), if present.is_some() && !adopted => {}
             // What could not be adopted yet is nobody's who is absent.
-            _ = expire.tick(), if adopted => {
-                if let Some(present) = &present
-                    && let Err(error) = spool.expire(present, SystemTime::now()).await
-                {
-                    tracing::warn!(%error, "absent principals' spools could not be looked through");
+            _ = expire.tick(), if adopted && looks.is_empty() => {
+                if let Some(present) = present.clone() {
+                    looks.spawn(look_through(spool.clone(), present));
                 }
             }
+            Some(_) = looks.join_next() => {}
             () = shutdown.cancelled() => return,
         }
+    }
+}
+
+async fn look_through(spool: Spool, present: Owner) {
+    if let Err(error) = spool.expire(&present, SystemTime::now()).await {
+        tracing::warn!(%error, "absent principals' spools could not be looked through");
     }
 }
 
