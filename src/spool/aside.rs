@@ -336,7 +336,11 @@ impl Spool {
             // It is in the log again, and an entry that stayed would be sent twice. The next advance writes the cursor.
             core.note_trouble(Some(error));
         }
-        delete(core, &log, &path)
+        match delete(core, &log, &path) {
+            // It grew too old meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            deleted => deleted,
+        }
     }
 
     /// Deletes a set-aside entry; it stays in the books as set aside.

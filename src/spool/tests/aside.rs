@@ -2,6 +2,11 @@
 
 use super::{fault::Faults, *};
 
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+};
+
 const KIB: usize = 1024;
 /// Of the caps in these stories, which are small.
 const MAX: u64 = 400 * 1024;
@@ -219,6 +224,27 @@ async fn what_an_absent_owner_had_set_aside_gives_its_room_back_when_it_is_too_o
     assert_eq!(spool.stats().set_aside_bytes, taken(&world));
     assert_eq!(books(&spool).set_aside, 2, "the books know of both");
     one_more().await.expect("room again");
+}
+
+#[tokio::test]
+async fn an_entry_that_grows_too_old_while_it_is_sent_again_was_sent_again() {
+    let world = World::new();
+    let spool = world.open_with(small("s1"));
+    put(&spool, &ada(), "refused once").await;
+    refuse_all(&mut spool.reader(&ada(), TRACES).expect("a reader")).await;
+    let id = spool.set_aside().expect("a list").remove(0).id;
+    world.disk.set(Faults {
+        hang: true,
+        ..Faults::default()
+    });
+    let mut retried = pin!(spool.retry(&id));
+    let poll = retried.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll.is_pending(), "while the disk hangs");
+    world.disk.set(Faults::default());
+    let late = SystemTime::now() + Duration::from_secs(7200);
+    spool.expire(&Owner("bob".to_owned()), late).await.expect("expires");
+    retried.await.expect("it was in the log again");
+    assert_eq!(spool.stats().set_aside, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
