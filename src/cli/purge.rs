@@ -194,7 +194,7 @@ fn spool(dir: &Path) -> Thing {
     };
     let ours = names(dir).into_iter().filter(is_ours);
     let mut paths: Vec<PathBuf> = ours.map(|name| dir.join(name)).collect();
-    // Directories without the lock would be no spool's, neither for a start nor for the next purge.
+    // By the lock the next purge finds what this one did not come to.
     paths.sort_by_key(|path| !path.is_dir());
     Thing {
         name: "the spool and its history".to_owned(),

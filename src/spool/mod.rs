@@ -44,7 +44,7 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -63,7 +63,7 @@ pub use self::{
     resolver::Resolver,
 };
 
-/// Of a spool's directory, the file that is locked while a process has it open. A directory without it is no spool.
+/// Of a spool's directory, the file that is locked while a process has it open.
 pub const LOCK: &str = "lock";
 
 /// Of those who run beside the committer: a storm of connections must not become one of threads.
@@ -244,25 +244,6 @@ struct Handle {
     retried: aside::Claims,
 }
 
-/// Whether there is a spool in `dir`.
-///
-/// # Errors
-/// `DirectoryNotEmpty` if others' directories are in it: a spool would write and delete there.
-fn is_spool(dir: &Path) -> io::Result<bool> {
-    if dir.join(LOCK).try_exists()? {
-        return Ok(true);
-    }
-    match recover::directories(&disk::System, dir) {
-        Ok(names) if names.is_empty() => Ok(false),
-        Ok(_) => Err(io::Error::new(
-            io::ErrorKind::DirectoryNotEmpty,
-            "it has directories in it that are no spool's",
-        )),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 impl Spool {
     /// Opens or makes the spool and takes its lock.
     ///
@@ -271,7 +252,7 @@ impl Spool {
     /// others' directories are in it.
     pub fn open(config: Config) -> io::Result<Spool> {
         DirBuilder::new().recursive(true).mode(0o700).create(&config.dir)?;
-        is_spool(&config.dir)?;
+        recover::is_spool(&config.dir)?;
         let lock = OpenOptions::new()
             .read(true)
             .write(true)

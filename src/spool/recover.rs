@@ -6,10 +6,10 @@
 //! A place that the disk does not give back keeps no agent from starting: what is behind it is the reader's to find out.
 
 use super::{
-    Owner, aside,
-    core::{Caps, Core, Logs, is_owner},
+    LOCK, Owner, aside,
+    core::{Caps, Core, Logs, PLACE, is_owner},
     cursor::{self, CURSOR, Cursor},
-    disk::{Disk, File},
+    disk::{Disk, File, System},
     holes::Holed,
     log::{Log, SPARE, Segment, State, segment_path},
     segment::{self, FOOTER, HEAD, HEADER, Head, Id, SPENT, Tally},
@@ -54,8 +54,45 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
+/// Whether there is a spool in `dir`, be it that its lock was deleted under the agent that wrote it.
+///
+/// # Errors
+/// `DirectoryNotEmpty` if others' directories are in it: a spool would write and delete there.
+pub(super) fn is_spool(dir: &Path) -> io::Result<bool> {
+    if dir.join(LOCK).try_exists()? {
+        return Ok(true);
+    }
+    let owners = match directories(&System, dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        owners => owners?,
+    };
+    for owner in &owners {
+        if !is_owners(&dir.join(owner))? {
+            let message = "it has directories in it that are no spool's";
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, message));
+        }
+    }
+    Ok(!owners.is_empty())
+}
+
+/// Whether only logs are in it. A log's cursor is the first that is made of it.
+fn is_owners(dir: &Path) -> io::Result<bool> {
+    for (name, is_dir) in System.list(dir)? {
+        let is_ours = if is_dir {
+            let files = System.list(&dir.join(name))?;
+            files.is_empty() || files.iter().any(|(name, _)| name == CURSOR)
+        } else {
+            name == PLACE
+        };
+        if !is_ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Those whose name could be an owner's or a lane's.
-pub(super) fn directories(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
+fn directories(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
     let names = disk.list(dir)?.into_iter();
     Ok(names
         .filter(|(name, is_dir)| *is_dir && is_owner(name))

@@ -149,17 +149,36 @@ async fn what_is_appended_is_read_in_order_and_answered_once() {
 
 #[tokio::test]
 async fn what_lies_in_a_directory_that_was_no_spool_stays_as_it_is() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let theirs = dir.path().join("app/logs/spare");
-    std::fs::create_dir_all(theirs.parent().expect("it has one")).expect("directories");
-    std::fs::write(&theirs, "keep me").expect("a file");
-    let opened = Spool::open(config(dir.path())).map(drop);
-    for refused in [opened, Spool::glance(dir.path(), 1 << 30).map(drop)] {
-        let error = refused.expect_err("it is no spool");
-        assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+    for theirs in ["app/logs/spare", "photos/cat.jpg"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let theirs = dir.path().join(theirs);
+        std::fs::create_dir_all(theirs.parent().expect("it has one")).expect("directories");
+        std::fs::write(&theirs, "keep me").expect("a file");
+        let opened = Spool::open(config(dir.path())).map(drop);
+        for refused in [opened, Spool::glance(dir.path(), 1 << 30).map(drop)] {
+            let error = refused.expect_err("it is no spool");
+            assert_eq!(error.kind(), io::ErrorKind::DirectoryNotEmpty);
+        }
+        assert_eq!(std::fs::read_to_string(&theirs).expect("it is there"), "keep me");
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1);
     }
-    assert_eq!(std::fs::read_to_string(&theirs).expect("it is there"), "keep me");
-    assert_eq!(std::fs::read_dir(dir.path()).expect("a directory").count(), 1);
+}
+
+/// As when somebody deletes the state of an agent that runs: it makes anew what it needs.
+#[tokio::test]
+async fn what_an_agent_wrote_is_a_spool_also_without_its_lock() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let spool = Spool::open(config(dir.path())).expect("opens");
+    put(&spool, &ada(), "ada's").await;
+    put(&spool, &spool.pending(), "early").await;
+    spool.close().await;
+    drop(spool);
+    std::fs::create_dir_all(dir.path().join("bob/traces")).expect("half of a log");
+    std::fs::remove_file(dir.path().join(LOCK)).expect("it is there");
+    let seen = Spool::glance(dir.path(), 1 << 30).expect("a spool");
+    assert_eq!(seen.books[TRACES].pending, 2);
+    let spool = Spool::open(config(dir.path())).expect("opens");
+    assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["ada's"]);
 }
 
 #[tokio::test]
