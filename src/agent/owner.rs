@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,42 +43,55 @@ pub(super) async fn keep(
         return;
     }
     let mut expire = tokio::time::interval(EXPIRE_EVERY);
+    // However long nobody was here, to look once is enough.
+    expire.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Meanwhile somebody else may come: to delete takes long.
+    let mut looks = JoinSet::new();
     let mut present: Option<Owner> = None;
+    // Whether they have what was pending.
+    let mut adopted = false;
     loop {
-        let mut again = false;
         if let Some(principal) = identity.current().principal {
             let new = Owner(principal.fingerprint());
-            if present.as_ref() != Some(&new) {
-                match spool.adopt(&new).await {
-                    Ok(()) => {
-                        tracing::info!(
-                            issuer = principal.issuer,
-                            owner = new.0,
-                            "telemetry leaves under this principal"
-                        );
-                        owner.send_replace(new.clone());
-                        present = Some(new);
-                    }
-                    // The data stays pending.
-                    Err(error) => {
-                        tracing::warn!(%error, "what is pending could not be adopted");
-                        again = true;
-                    }
+            let is_new = present.as_ref() != Some(&new);
+            if is_new || !adopted {
+                let adoption = spool.adopt(&new).await;
+                adopted = adoption.is_ok();
+                // The data stays pending, and that is said once.
+                if let Err(error) = adoption
+                    && is_new
+                {
+                    tracing::warn!(%error, "what is pending could not be adopted; it is tried again");
                 }
+            }
+            if is_new {
+                tracing::info!(
+                    issuer = principal.issuer,
+                    owner = new.0,
+                    "telemetry leaves under this principal"
+                );
+                owner.send_replace(new.clone());
+                present = Some(new);
             }
         }
         tokio::select! {
             () = identity.changed() => {}
-            () = tokio::time::sleep(ADOPT_AGAIN), if again => {}
-            _ = expire.tick(), if present.is_some() => {
-                if let Some(present) = &present
-                    && let Err(error) = spool.expire(present, SystemTime::now()).await
-                {
-                    tracing::warn!(%error, "absent principals' spools could not be looked through");
+            () = tokio::time::sleep(ADOPT_AGAIN), if present.is_some() && !adopted => {}
+            // What could not be adopted yet is nobody's who is absent.
+            _ = expire.tick(), if adopted && looks.is_empty() => {
+                if let Some(present) = present.clone() {
+                    looks.spawn(look_through(spool.clone(), present));
                 }
             }
+            Some(_) = looks.join_next() => {}
             () = shutdown.cancelled() => return,
         }
+    }
+}
+
+async fn look_through(spool: Spool, present: Owner) {
+    if let Err(error) = spool.expire(&present, SystemTime::now()).await {
+        tracing::warn!(%error, "absent principals' spools could not be looked through");
     }
 }
 
@@ -121,18 +134,54 @@ mod tests {
         let shutdown = CancellationToken::new();
         let identity = identity::Receiver::fixed(ada, None, None);
         let keeper = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
-        // What is asked of a spool is answered in turn, so the first attempt is over.
-        tokio::task::yield_now().await;
-        spool.let_go(&Owner::nobody()).await.expect("there is nothing");
-        assert_eq!(*owners.borrow(), spool.pending());
+        owners.wait_for(|owner| *owner == hers).await.expect("she is known");
+        assert_eq!(spool.unsent_of(&hers), 0, "there was one attempt");
         std::fs::remove_file(&in_the_way).expect("it is there");
-        owners
-            .wait_for(|owner| *owner == hers)
-            .await
-            .expect("it is tried again");
+        until_something_is_of(&hers, &spool).await;
         shutdown.cancel();
         keeper.await.expect("it ends");
-        assert!(spool.unsent_of(&hers) > 0);
+    }
+
+    /// Time goes on while the spool's thread is waited for.
+    async fn until_something_is_of(owner: &Owner, spool: &Spool) {
+        while spool.unsent_of(owner) == 0 {
+            spool.let_go(&Owner::nobody()).await.expect("there is nothing");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn promise_5_what_comes_is_of_who_is_here_also_while_what_was_pending_cannot_be_adopted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let spool = open(dir.path(), "before");
+        let early = Bytes::from_static(b"early");
+        let put = spool.append(&spool.pending(), "traces", 1, early).await;
+        put.expect("accepted");
+        spool.close().await;
+        drop(spool);
+
+        let spool = open(dir.path(), "session");
+        let (store, identity) = Store::new("test", Clock::System);
+        let (owner, mut owners) = watch::channel(spool.pending());
+        let shutdown = CancellationToken::new();
+        let keeper = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
+        let people = ["ada", "bob"].map(|name| Principal::platform("gitpod", name));
+        let [hers, his] = people.clone().map(|person| Owner(person.fingerprint()));
+        for in_the_way in [&hers, &his] {
+            std::fs::write(dir.path().join(&in_the_way.0), "").expect("a file");
+        }
+        for person in people {
+            let theirs = Owner(person.fingerprint());
+            store.rotate(person, None, None);
+            owners.wait_for(|owner| *owner == theirs).await.expect("they are known");
+        }
+        for in_the_way in [&hers, &his] {
+            std::fs::remove_file(dir.path().join(&in_the_way.0)).expect("it is there");
+        }
+        until_something_is_of(&his, &spool).await;
+        shutdown.cancel();
+        keeper.await.expect("it ends");
+        assert_eq!(spool.unsent_of(&hers), 0);
+        assert_eq!(spool.stats().books["traces"].expired, 0, "nobody was absent for long");
     }
 
     #[tokio::test(start_paused = true)]

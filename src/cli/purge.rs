@@ -195,13 +195,13 @@ fn spool(dir: &Path) -> Thing {
         let is_draft = name.starts_with("place.") && name.ends_with(".tmp");
         IN_SPOOL.contains(&name.as_str()) || is_draft || is_owners && dir.join(name).is_dir()
     };
+    let ours = names(dir).into_iter().filter(is_ours);
+    let mut paths: Vec<PathBuf> = ours.map(|name| dir.join(name)).collect();
+    // By the lock the next purge finds what this one did not come to.
+    paths.sort_by_key(|path| !path.is_dir());
     Thing {
         name: "the spool and its history".to_owned(),
-        paths: names(dir)
-            .into_iter()
-            .filter(is_ours)
-            .map(|name| dir.join(name))
-            .collect(),
+        paths,
         holder: dir.to_owned(),
     }
 }
@@ -278,5 +278,24 @@ fn size(path: &Path) -> u64 {
         Ok(metadata) if metadata.is_dir() => names(path).iter().map(|name| size(&path.join(name))).sum(),
         Ok(metadata) => metadata.len(),
         Err(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_of_a_purge_that_broke_off_is_still_a_spool() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for owner in ["0123456789abcdef0123456789abcdef", NOBODYS, "pending-s1"] {
+            fs::create_dir(dir.path().join(owner)).expect("a directory");
+        }
+        for file in IN_SPOOL {
+            fs::write(dir.path().join(file), "").expect("a file");
+        }
+        let order = spool(dir.path()).paths;
+        let until_the_lock = order.iter().take_while(|path| !path.ends_with(spool::LOCK));
+        assert_eq!(until_the_lock.filter(|path| path.is_dir()).count(), 3);
     }
 }

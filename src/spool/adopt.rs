@@ -12,7 +12,8 @@ use super::{
 };
 use std::{io, sync::Arc};
 
-/// Gives `owner` this start's pending spool, if nobody has it yet, and earlier starts' of the same place.
+/// Gives `owner` this start's pending spool, if nobody has it yet, and earlier starts' of the same place. What
+/// cannot be moved is left to the next attempt.
 pub(super) fn adopt(core: &Core, owner: &Owner) -> io::Result<()> {
     let mine = core.pending.clone();
     let mut sources = Vec::new();
@@ -30,15 +31,20 @@ pub(super) fn adopt(core: &Core, owner: &Owner) -> io::Result<()> {
             }
         }
     }
-    for (source, lanes) in sources {
-        if source != mine && core.read_place(&source).as_deref() != Some(&core.config.place) {
-            continue;
-        }
-        for log in lanes {
-            move_log(core, &log, owner)?;
-        }
-        forget(core, &source);
+    // What stays keeps nothing else from its owner.
+    let adopted = sources
+        .iter()
+        .map(|(source, lanes)| adopt_from(core, source, lanes, owner));
+    adopted.fold(Ok(()), io::Result::and)
+}
+
+fn adopt_from(core: &Core, source: &Owner, lanes: &[Arc<Log>], owner: &Owner) -> io::Result<()> {
+    if *source != core.pending && core.read_place(source)?.as_ref() != Some(&core.config.place) {
+        return Ok(());
     }
+    let moved = lanes.iter().map(|log| move_log(core, log, owner));
+    moved.fold(Ok(()), io::Result::and)?;
+    forget(core, source);
     Ok(())
 }
 
@@ -70,11 +76,8 @@ fn move_log(core: &Core, from: &Arc<Log>, owner: &Owner) -> io::Result<()> {
 
 /// One rename.
 fn move_whole(core: &Core, from: &Log, to: &Log) -> io::Result<()> {
-    let (source, target, owner) = {
-        let (from, to) = (from.state(), to.state());
-        (from.dir.clone(), to.dir.clone(), to.owner.clone())
-    };
-    let owner_dir = core.config.dir.join(&owner.0);
+    let (source, target) = (from.state().dir.clone(), to.state().dir.clone());
+    let owner_dir = core.config.dir.join(&to.owner.0);
     core.disk.create_dir(&owner_dir)?;
     core.disk.sync_dir(&core.config.dir)?;
     // What a failed attempt to write left there is empty.

@@ -176,10 +176,7 @@ pub(super) fn names(disk: &dyn Disk, log_dir: &Path) -> io::Result<Vec<String>> 
 
 /// Describes a log's entries without reading their bytes.
 pub(super) fn list(disk: &dyn Disk, log: &Log) -> io::Result<Vec<SetAside>> {
-    let (owner, dir) = {
-        let state = log.state();
-        (state.owner.clone(), state.dir.clone())
-    };
+    let dir = log.state().dir.clone();
     let mut entries = Vec::new();
     for name in names(disk, &dir)? {
         let file = disk.open(&dir.join(DIR).join(&name))?;
@@ -191,8 +188,8 @@ pub(super) fn list(disk: &dyn Disk, log: &Log) -> io::Result<Vec<SetAside>> {
             whole: false,
         });
         entries.push(SetAside {
-            id: id(&owner, &log.lane, &name),
-            owner: owner.clone(),
+            id: id(&log.owner, &log.lane, &name),
+            owner: log.owner.clone(),
             lane: log.lane.clone(),
             items: note.items,
             bytes: note.bytes,
@@ -248,12 +245,33 @@ pub(super) fn parse(id: &str) -> io::Result<(Owner, &str, &str)> {
     }
 }
 
-/// Deletes the entries of a log that were set aside before a moment. How many those were.
-pub(super) fn expire(core: &Core, log: &Log, before: u64) -> io::Result<u64> {
+/// Deletes what absent owners had set aside longer than `max_age` ago: it would take room of those who are here for ever.
+///
+/// Not the committer's: to delete thousands of files takes long, and senders wait for it.
+pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) {
+    for log in core.absent(present) {
+        match expire_of(core, &log, core.too_old(now)) {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(
+                owner = log.owner.0,
+                log.lane,
+                entries,
+                "what was set aside is too old by now"
+            ),
+            Err(error) => tracing::warn!(%error, log.lane, "what is set aside could not be looked through"),
+        }
+    }
+}
+
+/// How many entries of a log those were.
+fn expire_of(core: &Core, log: &Log, before: u64) -> io::Result<u64> {
     let log_dir = log.state().dir.clone();
     let dir = log_dir.join(DIR);
     let mut expired = 0;
     for name in names(&*core.disk, &log_dir)? {
+        if core.is_closed() {
+            break;
+        }
         let path = dir.join(name);
         // Somebody may give one up meanwhile.
         let is_old = core.disk.modified(&path).is_ok_and(|at| millis(at) < before);
@@ -305,8 +323,7 @@ impl Spool {
             let message = "a corrupt record cannot be sent again, only given up";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        let owner = log.state().owner.clone();
-        self.append_as(&owner, &log.lane, entry.items, entry.bytes.into(), Room::Has)
+        self.append_as(&log.owner, &log.lane, entry.items, entry.bytes.into(), Room::Has)
             .await
             .map_err(io::Error::other)?;
         let written = {
@@ -319,7 +336,11 @@ impl Spool {
             // It is in the log again, and an entry that stayed would be sent twice. The next advance writes the cursor.
             core.note_trouble(Some(error));
         }
-        delete(core, &log, &path)
+        match delete(core, &log, &path) {
+            // It grew too old meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            deleted => deleted,
+        }
     }
 
     /// Deletes a set-aside entry; it stays in the books as set aside.

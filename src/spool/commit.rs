@@ -281,13 +281,12 @@ fn dir(log: &Log) -> std::path::PathBuf {
 
 /// Makes the next segment's file, and whatever it needs around it.
 fn create(core: &Core, log: &Log) -> io::Result<Open> {
-    let (owner, dir, from, is_new) = {
+    let (dir, from, is_new) = {
         let state = log.state();
-        let is_new = state.cursor_file.is_none();
-        (state.owner.clone(), state.dir.clone(), state.cursor, is_new)
+        (state.dir.clone(), state.cursor, state.cursor_file.is_none())
     };
     if is_new {
-        core.make_dirs(&owner, &dir)?;
+        core.make_dirs(&log.owner, &dir)?;
         // Without the lock, as whoever looks at the log must not wait for the disk. Nobody else makes one.
         let file = cursor::make(&*core.disk, &dir, &from)?;
         log.state().cursor_file = Some(file);

@@ -3,13 +3,13 @@
 use super::{
     AppendError, Books, Config, Owner, Stats,
     aside::millis,
-    disk::Disk,
+    disk::{self, Disk},
     log::{Log, lock},
 };
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -58,7 +58,7 @@ pub(super) struct Caps {
 #[derive(Clone, Debug)]
 pub(super) struct Ring {
     pub owner: Owner,
-    /// Unsent bytes of the other owners' logs, to which nothing comes meanwhile.
+    /// Unsent bytes of the other owners' logs: of the lane's they alone take room.
     pub others: u64,
 }
 
@@ -111,11 +111,20 @@ impl Caps {
         all + bytes <= max && self.used(lane) + bytes <= of_lane(max)
     }
 
+    fn is_ring(&self, log: &Log) -> bool {
+        log.is_nobodys || self.rings.get(&log.lane).is_some_and(|ring| ring.owner == log.owner)
+    }
+
     /// A log has so many unsent bytes instead of others. What nobody owns counts nowhere.
     pub(super) fn change(&mut self, log: &Log, before: u64, after: u64) {
-        if !log.is_nobodys {
-            let used = self.lane(&log.lane);
-            used.unsent = (used.unsent + after).saturating_sub(before);
+        if log.is_nobodys {
+            return;
+        }
+        let used = self.lane(&log.lane);
+        used.unsent = (used.unsent + after).saturating_sub(before);
+        let ring = self.rings.get_mut(&log.lane);
+        if let Some(ring) = ring.filter(|ring| ring.owner != log.owner) {
+            ring.others = (ring.others + after).saturating_sub(before);
         }
     }
 
@@ -179,6 +188,18 @@ impl Core {
             .collect()
     }
 
+    /// The logs of all owners but `present` and this start's pending spool.
+    pub(super) fn absent(&self, present: &Owner) -> Vec<Arc<Log>> {
+        let mut logs = self.all();
+        logs.retain(|log| log.owner != *present && log.owner != self.pending);
+        logs
+    }
+
+    /// In milliseconds since 1970: what absent owners left before is too old at `now`.
+    pub(super) fn too_old(&self, now: SystemTime) -> u64 {
+        millis(now).saturating_sub(self.config.max_age.as_millis() as u64)
+    }
+
     pub(super) fn note_trouble(&self, trouble: Option<&io::Error>) {
         let mut noted = lock(&self.trouble);
         match (trouble, noted.is_some()) {
@@ -217,17 +238,16 @@ impl Core {
 
     /// Whether the log's oldest goes beyond `keep_bytes`.
     pub(super) fn is_ring(&self, log: &Log) -> bool {
-        let ring = lock(&self.caps).rings.get(&log.lane).cloned();
-        log.is_nobodys || ring.is_some_and(|ring| ring.owner == log.state().owner)
+        lock(&self.caps).is_ring(log)
     }
 
     /// The ring that `owner`'s log of a lane makes.
     pub(super) fn ring(&self, owner: &Owner, lane: &str) -> Ring {
-        let others = self.all().into_iter().filter(|log| log.lane == lane && !log.is_nobodys);
+        let others = self.all().into_iter();
+        let others = others.filter(|log| log.lane == lane && log.owner != *owner && !log.is_nobodys);
         let others = others.map(|log| {
             let state = log.state();
-            let is_other = state.owner != *owner && state.moved.is_none();
-            if is_other { state.unsent_bytes() } else { 0 }
+            if state.moved.is_none() { state.unsent_bytes() } else { 0 }
         });
         Ring {
             owner: owner.clone(),
@@ -239,7 +259,7 @@ impl Core {
     pub(super) fn reserve(&self, log: &Log, bytes: u64) -> Result<(), AppendError> {
         let (max, most) = (self.config.max_bytes, of_lane(self.config.max_bytes));
         let mut caps = lock(&self.caps);
-        let is_ring = log.is_nobodys || caps.rings.contains_key(&log.lane);
+        let is_ring = caps.is_ring(log);
         if !is_ring && bytes > most {
             return Err(AppendError::TooLarge { most });
         }
@@ -306,10 +326,12 @@ impl Core {
     }
 
     /// Who may adopt a pending spool; `None` if it does not say.
-    pub(super) fn read_place(&self, owner: &Owner) -> Option<String> {
-        let path: PathBuf = self.config.dir.join(&owner.0).join(PLACE);
-        let file = self.disk.open(&path).ok()?;
-        String::from_utf8(file.read_at(0, file.len().ok()? as usize).ok()?).ok()
+    pub(super) fn read_place(&self, owner: &Owner) -> io::Result<Option<String>> {
+        let opened = self.disk.open(&self.config.dir.join(&owner.0).join(PLACE));
+        match opened.and_then(|file| file.read_at(0, file.len()? as usize)) {
+            Err(error) if disk::is_of_the_machine(&error) => Err(error),
+            place => Ok(place.ok().and_then(|place| String::from_utf8(place).ok())),
+        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -338,7 +360,7 @@ pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeMap<String, Ring>) -> Stats 
         books.set_aside += settled.set_aside;
         books.expired += settled.expired;
         books.pending += state.pending_items();
-        let is_ring = rings.get(&log.lane).is_some_and(|ring| ring.owner == state.owner);
+        let is_ring = rings.get(&log.lane).is_some_and(|ring| ring.owner == log.owner);
         if !log.is_nobodys && !is_ring {
             stats.bytes += state.unsent_bytes();
             oldest = [oldest, state.oldest()].into_iter().flatten().min();

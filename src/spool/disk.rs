@@ -3,6 +3,7 @@
 //! Everything here blocks and nothing here retries: what a failure means is decided by the callers.
 //! Files are 0600 and directories 0700, because records hold other people's telemetry.
 
+use rustix::io::Errno;
 use std::{
     fmt, fs,
     io::{self, IoSlice},
@@ -52,6 +53,12 @@ pub(super) trait Blob: fmt::Debug + Send + Sync {
 /// Whether there is no more room, on the disk or in somebody's quota of it: less of ours may help.
 pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether an error says nothing about the place that was to be read: the machine is short of something, or forbids it.
+pub(super) fn is_of_the_machine(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::PERM].contains(&errno))
 }
 
 /// The operating system's file system.
@@ -180,7 +187,7 @@ impl Blob for SystemFile {
             let at = offset + bytes.len() as u64;
             match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(&mut bytes), at) {
                 Ok(0) => break,
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -200,7 +207,7 @@ impl Blob for SystemFile {
                     offset += written as u64;
                     IoSlice::advance_slices(&mut slices, written);
                 }
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -7,9 +7,8 @@ use super::{
     SetAside, Spool, Stats, aside,
     core::{self, Caps},
     disk::ReadOnly,
-    is_spool,
     log::Log,
-    recover::{Found, recover},
+    recover::{Found, is_spool, recover},
 };
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 

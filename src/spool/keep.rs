@@ -7,10 +7,9 @@
 //! over and over takes longer than all else that the disk does. There is one spare file at most for each log.
 
 use super::{
-    Owner,
-    aside::{self, millis},
-    commit,
+    Owner, commit,
     core::Core,
+    disk,
     log::{Log, SPARE, Segment, lock, segment_path},
     recover,
     segment::SPENT,
@@ -89,16 +88,11 @@ fn delete_spares(core: &Core) -> io::Result<bool> {
     Ok(any)
 }
 
-/// Deletes what owners other than `present` and this start's pending spool left longer than `max_age` ago, also what was set
-/// aside: it would take room of those who are here for ever.
+/// Deletes the segments that absent owners left longer than `max_age` ago.
 pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Result<u64> {
-    let before = millis(now).saturating_sub(core.config.max_age.as_millis() as u64);
+    let before = core.too_old(now);
     let mut doomed = Vec::new();
-    for log in core.all() {
-        let owner = log.state().owner.clone();
-        if owner == *present || owner == core.pending {
-            continue;
-        }
+    for log in core.absent(present) {
         let is_old = lock(&log.open).as_ref().is_some_and(|open| open.tally.last < before);
         if is_old && let Err(error) = commit::seal(&log) {
             tracing::debug!(%error, log.lane, "a segment that is about to go has no footer");
@@ -110,21 +104,16 @@ pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Resul
                 .take_while(|(_, segment)| !segment.open && segment.tally.last < before)
                 .collect()
         };
-        for (number, _) in old.iter().filter(|(_, segment)| segment.unknown) {
-            if let Err(error) = recover::learn(core, &log, *number, true) {
-                tracing::warn!(%error, log.lane, "what expires now cannot be counted");
+        for (number, segment) in old {
+            if segment.unknown
+                && let Err(error) = recover::learn(core, &log, number, true)
+            {
+                tracing::warn!(%error, log.lane, "what is too old cannot be counted");
+                if disk::is_of_the_machine(&error) {
+                    break;
+                }
             }
-        }
-        doomed.extend(old.iter().map(|(number, _)| (log.clone(), *number)));
-        match aside::expire(core, &log, before) {
-            Ok(0) => {}
-            Ok(entries) => tracing::info!(
-                owner = owner.0,
-                log.lane,
-                entries,
-                "what was set aside is too old by now"
-            ),
-            Err(error) => tracing::warn!(%error, log.lane, "what is set aside could not be looked through"),
+            doomed.push((log.clone(), number));
         }
     }
     delete(core, doomed, End::Delete)
@@ -153,12 +142,8 @@ fn delete(core: &Core, doomed: Vec<(Arc<Log>, u64)>, end: End) -> io::Result<u64
 /// Makes history of all that `owner` has unsent. Returns how many items expired so.
 pub(super) fn let_go(core: &Core, owner: &Owner) -> io::Result<u64> {
     let mut expired = 0;
-    for log in core.all() {
-        let numbers: Vec<u64> = {
-            let state = log.state();
-            let is_theirs = state.owner == *owner;
-            state.segments.keys().copied().filter(|_| is_theirs).collect()
-        };
+    for log in core.all().into_iter().filter(|log| log.owner == *owner) {
+        let numbers: Vec<u64> = log.state().segments.keys().copied().collect();
         let (count, settled) = settle(core, &log, &numbers);
         settled?;
         expired += count;

@@ -26,6 +26,7 @@ const RECENT_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct Log {
+    pub owner: Owner,
     pub lane: String,
     /// Whether it is a ring whatever becomes of its lane.
     pub is_nobodys: bool,
@@ -68,7 +69,6 @@ impl Segment {
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub owner: Owner,
     pub dir: PathBuf,
     pub segments: BTreeMap<u64, Segment>,
     /// The number of the next segment; no number is used twice.
@@ -184,13 +184,14 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 impl Log {
     /// A log that is not on disk yet.
     pub(super) fn new(owner: Owner, lane: &str, dir: PathBuf) -> Log {
-        Log::with(lane, State::new(owner, dir))
+        Log::with(owner, lane, State::new(dir))
     }
 
-    pub(super) fn with(lane: &str, state: State) -> Log {
+    pub(super) fn with(owner: Owner, lane: &str, state: State) -> Log {
         Log {
+            is_nobodys: owner == Owner::nobody(),
+            owner,
             lane: lane.to_owned(),
-            is_nobodys: state.owner == Owner::nobody(),
             news: Notify::new(),
             open: Mutex::new(None),
             state: Mutex::new(state),
@@ -233,9 +234,8 @@ impl Log {
 }
 
 impl State {
-    pub(super) fn new(owner: Owner, dir: PathBuf) -> State {
+    pub(super) fn new(dir: PathBuf) -> State {
         State {
-            owner,
             dir,
             segments: BTreeMap::new(),
             next: 1,

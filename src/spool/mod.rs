@@ -44,7 +44,7 @@ use std::{
     fs::{DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -60,6 +60,7 @@ use tokio::{
 pub use self::{
     core::{is_much_set_aside, is_nearly_full},
     reader::Reader,
+    recover::is_spool,
     resolver::Resolver,
 };
 
@@ -244,20 +245,6 @@ struct Handle {
     retried: aside::Claims,
 }
 
-/// Whether there is a spool in `dir`.
-///
-/// # Errors
-/// `DirectoryNotEmpty` if others' directories are in it: a spool would write and delete there.
-pub fn is_spool(dir: &Path) -> io::Result<bool> {
-    if dir.join(LOCK).try_exists()? {
-        return Ok(true);
-    }
-    match recover::has_logs(&disk::System, dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        has_logs => has_logs,
-    }
-}
-
 impl Spool {
     /// Opens or makes the spool and takes its lock.
     ///
@@ -409,12 +396,12 @@ impl Spool {
     ///
     /// This start's pending spool is never absent.
     pub async fn expire(&self, present: &Owner, now: SystemTime) -> io::Result<u64> {
-        self.ask(|reply| Job::Expire {
-            present: present.clone(),
-            now,
-            reply,
-        })
-        .await
+        let (core, owner) = (self.handle.core.clone(), present.clone());
+        let aside = tokio::task::spawn_blocking(move || aside::expire(&core, &owner, now));
+        let present = present.clone();
+        let expired = self.ask(|reply| Job::Expire { present, now, reply }).await;
+        aside.await.map_err(io::Error::other)?;
+        expired
     }
 
     /// Counts all that `owner` has unsent as expired, and keeps it as history. Returns how many items that were.

@@ -5,7 +5,7 @@
 
 use super::{
     Handle, Position, Record,
-    disk::File,
+    disk::{self, File},
     holes::Holed,
     log::{Find, Log, segment_path},
     recover,
@@ -14,7 +14,6 @@ use super::{
 };
 use crate::pieces::Pieces;
 use bytes::Bytes;
-use rustix::io::Errno;
 use std::{cmp::Ordering, io, sync::Arc};
 
 /// Reads one log. There is one at a time for each log.
@@ -47,12 +46,6 @@ struct Opened {
 
 /// After this many failures in a row, a place is unreadable for good. Whoever reads leaves time between them.
 const FAILURES: u32 = 3;
-
-/// Whether an error says nothing about the place that was to be read: the machine is short of something, or forbids it.
-fn is_of_the_machine(error: &io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    errno.is_some_and(|errno| [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS, Errno::PERM].contains(&errno))
-}
 
 /// What is at a place.
 enum Found {
@@ -172,7 +165,7 @@ impl Reader {
             Ok(Found::Gap(gap)) => self.pass(gap),
             Ok(Found::Nothing) => Ok(Step::Again),
             // That passes, however long it lasts.
-            Err(error) if is_of_the_machine(&error) => Err(error),
+            Err(error) if disk::is_of_the_machine(&error) => Err(error),
             Err(error) => {
                 self.failures += 1;
                 match self.failures.cmp(&FAILURES) {

@@ -6,10 +6,10 @@
 //! A place that the disk does not give back keeps no agent from starting: what is behind it is the reader's to find out.
 
 use super::{
-    Owner, aside,
+    LOCK, Owner, aside,
     core::{Caps, Core, Logs, PLACE, is_owner},
     cursor::{self, CURSOR, Cursor},
-    disk::{Disk, File},
+    disk::{Disk, File, System},
     holes::Holed,
     log::{Log, SPARE, Segment, State, segment_path},
     segment::{self, FOOTER, HEAD, HEADER, Head, Id, SPENT, Tally},
@@ -31,7 +31,7 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
         let owner_dir = dir.join(&owner);
         let owner = Owner(owner);
         for lane in directories(disk, &owner_dir)? {
-            let state = recover_log(disk, &owner, &owner_dir.join(&lane))?;
+            let state = recover_log(disk, &owner_dir.join(&lane))?;
             let (entries, bytes) = aside::weigh(disk, &state.dir)?;
             let used = found.caps.lane(&lane);
             used.entries += entries;
@@ -43,7 +43,7 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
                 .filter(|(_, segment)| !segment.sealed && !segment.unknown)
                 .map(|(number, _)| *number)
                 .collect();
-            let log = Arc::new(Log::with(&lane, state));
+            let log = Arc::new(Log::with(owner.clone(), &lane, state));
             found.caps.change(&log, 0, unsent);
             found
                 .unsealed
@@ -54,30 +54,41 @@ pub(super) fn recover(disk: &dyn Disk, dir: &Path) -> io::Result<Found> {
     Ok(found)
 }
 
-/// Whether there are logs in a directory that has no lock, as a copy of a spool may not, nor one that was deleted under
-/// an agent that still runs. A log has a cursor, or nothing yet.
+/// Whether there is a spool in `dir`, be it that its lock was deleted under the agent that wrote it.
 ///
 /// # Errors
-/// `DirectoryNotEmpty` if there is anything else where logs would be.
-pub(super) fn has_logs(disk: &dyn Disk, dir: &Path) -> io::Result<bool> {
-    let owners = directories(disk, dir)?;
+/// `DirectoryNotEmpty` if others' directories are in it: a spool would write and delete there.
+pub fn is_spool(dir: &Path) -> io::Result<bool> {
+    if dir.join(LOCK).try_exists()? {
+        return Ok(true);
+    }
+    let owners = match directories(&System, dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        owners => owners?,
+    };
     for owner in &owners {
-        let names = disk.list(&dir.join(owner))?.into_iter();
-        for (lane, is_dir) in names.filter(|(name, _)| name != PLACE) {
-            let inside = if is_dir {
-                disk.list(&dir.join(owner).join(lane))?
-            } else {
-                Vec::new()
-            };
-            if !is_dir || !inside.is_empty() && !inside.iter().any(|(name, _)| name == CURSOR) {
-                return Err(io::Error::new(
-                    io::ErrorKind::DirectoryNotEmpty,
-                    "it has directories in it that are no spool's",
-                ));
-            }
+        if !is_owners(&dir.join(owner))? {
+            let message = "it has directories in it that are no spool's";
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, message));
         }
     }
     Ok(!owners.is_empty())
+}
+
+/// Whether only logs are in it. A log's cursor is the first that is made of it.
+fn is_owners(dir: &Path) -> io::Result<bool> {
+    for (name, is_dir) in System.list(dir)? {
+        let is_ours = if is_dir {
+            let files = System.list(&dir.join(name))?;
+            files.is_empty() || files.iter().any(|(name, _)| name == CURSOR)
+        } else {
+            name == PLACE
+        };
+        if !is_ours {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Those whose name could be an owner's or a lane's.
@@ -89,8 +100,8 @@ fn directories(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
         .collect())
 }
 
-fn recover_log(disk: &dyn Disk, owner: &Owner, dir: &Path) -> io::Result<State> {
-    let mut state = State::new(owner.clone(), dir.to_path_buf());
+fn recover_log(disk: &dyn Disk, dir: &Path) -> io::Result<State> {
+    let mut state = State::new(dir.to_path_buf());
     match disk.open(&dir.join(CURSOR)) {
         Ok(file) => {
             let (cursor, is_whole) = Cursor::read(&file);

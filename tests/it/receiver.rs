@@ -48,7 +48,7 @@ async fn r1_bodies_are_taken_plain_and_compressed() {
             let answer = export(receiver.http, signal, &headers, body).await;
             assert_eq!(answer.status, StatusCode::OK, "{signal:?} {encoding:?} {answer:?}");
         }
-        assert_eq!(receiver.record(signal).await.items, 3);
+        assert_eq!(receiver.record(signal).items, 3);
     }
     assert_eq!(receiver.accepted(), 3 * 6 * 3);
 }
@@ -170,7 +170,7 @@ async fn r7_invalid_spans_are_rejected_and_the_rest_is_kept() {
     let response = Response::from_protobuf(&answer.body).expect("a response");
     assert_eq!(response.rejected, 1);
     assert!(!response.message.is_empty());
-    let record = receiver.record(Signal::Traces).await;
+    let record = receiver.record(Signal::Traces);
     let names: Vec<_> = read_traces(&record.bytes.to_bytes())
         .0
         .into_iter()
@@ -303,7 +303,7 @@ async fn r13_json_is_taken_as_the_same_bytes_as_protobuf() {
     let json = br#"{"resourceSpans":[{"resource":{},"scopeSpans":[{"spans":[{"traceId":"11111111111111111111111111111111","spanId":"2222222222222222","name":"GET /","startTimeUnixNano":"1","endTimeUnixNano":"2"}]}]}]}"#;
     let answer = export(receiver.http, Signal::Traces, &[JSON], json.to_vec()).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    let (read, _) = read_traces(&receiver.record(Signal::Traces).await.bytes.to_bytes());
+    let (read, _) = read_traces(&receiver.record(Signal::Traces).bytes.to_bytes());
     assert_eq!(read, spans(1));
 }
 
@@ -494,7 +494,7 @@ async fn i1_fields_that_are_not_known_yet_arrive_on_disk() {
     prost::encoding::bytes::encode(1, &inner, &mut body);
     let answer = export(receiver.http, Signal::Traces, &[PROTOBUF], body).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    let record = receiver.record(Signal::Traces).await;
+    let record = receiver.record(Signal::Traces);
     let stored = String::from_utf8_lossy(&record.bytes.to_bytes()).into_owned();
     assert!(stored.contains("from the future, inside") && stored.contains("from the future, outside"));
 }
@@ -510,6 +510,6 @@ async fn a_body_in_many_pieces_is_put_together() {
         let answer = send(receiver.http, version, request).await;
         assert_eq!(answer.status, StatusCode::OK, "{version:?}");
     }
-    assert_eq!(receiver.record(Signal::Logs).await.items, 5_000);
+    assert_eq!(receiver.record(Signal::Logs).items, 5_000);
     assert_eq!(receiver.accepted(), 10_000);
 }

@@ -225,7 +225,7 @@ async fn promise_1_an_accepted_batch_can_be_read_back_at_once() {
     let receiver = Running::start();
     let answer = export(receiver.http, Signal::Traces, &[PROTOBUF], traces(&[], spans(3))).await;
     assert_eq!((answer.status, receiver.accepted()), (StatusCode::OK, 3));
-    let record = receiver.record(Signal::Traces).await;
+    let record = receiver.record(Signal::Traces);
     assert_eq!((record.items, read_traces(&record.bytes.to_bytes()).0), (3, spans(3)));
 }
 
@@ -357,7 +357,7 @@ async fn promise_6_what_a_sender_says_about_user_and_workspace_is_replaced() {
     ];
     let message = traces(&spoofed, spans(1));
     export(receiver.http, Signal::Traces, &[PROTOBUF], message).await;
-    let (_, mut attributes) = read_traces(&receiver.record(Signal::Traces).await.bytes.to_bytes());
+    let (_, mut attributes) = read_traces(&receiver.record(Signal::Traces).bytes.to_bytes());
     attributes.sort();
     let expected = [
         ("deployment.environment.name", "staging"),
@@ -379,7 +379,7 @@ async fn promise_8_a_secret_is_gone_before_the_batch_rests() {
         "Bearer very-secret-indeed",
     ));
     export(receiver.http, Signal::Traces, &[PROTOBUF], traces(&[], vec![login])).await;
-    let record = receiver.record(Signal::Traces).await;
+    let record = receiver.record(Signal::Traces);
     assert!(!String::from_utf8_lossy(&record.bytes.to_bytes()).contains("very-secret-indeed"));
     assert_eq!(receiver.intake.counts().redacted, 1);
 }

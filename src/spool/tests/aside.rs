@@ -1,6 +1,11 @@
 //! Promise 3 where upstream refuses for good: what is set aside takes room until somebody decides about it.
 
-use super::*;
+use super::{fault::Faults, *};
+
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+};
 
 const KIB: usize = 1024;
 /// Of the caps in these stories, which are small.
@@ -219,6 +224,51 @@ async fn what_an_absent_owner_had_set_aside_gives_its_room_back_when_it_is_too_o
     assert_eq!(spool.stats().set_aside_bytes, taken(&world));
     assert_eq!(books(&spool).set_aside, 2, "the books know of both");
     one_more().await.expect("room again");
+}
+
+#[tokio::test]
+async fn an_entry_that_grows_too_old_while_it_is_sent_again_was_sent_again() {
+    let world = World::new();
+    let spool = world.open_with(small("s1"));
+    put(&spool, &ada(), "refused once").await;
+    refuse_all(&mut spool.reader(&ada(), TRACES).expect("a reader")).await;
+    let id = spool.set_aside().expect("a list").remove(0).id;
+    world.disk.set(Faults {
+        hang: true,
+        ..Faults::default()
+    });
+    let mut retried = pin!(spool.retry(&id));
+    let poll = retried.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(poll.is_pending(), "while the disk hangs");
+    world.disk.set(Faults::default());
+    let late = SystemTime::now() + Duration::from_secs(7200);
+    spool.expire(&Owner("bob".to_owned()), late).await.expect("expires");
+    retried.await.expect("it was in the log again");
+    assert_eq!(spool.stats().set_aside, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_absent_owner_had_set_aside_holds_up_nobody_while_it_is_deleted() {
+    let world = World::new();
+    let spool = world.open_with(small("s1"));
+    let bob = Owner("bob".to_owned());
+    put(&spool, &ada(), "before").await;
+    put(&spool, &bob, "refused").await;
+    refuse_all(&mut spool.reader(&bob, TRACES).expect("a reader")).await;
+    world.disk.set(Faults {
+        hang_unlinks: Some("set-aside"),
+        ..Faults::default()
+    });
+    let expiring = tokio::spawn({
+        let (spool, late) = (spool.clone(), SystemTime::now() + Duration::from_secs(7200));
+        async move { spool.expire(&ada(), late).await }
+    });
+    world.disk.wait_until_one_hangs();
+    let sent = tokio::time::timeout(Duration::from_secs(30), put(&spool, &ada(), "during")).await;
+    world.disk.set(Faults::default());
+    expiring.await.expect("no panic").expect("expires");
+    assert!(sent.is_ok(), "while it hangs");
+    assert_eq!(spool.stats().set_aside, 0);
 }
 
 #[tokio::test]

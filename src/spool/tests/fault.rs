@@ -56,6 +56,8 @@ pub(crate) struct Faults {
     pub hang_reads: bool,
     /// Renames do not return.
     pub hang_renames: bool,
+    /// Removals of files whose paths hold this do not return.
+    pub hang_unlinks: Option<&'static str>,
     /// Writes stop half-way.
     pub write: bool,
     /// Files cannot be opened, for want of descriptors.
@@ -316,7 +318,8 @@ impl Disk for Faulty {
     }
 
     fn unlink(&self, path: &Path) -> io::Result<()> {
-        let mut image = self.image();
+        let holds = |part: &str| path.to_string_lossy().contains(part);
+        let mut image = self.hung(self.image(), |faults| faults.hang_unlinks.is_some_and(holds));
         match image.live.get(path) {
             Some(Node::File(_)) => image.change(Change::Remove(path.to_path_buf())),
             _ => return Err(missing()),

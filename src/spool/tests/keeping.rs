@@ -416,6 +416,28 @@ async fn promise_5_what_upstream_does_not_take_of_one_pushes_out_nothing_of_anot
     assert!(reader.next().await.is_ok(), "and is sent when she is here");
 }
 
+#[tokio::test]
+async fn beside_a_ring_room_is_what_the_others_leave() {
+    let world = World::new();
+    let spool = world.open_with(Config {
+        max_bytes: 100 * KIB as u64,
+        ..place("here", "s1")
+    });
+    let put = async |owner: &str, lane| {
+        let record = Bytes::from(vec![0; 45 * KIB]);
+        spool.append(&Owner(owner.to_owned()), lane, 1, record).await
+    };
+    spool.set_ring(TRACES, Some(&ada()));
+    put("grace", TRACES).await.expect("there is room");
+    let full = put("grace", TRACES).await;
+    assert!(matches!(full, Err(AppendError::Full)), "the ring is somebody else's");
+    put("ada", "logs").await.expect("there is room");
+    assert!(matches!(put("ada", "metrics").await, Err(AppendError::Full)));
+    let late = SystemTime::now() + Duration::from_secs(7200);
+    assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 1);
+    put("ada", "metrics").await.expect("what expired takes none");
+}
+
 /// As if the wall clock had been ahead when the last record of a segment came in.
 fn put_ahead(world: &World, path: &Path) {
     let file = world.disk.open(path).expect("a segment");
@@ -585,6 +607,25 @@ async fn promise_5_adoption_joins_an_owner_that_has_a_backlog() {
 }
 
 #[tokio::test]
+async fn a_log_that_cannot_be_adopted_keeps_no_other_from_it() {
+    let world = World::new();
+    let spool = world.open("s1");
+    put(&spool, &spool.pending(), "an earlier start's").await;
+    spool.close().await;
+    drop(spool);
+    let spool = world.open("s2");
+    for owner in [ada(), spool.pending()] {
+        let put = spool.append(&owner, "logs", 1, Bytes::from_static(b"a log")).await;
+        put.expect("accepted");
+    }
+    put(&spool, &spool.pending(), "early").await;
+    world.disk.wear(Path::new("/spool/ada/logs/cursor"));
+    spool.adopt(&ada()).await.expect_err("the books cannot be joined");
+    let mut reader = spool.reader(&ada(), TRACES).expect("a reader");
+    assert_eq!(texts(&mut reader), ["an earlier start's", "early"]);
+}
+
+#[tokio::test]
 async fn promise_5_what_an_earlier_start_left_is_adopted_in_the_same_place_only() {
     let world = World::new();
     for (at, session, text) in [("here", "s1", "mine"), ("elsewhere", "s2", "not mine")] {
@@ -593,6 +634,15 @@ async fn promise_5_what_an_earlier_start_left_is_adopted_in_the_same_place_only(
         world.disk.kill();
     }
     let spool = world.open_with(place("here", "s3"));
+    world.disk.set(Faults {
+        open: true,
+        ..Faults::default()
+    });
+    spool
+        .adopt(&ada())
+        .await
+        .expect_err("it cannot be told where they are from");
+    world.disk.set(Faults::default());
     spool.adopt(&ada()).await.expect("adopts");
     assert_eq!(texts(&mut spool.reader(&ada(), TRACES).expect("a reader")), ["mine"]);
     assert_eq!(

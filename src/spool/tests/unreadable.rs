@@ -285,11 +285,21 @@ async fn a_cursor_that_can_be_neither_read_nor_written_is_made_anew_at_once() {
 async fn what_an_absent_owner_left_expires_also_where_it_cannot_be_read() {
     let world = three_spans(true).await;
     let record = (HEAD + span(1).len()) as u64;
-    world.disk.set(bad(HEADER + 3 * record + 1, "00000001.log"));
+    let hole = || bad(HEADER + 3 * record + 1, "00000001.log");
+    world.disk.set(hole());
     let spool = world.open("s2");
     let (soon, late) = (SystemTime::now(), SystemTime::now() + Duration::from_secs(7200));
     assert_eq!(spool.expire(&ada(), soon).await.expect("expires"), 0);
     assert_eq!(world.segments().len(), 1);
+    let short = Faults { open: true, ..hole() };
+    world.disk.set(short);
+    assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 0);
+    assert_eq!(
+        world.segments().len(),
+        1,
+        "it could not be counted for want of descriptors"
+    );
+    world.disk.set(hole());
     assert_eq!(spool.expire(&ada(), late).await.expect("expires"), 3);
     assert_eq!(world.segments().len(), 0);
     assert_eq!((books(&spool).accepted, books(&spool).expired), (3, 3));
