@@ -3,7 +3,10 @@
 use std::{os::unix::process::CommandExt, process::Command};
 
 use super::failure::{Failure, Kind};
-use crate::{demo, workspace::Env};
+use crate::{
+    demo::{self, Report},
+    workspace::Env,
+};
 
 pub(super) fn run(env: &Env, duration: &str, json: bool) -> Result<(), Failure> {
     without_sdk_settings(env, duration, json)?;
@@ -22,6 +25,10 @@ pub(super) fn run(env: &Env, duration: &str, json: bool) -> Result<(), Failure> 
     if json {
         say!("{}", serde_json::to_string(&report).map_err(std::io::Error::from)?);
     }
+    verdict(&report)
+}
+
+fn verdict(report: &Report) -> Result<(), Failure> {
     if report.lost > 0 {
         return Err(Failure::new(
             Kind::Failed,
@@ -58,4 +65,29 @@ pub(super) fn token(issuer: &str, audience: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::new(Kind::Failed, error.to_string()))?;
     say!("{token}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demonstration_that_lost_or_showed_nothing_fails() {
+        let report = |accepted, delivered| Report {
+            accepted,
+            delivered,
+            lost: accepted - delivered,
+            ..Report::default()
+        };
+        let failure = |report| verdict(&report).map_err(|failure| failure.message);
+        assert_eq!(failure(report(3, 3)), Ok(()));
+        assert_eq!(
+            failure(report(3, 1)),
+            Err("2 of the accepted spans did not arrive".to_owned())
+        );
+        assert_eq!(
+            failure(report(0, 0)),
+            Err("the agent accepted nothing, so nothing was shown".to_owned())
+        );
+    }
 }

@@ -660,21 +660,12 @@ fn a_demo_shows_the_same_whatever_the_environment_says_to_sdks() {
     let home = settings
         .into_iter()
         .fold(home, |home, (name, value)| home.set(name, value));
-    let demo = |time| {
-        home.command(&["demo", "--json", "--for", time])
-            .env("TMPDIR", home.path())
-            .output()
-    };
-    let shown = demo("2s").expect("it runs");
+    let mut demo = home.command(&["demo", "--json", "--for", "2s"]);
+    let shown = demo.env("TMPDIR", home.path()).output().expect("it runs");
     let said = String::from_utf8_lossy(&shown.stderr).into_owned();
     assert!(shown.status.success(), "{said}");
     let report: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("a report");
     assert!(report["accepted"].as_u64() > Some(0), "{report}");
-
-    let nothing = demo("0s").expect("it runs");
-    let said = String::from_utf8_lossy(&nothing.stderr).into_owned();
-    assert_eq!(nothing.status.code(), Some(1), "{said}");
-    assert!(said.contains("nothing was shown"), "{said}");
 }
 
 #[test]
