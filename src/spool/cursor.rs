@@ -121,8 +121,9 @@ impl Cursor {
         })
     }
 
-    /// The newer good slot, or the very beginning if there is none; and whether all of the file could be read. If not,
-    /// both slots are to be written anew, lest the one that was not read comes back and skips what was numbered since.
+    /// The newer good slot, or the very beginning if there is none; and whether there was one and all of the file could be
+    /// read. If not, both slots are to be written anew, lest the one that was not read comes back and skips what was
+    /// numbered since.
     pub(super) fn read(file: &File) -> (Cursor, bool) {
         let slots = [0, SLOT].map(|at| file.read_at(at as u64, SLOT));
         let newest = slots
@@ -130,7 +131,8 @@ impl Cursor {
             .flatten()
             .filter_map(|slot| Cursor::decode(slot))
             .max_by_key(|cursor| cursor.sequence);
-        (newest.unwrap_or_default(), slots.iter().all(Result::is_ok))
+        let is_whole = newest.is_some() && slots.iter().all(Result::is_ok);
+        (newest.unwrap_or_default(), is_whole)
     }
 
     /// Writes both slots of a new file.

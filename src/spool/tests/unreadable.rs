@@ -1,7 +1,11 @@
 //! Promise 3 where the disk does not give back what it took: one bad place stops neither a start nor a signal.
 
 use super::{
-    super::segment::{FOOTER, HEAD},
+    super::{
+        cursor::{self, CURSOR, Cursor},
+        disk::Disk as _,
+        segment::{FOOTER, HEAD},
+    },
     fault::Faults,
     *,
 };
@@ -337,4 +341,14 @@ async fn promise_3_a_cursor_that_cannot_be_read_skips_nothing_then_or_later() {
     let spool = world.open("s4");
     let delivered = books(&spool).delivered;
     assert_eq!((books(&spool).accepted, books(&spool).pending), (3, 3 - delivered));
+}
+
+#[test]
+fn a_cursor_of_which_nothing_is_good_is_written_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join(CURSOR), [0xab; 1024]).expect("a file");
+    let read = || Cursor::read(&disk::System.open(&dir.path().join(CURSOR)).expect("a file"));
+    assert_eq!(read(), (Cursor::default(), false));
+    cursor::make(&disk::System, dir.path(), &Cursor::default()).expect("a cursor");
+    assert_eq!(read(), (Cursor::default(), true));
 }
