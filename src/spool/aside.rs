@@ -249,8 +249,9 @@ pub(super) fn parse(id: &str) -> io::Result<(Owner, &str, &str)> {
 ///
 /// Not the committer's: to delete thousands of files takes long, and senders wait for it.
 pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) {
+    let before = core.too_old(now);
     for log in core.absent(present) {
-        match expire_of(core, &log, core.too_old(now)) {
+        match expire_of(core, &log, before) {
             Ok(0) => {}
             Ok(entries) => tracing::info!(
                 owner = log.owner.0,

@@ -111,10 +111,6 @@ impl Caps {
         all + bytes <= max && self.used(lane) + bytes <= of_lane(max)
     }
 
-    fn is_ring(&self, log: &Log) -> bool {
-        log.is_nobodys || self.rings.get(&log.lane).is_some_and(|ring| ring.owner == log.owner)
-    }
-
     /// A log has so many unsent bytes instead of others. What nobody owns counts nowhere.
     pub(super) fn change(&mut self, log: &Log, before: u64, after: u64) {
         if log.is_nobodys {
@@ -238,7 +234,7 @@ impl Core {
 
     /// Whether the log's oldest goes beyond `keep_bytes`.
     pub(super) fn is_ring(&self, log: &Log) -> bool {
-        lock(&self.caps).is_ring(log)
+        is_ring(log, &lock(&self.caps).rings)
     }
 
     /// The ring that `owner`'s log of a lane makes.
@@ -259,7 +255,7 @@ impl Core {
     pub(super) fn reserve(&self, log: &Log, bytes: u64) -> Result<(), AppendError> {
         let (max, most) = (self.config.max_bytes, of_lane(self.config.max_bytes));
         let mut caps = lock(&self.caps);
-        let is_ring = caps.is_ring(log);
+        let is_ring = is_ring(log, &caps.rings);
         if !is_ring && bytes > most {
             return Err(AppendError::TooLarge { most });
         }
@@ -343,6 +339,11 @@ impl Core {
     }
 }
 
+/// Whether the log is a ring: nobody's, or of its lane the one in `rings`.
+fn is_ring(log: &Log, rings: &BTreeMap<String, Ring>) -> bool {
+    log.is_nobodys || rings.get(&log.lane).is_some_and(|ring| ring.owner == log.owner)
+}
+
 /// What logs hold, `rings` by lane and what nobody owns left out of what is unsent. What only the disk or its keeper knows
 /// stays empty.
 pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeMap<String, Ring>) -> Stats {
@@ -360,8 +361,7 @@ pub(super) fn stats(logs: &[Arc<Log>], rings: &BTreeMap<String, Ring>) -> Stats 
         books.set_aside += settled.set_aside;
         books.expired += settled.expired;
         books.pending += state.pending_items();
-        let is_ring = rings.get(&log.lane).is_some_and(|ring| ring.owner == log.owner);
-        if !log.is_nobodys && !is_ring {
+        if !is_ring(log, rings) {
             stats.bytes += state.unsent_bytes();
             oldest = [oldest, state.oldest()].into_iter().flatten().min();
         }
