@@ -3,14 +3,13 @@
 //! Strict on purpose: an agent that sends a token one second too late is to be caught. Keys are fetched from the
 //! issuer's JWKS and again whenever a token names a key that is not there.
 
-use std::{
-    io,
-    sync::{Mutex, PoisonError},
-};
+use std::{io, sync::Mutex};
 
 use http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, jwk::Jwk, jwk::JwkSet};
 use serde::Deserialize;
+
+use super::serve::lock;
 
 /// Checks the bearers of one issuer for one audience.
 #[derive(Debug)]
@@ -46,7 +45,7 @@ impl Verifier {
     }
 
     pub(super) fn forget_keys(&self) {
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.keys) = None;
     }
 
     /// What the bearer says, or in words why it is refused.
@@ -90,12 +89,12 @@ impl Verifier {
             .fetch()
             .await
             .map_err(|error| format!("the issuer's keys cannot be had: {error}"))?;
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys);
+        *lock(&self.keys) = Some(keys);
         self.known(kid).ok_or_else(|| "the issuer has no such key".to_owned())
     }
 
     fn known(&self, kid: &str) -> Option<Jwk> {
-        let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = lock(&self.keys);
         keys.as_ref()?.find(kid).cloned()
     }
 

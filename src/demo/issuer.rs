@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,7 +18,7 @@ use jsonwebtoken::{
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
-use super::serve::{Body, Server, answer};
+use super::serve::{Body, Server, answer, lock};
 
 /// Who the tokens speak for, and how long they live.
 #[derive(Clone, Debug)]
@@ -188,7 +188,7 @@ pub(super) fn token_url(issuer: &str, audience: &str) -> String {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn respond(&self, uri: &http::Uri) -> Response<Body> {

@@ -7,7 +7,7 @@ use std::{
     collections::HashSet,
     io,
     net::SocketAddr,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
+    sync::{Arc, Condvar, Mutex, PoisonError, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -22,6 +22,8 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider, SpanData, SpanExporter},
 };
+
+use super::serve::lock;
 
 /// Between two traces of five spans each: a hundred spans a second, enough to see and too few to warm the machine.
 const PACE: Duration = Duration::from_millis(50);
@@ -200,8 +202,4 @@ fn key(span: &SpanData) -> SpanKey {
         context.trace_id().to_bytes().to_vec(),
         context.span_id().to_bytes().to_vec(),
     )
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
