@@ -117,6 +117,32 @@ mod tests {
         .expect("a spool")
     }
 
+    /// [`keep`], as it runs.
+    struct Keeper {
+        owners: watch::Receiver<Owner>,
+        shutdown: CancellationToken,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Keeper {
+        fn start(spool: &Spool, identity: identity::Receiver) -> Keeper {
+            let (owner, owners) = watch::channel(spool.pending());
+            let shutdown = CancellationToken::new();
+            let task = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
+            Keeper { owners, shutdown, task }
+        }
+
+        async fn until_known(&mut self, owner: &Owner) {
+            let known = self.owners.wait_for(|known| known == owner).await;
+            known.expect("it runs");
+        }
+
+        async fn end(self) {
+            self.shutdown.cancel();
+            self.task.await.expect("it ends");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_the_disk_does_not_let_adopt_is_adopted_when_it_does_though_nothing_new_is_published() {
         let dir = tempfile::tempdir().expect("a directory");
@@ -130,16 +156,12 @@ mod tests {
             .expect("accepted");
         let in_the_way = dir.path().join(&hers.0);
         std::fs::write(&in_the_way, "").expect("a file");
-        let (owner, mut owners) = watch::channel(spool.pending());
-        let shutdown = CancellationToken::new();
-        let identity = identity::Receiver::fixed(ada, None, None);
-        let keeper = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
-        owners.wait_for(|owner| *owner == hers).await.expect("she is known");
+        let mut keeper = Keeper::start(&spool, identity::Receiver::fixed(ada, None, None));
+        keeper.until_known(&hers).await;
         assert_eq!(spool.unsent_of(&hers), 0, "there was one attempt");
         std::fs::remove_file(&in_the_way).expect("it is there");
         until_something_is_of(&hers, &spool).await;
-        shutdown.cancel();
-        keeper.await.expect("it ends");
+        keeper.end().await;
     }
 
     /// Time goes on while the spool's thread is waited for.
@@ -161,9 +183,7 @@ mod tests {
 
         let spool = open(dir.path(), "session");
         let (store, identity) = Store::new("test", Clock::System);
-        let (owner, mut owners) = watch::channel(spool.pending());
-        let shutdown = CancellationToken::new();
-        let keeper = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
+        let mut keeper = Keeper::start(&spool, identity);
         let people = ["ada", "bob"].map(|name| Principal::platform("gitpod", name));
         let [hers, his] = people.clone().map(|person| Owner(person.fingerprint()));
         for in_the_way in [&hers, &his] {
@@ -172,14 +192,13 @@ mod tests {
         for person in people {
             let theirs = Owner(person.fingerprint());
             store.rotate(person, None, None);
-            owners.wait_for(|owner| *owner == theirs).await.expect("they are known");
+            keeper.until_known(&theirs).await;
         }
         for in_the_way in [&hers, &his] {
             std::fs::remove_file(dir.path().join(&in_the_way.0)).expect("it is there");
         }
         until_something_is_of(&his, &spool).await;
-        shutdown.cancel();
-        keeper.await.expect("it ends");
+        keeper.end().await;
         assert_eq!(spool.unsent_of(&hers), 0);
         assert_eq!(spool.stats().books["traces"].expired, 0, "nobody was absent for long");
     }
@@ -197,15 +216,12 @@ mod tests {
 
         let spool = open(dir.path(), "after it");
         let (store, identity) = Store::new("test", Clock::System);
-        let (owner, mut owners) = watch::channel(spool.pending());
-        let shutdown = CancellationToken::new();
-        let keeper = tokio::spawn(keep(identity, spool.clone(), owner, shutdown.clone()));
+        let mut keeper = Keeper::start(&spool, identity);
         tokio::task::yield_now().await;
         tokio::time::advance(EXPIRE_EVERY).await;
         store.rotate(ada, None, None);
-        owners.wait_for(|owner| *owner == hers).await.expect("she is known");
-        shutdown.cancel();
-        keeper.await.expect("it ends");
+        keeper.until_known(&hers).await;
+        keeper.end().await;
         assert_eq!(spool.stats().books["traces"].pending, 1);
     }
 }
