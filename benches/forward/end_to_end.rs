@@ -20,6 +20,8 @@ use crate::{floor, relay, tls};
 /// Rounds, and in each of them every row has a process of its own under load, one row after the other: what else the
 /// machine does then falls on all rows alike, and so does the luck of a process with its place in memory.
 const ROUNDS: u32 = 9;
+/// Each process takes the same load for so long before it is measured: files and buffers grow once in its life.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// As fast as answers come.
 const SATURATING: Load = Load {
     how_long: Duration::from_secs(2),
@@ -147,7 +149,8 @@ pub fn run(steps: Option<Steps>) {
     };
     let seconds = SATURATING.how_long.as_secs();
     println!(
-        "end to end, {CONNECTIONS} connections, {ROUNDS} rounds of {seconds} s, each row's process started anew in each"
+        "end to end, {CONNECTIONS} connections, {ROUNDS} rounds of {seconds} s, each row's process started anew in each \
+         and warmed up"
     );
     let bare = bench.bare_syncs(None);
     println!(
@@ -279,10 +282,19 @@ impl Bench {
             .unwrap_or_else(|reason| panic!("{subject:?} cannot be measured: {reason}"));
         row.ready_after = row.ready_after.max(process.ready_after);
         row.idle = row.idle.max(process.mebibytes("VmRSS"));
+        let sends = !matches!(subject, Subject::Agent(Way::Nowhere));
+        let warm_up = Load {
+            how_long: WARM_UP,
+            ..load
+        };
+        let before = self.runtime.block_on(load::run(address, warm_up)).spans;
+        if sends {
+            missing_after_drain(&upstream, before);
+        }
         let (cpu, taking) = (process.cpu(), process.cpu_of("spool"));
         let seen = self.runtime.block_on(load::run(address, load));
-        if !matches!(subject, Subject::Agent(Way::Nowhere)) {
-            row.missing += missing_after_drain(&upstream, seen.spans);
+        if sends {
+            row.missing += missing_after_drain(&upstream, before + seen.spans);
         }
         row.rounds.push(Cost {
             spans: seen.spans,
