@@ -245,12 +245,13 @@ pub(super) fn parse(id: &str) -> io::Result<(Owner, &str, &str)> {
     }
 }
 
-/// Deletes what absent owners had set aside longer than `max_age` ago: it would take room of those who are here for ever.
+/// Deletes what owners had set aside who have been absent for longer than `max_age`: it would take room of those who are
+/// here for ever.
 ///
 /// Not the committer's: to delete thousands of files takes long, and senders wait for it.
 pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) {
     let before = core.too_old(now);
-    for log in core.absent(present) {
+    for log in core.absent(present, before) {
         match expire_of(core, &log, before) {
             Ok(0) => {}
             Ok(entries) => tracing::info!(

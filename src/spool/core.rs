@@ -21,6 +21,8 @@ use std::{
 pub(super) const PENDING: &str = "pending-";
 /// The file in a pending spool's directory that says who may adopt it.
 pub(super) const PLACE: &str = "place";
+/// The file in an owner's directory that says when they were here last, in milliseconds since 1970.
+pub(super) const PRESENT: &str = "present";
 
 #[derive(Debug)]
 pub(super) struct Core {
@@ -184,16 +186,39 @@ impl Core {
             .collect()
     }
 
-    /// The logs of all owners but `present` and this start's pending spool.
-    pub(super) fn absent(&self, present: &Owner) -> Vec<Arc<Log>> {
-        let mut logs = self.all();
-        logs.retain(|log| log.owner != *present && log.owner != self.pending);
-        logs
-    }
-
-    /// In milliseconds since 1970: what absent owners left before is too old at `now`.
+    /// In milliseconds since 1970: what owners left who have been absent since then is too old at `now`, if it is that old.
     pub(super) fn too_old(&self, now: SystemTime) -> u64 {
         millis(now).saturating_sub(self.config.max_age.as_millis() as u64)
+    }
+
+    /// The logs of owners who have been absent since `before`. This start's pending spool never is.
+    pub(super) fn absent(&self, present: &Owner, before: u64) -> Vec<Arc<Log>> {
+        let logs = lock(&self.logs).by_owner.clone();
+        let others = logs
+            .into_iter()
+            .filter(|(owner, _)| owner != present && *owner != self.pending);
+        let absent = others.filter(|(owner, _)| self.was_last_present(owner).is_none_or(|at| at < before));
+        absent.flat_map(|(_, lanes)| lanes.into_values()).collect()
+    }
+
+    /// `None` if nothing says so; then the age of what they left decides alone.
+    fn was_last_present(&self, owner: &Owner) -> Option<u64> {
+        match self.read_note(owner, PRESENT) {
+            Ok(note) => note?.parse().ok(),
+            Err(error) => {
+                tracing::warn!(%error, owner = owner.0, "when somebody was here last cannot be read");
+                Some(u64::MAX)
+            }
+        }
+    }
+
+    /// Remembers for later starts that somebody is here; of whom nothing is kept there is nothing to remember.
+    pub(super) fn note_presence(&self, owner: &Owner, now: SystemTime) -> io::Result<()> {
+        let dir = self.config.dir.join(&owner.0);
+        match self.write_note(&dir.join(PRESENT), &millis(now).to_string()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            written => written.and_then(|()| self.disk.sync_dir(&dir)),
+        }
     }
 
     pub(super) fn note_trouble(&self, trouble: Option<&io::Error>) {
@@ -304,29 +329,34 @@ impl Core {
         let owner_dir = self.config.dir.join(&owner.0);
         self.disk.create_dir(&owner_dir)?;
         if *owner == self.pending {
-            self.write_place(&owner_dir.join(PLACE))?;
+            self.write_note(&owner_dir.join(PLACE), &self.config.place)?;
         }
         self.disk.sync_dir(&self.config.dir)?;
         self.disk.create_dir(log_dir)?;
         self.disk.sync_dir(&owner_dir)
     }
 
-    fn write_place(&self, path: &Path) -> io::Result<()> {
+    /// Who may adopt a pending spool; `None` if it does not say.
+    pub(super) fn read_place(&self, owner: &Owner) -> io::Result<Option<String>> {
+        self.read_note(owner, PLACE)
+    }
+
+    fn write_note(&self, path: &Path, text: &str) -> io::Result<()> {
         let file = match self.disk.open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.create(path)?,
             Err(error) => return Err(error),
         };
-        file.write_at(0, &mut [io::IoSlice::new(self.config.place.as_bytes())])?;
+        file.write_at(0, &mut [io::IoSlice::new(text.as_bytes())])?;
         file.sync()
     }
 
-    /// Who may adopt a pending spool; `None` if it does not say.
-    pub(super) fn read_place(&self, owner: &Owner) -> io::Result<Option<String>> {
-        let opened = self.disk.open(&self.config.dir.join(&owner.0).join(PLACE));
+    /// `None` if there is none that can be read.
+    fn read_note(&self, owner: &Owner, name: &str) -> io::Result<Option<String>> {
+        let opened = self.disk.open(&self.config.dir.join(&owner.0).join(name));
         match opened.and_then(|file| file.read_at(0, file.len()? as usize)) {
             Err(error) if disk::is_of_the_machine(&error) => Err(error),
-            place => Ok(place.ok().and_then(|place| String::from_utf8(place).ok())),
+            note => Ok(note.ok().and_then(|note| String::from_utf8(note).ok())),
         }
     }
 

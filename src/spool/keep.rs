@@ -88,11 +88,14 @@ fn delete_spares(core: &Core) -> io::Result<bool> {
     Ok(any)
 }
 
-/// Deletes the segments that absent owners left longer than `max_age` ago.
+/// Deletes the segments of owners who have been absent for longer than `max_age`, and notes who is not.
 pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Result<u64> {
+    if let Err(error) = core.note_presence(present, now) {
+        tracing::warn!(%error, "who is here is not remembered");
+    }
     let before = core.too_old(now);
     let mut doomed = Vec::new();
-    for log in core.absent(present) {
+    for log in core.absent(present, before) {
         let is_old = lock(&log.open).as_ref().is_some_and(|open| open.tally.last < before);
         if is_old && let Err(error) = commit::seal(&log) {
             tracing::debug!(%error, log.lane, "a segment that is about to go has no footer");

@@ -79,7 +79,7 @@ pub struct Config {
     pub max_bytes: u64,
     /// Already-sent history that is kept, in bytes.
     pub keep_bytes: u64,
-    /// After this, unsent and set-aside data of an owner that is not present expires.
+    /// Unsent and set-aside data of owners who have been absent for so long expires, if it is that old.
     pub max_age: Duration,
     /// This start's session id: names its pending spool.
     pub session: String,
@@ -392,7 +392,8 @@ impl Spool {
         let _ = self.handle.jobs.send(Job::Trim);
     }
 
-    /// Deletes what owners other than `present` left longer than `max_age` ago, and returns how many unsent items that were.
+    /// Deletes what owners left who have been absent for longer than `max_age`, and returns how many unsent items that were.
+    /// That `present` is here is remembered, for when they are not.
     ///
     /// This start's pending spool is never absent.
     pub async fn expire(&self, present: &Owner, now: SystemTime) -> io::Result<u64> {

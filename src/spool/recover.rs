@@ -7,7 +7,7 @@
 
 use super::{
     LOCK, Owner, aside,
-    core::{Caps, Core, Logs, PLACE, is_owner},
+    core::{Caps, Core, Logs, PLACE, PRESENT, is_owner},
     cursor::{self, CURSOR, Cursor},
     disk::{Disk, File, System},
     holes::Holed,
@@ -82,7 +82,7 @@ fn is_owners(dir: &Path) -> io::Result<bool> {
             let files = System.list(&dir.join(name))?;
             files.is_empty() || files.iter().any(|(name, _)| name == CURSOR)
         } else {
-            name == PLACE
+            [PLACE, PRESENT].contains(&name.as_str())
         };
         if !is_ours {
             return Ok(false);

@@ -227,6 +227,33 @@ async fn what_an_absent_owner_had_set_aside_gives_its_room_back_when_it_is_too_o
 }
 
 #[tokio::test]
+async fn promise_3_what_somebody_left_is_kept_from_when_they_were_here_last_however_old_it_is() {
+    let world = World::new();
+    let spool = world.open("s1");
+    let bob = Owner("bob".to_owned());
+    let hours = |hours: u64| SystemTime::now() + Duration::from_secs(hours * 3600);
+    put(&spool, &bob, "refused").await;
+    refuse_all(&mut spool.reader(&bob, TRACES).expect("a reader")).await;
+    put(&spool, &bob, "unsent").await;
+    spool
+        .expire(&bob, hours(10))
+        .await
+        .expect("bob is here, and nobody else was");
+    spool.close().await;
+    drop(spool);
+
+    let spool = world.open("s2");
+    spool.expire(&ada(), hours(10)).await.expect("looked through");
+    assert_eq!(
+        (books(&spool).pending, spool.stats().set_aside),
+        (1, 1),
+        "bob left a moment ago"
+    );
+    spool.expire(&ada(), hours(12)).await.expect("looked through");
+    assert_eq!((books(&spool).expired, spool.stats().set_aside), (1, 0));
+}
+
+#[tokio::test]
 async fn an_entry_that_grows_too_old_while_it_is_sent_again_was_sent_again() {
     let world = World::new();
     let spool = world.open_with(small("s1"));

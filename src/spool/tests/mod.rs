@@ -171,6 +171,7 @@ async fn what_an_agent_wrote_is_a_spool_also_without_its_lock() {
     let spool = Spool::open(config(dir.path())).expect("opens");
     put(&spool, &ada(), "ada's").await;
     put(&spool, &spool.pending(), "early").await;
+    spool.expire(&ada(), UNIX_EPOCH).await.expect("nothing is that old");
     spool.close().await;
     drop(spool);
     std::fs::create_dir_all(dir.path().join("bob/traces")).expect("half of a log");
