@@ -1,6 +1,6 @@
 //! The refresh of a login against a strict provider: rotation, reuse detection, crashes, quirks of answers.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use serde_json::json;
 use tagalong::{
@@ -464,6 +464,23 @@ async fn logging_out_revokes_and_forgets() {
     story.provider.kill();
     assert_eq!(session.end(None).await, Ok(Some(false)));
     assert_eq!(story.kept().await, None);
+}
+
+#[tokio::test]
+async fn logging_out_of_a_login_that_cannot_be_read_takes_nothing_away() {
+    let story = LoggedIn::new().await;
+    let minted = story.mint().await.expect("a credential");
+    let session = story.session_with(story.place());
+    let refresh = Secret::new(story.kept().await.expect("a login"));
+    session
+        .take_over(refresh, Shown::Access, Vec::new(), Some(minted))
+        .await
+        .expect("kept");
+    fs::set_permissions(story.place().file(), fs::Permissions::from_mode(0o644)).expect("its owner may");
+    session.end(None).await.expect_err("others can read it");
+    let before = story.provider.seen().refresh_requests;
+    mint(&Source::Login(session)).await.expect("the one that was brought");
+    assert_eq!(story.provider.seen().refresh_requests, before);
 }
 
 #[tokio::test]

@@ -181,8 +181,8 @@ impl Session {
     /// The login cannot be read; nothing was forgotten.
     pub async fn end(&self, ca_file: Option<&Path>) -> Result<Option<bool>, KeepError> {
         let _alone = self.0.alone().await;
-        *self.0.fresh() = None;
         let kept = self.0.keep.load().await?;
+        *self.0.fresh() = None;
         let revoked = match &kept {
             Some(kept) => Some(self.0.revoke(&kept.refresh, ca_file).await),
             None => None,
