@@ -3,11 +3,14 @@
 //! It needs no settings and no agent. Either every file of the plan is written or, where something is refused, none.
 
 use std::{
-    io::Write,
+    io::{IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
-use super::failure::{Failure, Kind};
+use super::{
+    failure::{Failure, Kind},
+    screen,
+};
 use crate::{
     setup::{self, Action, Edit, Plan, Target},
     workspace::Env,
@@ -50,7 +53,13 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
             .display()
             .to_string();
         if options.dry_run {
-            super::print(format_args!("{}", diff(&name, edit)));
+            let diff = diff(&name, edit);
+            // Of somebody's repository; to a program it goes as it is, which may be `git apply`.
+            let diff = match std::io::stdout().is_terminal() {
+                true => screen::without_commands(&diff),
+                false => diff,
+            };
+            super::print(format_args!("{diff}"));
             continue;
         }
         write(edit, &root)?;

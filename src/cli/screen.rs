@@ -78,7 +78,7 @@ impl Screen {
     /// A line of a file, to be copied, begins with blanks: it stays as it is. What would command the terminal is left out,
     /// because much of what is shown was said by others; and none of their lines looks like one of ours.
     pub(super) fn wrap(self, indent: usize, text: &str) -> String {
-        let text = text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "");
+        let text = without_commands(text);
         let lines = text.trim_end_matches('\n').split('\n');
         let wrapped: Vec<String> = lines.map(|line| self.wrap_line(indent, line)).collect();
         wrapped.join(&format!("\n{:indent$}", ""))
@@ -108,6 +108,11 @@ impl Screen {
         }
         wrapped
     }
+}
+
+/// The text without what would command the terminal.
+pub(super) fn without_commands(text: &str) -> String {
+    text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "")
 }
 
 /// Split at blanks, but not between backticks: a command that is broken in two is no command.
