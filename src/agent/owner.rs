@@ -159,8 +159,10 @@ mod tests {
         let mut keeper = Keeper::start(&spool, identity::Receiver::fixed(ada, None, None));
         keeper.until_known(&hers).await;
         assert_eq!(spool.unsent_of(&hers), 0, "there was one attempt");
+        assert!(spool.stats().unadopted.is_some(), "and `status` says what came of it");
         std::fs::remove_file(&in_the_way).expect("it is there");
         until_something_is_of(&hers, &spool).await;
+        assert_eq!(spool.stats().unadopted, None);
         keeper.end().await;
     }
 

@@ -240,6 +240,7 @@ impl Facts {
             set_aside_bytes: stats.set_aside_bytes,
             books: stats.books,
             trouble: stats.trouble,
+            unadopted: stats.unadopted,
             full: stats.full,
         }
     }

@@ -35,7 +35,9 @@ pub(super) fn adopt(core: &Core, owner: &Owner) -> io::Result<()> {
     let adopted = sources
         .iter()
         .map(|(source, lanes)| adopt_from(core, source, lanes, owner));
-    adopted.fold(Ok(()), io::Result::and)
+    let adopted = adopted.fold(Ok(()), io::Result::and);
+    *lock(&core.unadopted) = adopted.as_ref().err().map(ToString::to_string);
+    adopted
 }
 
 fn adopt_from(core: &Core, source: &Owner, lanes: &[Arc<Log>], owner: &Owner) -> io::Result<()> {

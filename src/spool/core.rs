@@ -36,6 +36,8 @@ pub(super) struct Core {
     pub caps: Mutex<Caps>,
     /// Why the disk refuses right now.
     pub trouble: Mutex<Option<String>>,
+    /// Why the last adoption left something pending.
+    pub unadopted: Mutex<Option<String>>,
     pub closed: AtomicBool,
     /// Held while anything may still be written.
     pub lock: Mutex<Option<fs::File>>,
@@ -242,6 +244,7 @@ impl Core {
         let stats = self.stats_of(&self.all());
         Stats {
             trouble: lock(&self.trouble).clone(),
+            unadopted: lock(&self.unadopted).clone(),
             ..lock(&self.caps).add_to(stats, self.config.max_bytes)
         }
     }

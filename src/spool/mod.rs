@@ -196,6 +196,8 @@ pub struct Stats {
     pub set_aside_bytes: u64,
     /// Why the disk refuses right now, if it does.
     pub trouble: Option<String>,
+    /// Why something is pending that the first principal was to adopt, if it is.
+    pub unadopted: Option<String>,
     /// Lanes that filled nine tenths of the half that is theirs, or more; however empty the rest is.
     pub full: Vec<String>,
 }
@@ -275,6 +277,7 @@ impl Spool {
             logs: Mutex::new(found.logs),
             caps: Mutex::new(found.caps),
             trouble: Mutex::new(None),
+            unadopted: Mutex::new(None),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
         });

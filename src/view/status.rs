@@ -185,6 +185,9 @@ pub struct Spool {
     pub books: BTreeMap<String, Books>,
     /// Why the disk refuses right now, or why it cannot be read.
     pub trouble: Option<String>,
+    /// Why something still waits that came before it was known who is here.
+    #[serde(default)]
+    pub unadopted: Option<String>,
     /// Signals that have no room left: each takes at most half of `max_bytes`, however empty the rest is.
     #[serde(default)]
     pub full: Vec<String>,

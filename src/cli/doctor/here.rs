@@ -176,6 +176,16 @@ pub(super) fn spool(status: &Status, room: &Room) -> Link {
         };
         return Link::failed(Name::Spool, trouble.clone(), hint);
     }
+    if let Some(unadopted) = &spool.unadopted {
+        return Link::failed(
+            Name::Spool,
+            format!("what came before it was known who is here is not sent yet: {unadopted}"),
+            format!(
+                "mend or clear the disk of {}; nothing is lost, and it is tried again",
+                spool.dir
+            ),
+        );
+    }
     let is_full = spool.is_nearly_full();
     if is_full || !spool.full.is_empty() {
         let (unsent, most) = (bytes_text(spool.bytes), bytes_text(spool.max_bytes));

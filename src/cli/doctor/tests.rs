@@ -171,6 +171,11 @@ fn a_full_spool_points_to_the_link_that_is_broken() {
     FAIL  spool writable      the disk of /workspace/.tagalong/spool is full: 4 KiB left
                               → make room on that disk, or set spool.dir to another
     ");
+    status.spool.unadopted = Some("Input/output error (os error 5)".to_owned());
+    insta::assert_snapshot!(line(&here::spool(&status, &room(1 << 40))), @"
+    FAIL  spool writable      what came before it was known who is here is not sent yet: Input/output error (os error 5)
+                              → mend or clear the disk of /workspace/.tagalong/spool; nothing is lost, and it is tried again
+    ");
     status.spool.trouble = Some("No space left on device (os error 28)".to_owned());
     insta::assert_snapshot!(line(&here::spool(&status, &room(4096))), @"
     FAIL  spool writable      No space left on device (os error 28)

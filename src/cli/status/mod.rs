@@ -113,6 +113,7 @@ fn spool_on_disk(dir: &std::path::Path, max_bytes: u64) -> Spool {
         set_aside_bytes: stats.set_aside_bytes,
         books: stats.books,
         trouble,
+        unadopted: None,
         full: stats.full,
     }
 }

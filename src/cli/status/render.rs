@@ -202,6 +202,7 @@ fn spool(status: &Status, lines: &mut Lines) {
         set_aside_bytes,
         books,
         trouble,
+        unadopted,
         full,
         dir: _,
     } = &status.spool;
@@ -232,6 +233,11 @@ fn spool(status: &Status, lines: &mut Lines) {
             full.join(" and ")
         )),
         None => {}
+    }
+    if let Some(unadopted) = unadopted {
+        lines.trouble(&format!(
+            "what came before it was known who is here is not sent yet: {unadopted}; it is tried again"
+        ));
     }
 }
 

@@ -80,6 +80,7 @@ pub(in crate::cli) fn at_work() -> Status {
             set_aside_bytes: 0,
             books: BTreeMap::from([("traces".to_owned(), books)]),
             trouble: None,
+            unadopted: None,
             full: Vec::new(),
         },
         export: Export {
@@ -332,6 +333,16 @@ fn a_spool_that_is_full_of_what_upstream_refuses() {
         all.contains("  full, with what is set aside: senders are told to come again\n"),
         "{all}"
     );
+}
+
+#[test]
+fn what_nobody_can_have_yet_is_said() {
+    let mut status = at_work();
+    status.spool.unadopted = Some("No space left on device (os error 28)".to_owned());
+    let all = plain(&status);
+    let said = "           what came before it was known who is here is not sent yet: No space left on device \
+                (os error 28); it is tried again\n";
+    assert!(all.contains(said), "{all}");
 }
 
 #[test]
