@@ -4,7 +4,7 @@
 
 use std::{
     io::{IsTerminal, Write},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use super::{
@@ -45,6 +45,9 @@ pub(super) fn run(env: &Env, options: &Options) -> Result<(), Failure> {
     };
     let plan = setup::plan(target, action, &root, file.as_deref()).map_err(|error| failure(error, action))?;
     let changes: Vec<&Edit> = plan.edits.iter().filter(|edit| edit.before != edit.after).collect();
+    for edit in changes.iter().filter(|_| !is_of_home) {
+        stays_in(&root, &edit.path)?;
+    }
     for edit in &changes {
         let name = edit
             .path
@@ -86,6 +89,24 @@ fn home(env: &Env) -> Result<PathBuf, Failure> {
 fn repository(here: &Path) -> PathBuf {
     let top = here.ancestors().find(|dir| dir.join(".git").exists());
     top.unwrap_or(here).to_owned()
+}
+
+/// Whether a file of a repository is in it: a link may be anybody's who wrote there, and lead to a file of yours. What
+/// `--file` names elsewhere is meant.
+fn stays_in(root: &Path, path: &Path) -> Result<(), Failure> {
+    if !path.starts_with(root) || path.components().any(|part| part == Component::ParentDir) {
+        return Ok(());
+    }
+    // Of what is not there yet, where it will be.
+    let real = path.ancestors().find_map(|part| part.canonicalize().ok());
+    match (real, root.canonicalize()) {
+        (Some(real), Ok(inside)) if !real.starts_with(&inside) => {
+            let message = format!("{} leads out of the repository, to {}", path.display(), real.display());
+            Err(Failure::new(Kind::Failed, message)
+                .hint("put a file in the link's place, or name that one with --file"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn failure(error: setup::Error, action: Action) -> Failure {
@@ -184,6 +205,35 @@ fn write(edit: &Edit, root: &Path) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_link_leads_to_out_of_the_repository_is_not_written() {
+        let (repository, home) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("one"));
+        let (root, profile) = (repository.path(), home.path().join(".profile"));
+        std::fs::write(&profile, "yours").expect("written");
+        std::fs::write(root.join("shared.yml"), "theirs").expect("written");
+        std::fs::create_dir(root.join("scripts")).expect("made");
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, root.join(name)).expect("a link");
+        link(&profile, ".gitpod.yml");
+        link(home.path(), "gitpod");
+        link(Path::new("shared.yml"), "azure-pipelines.yml");
+        let said = |path: &Path| stays_in(root, path).err().map(|failure| failure.message);
+        for name in [".gitpod.yml", "gitpod/install.sh"] {
+            let said = said(&root.join(name)).expect("it leads out");
+            assert!(said.contains("leads out of the repository, to "), "{said}");
+        }
+        for name in [
+            "azure-pipelines.yml",
+            "scripts/start.sh",
+            ".gitlab-ci.yml",
+            "new/start.sh",
+        ] {
+            assert_eq!(said(&root.join(name)), None, "{name}");
+        }
+        for named in [profile, root.join("scripts/../../.profile")] {
+            assert_eq!(said(&named), None, "it was named");
+        }
+    }
 
     #[test]
     fn a_link_that_lies_where_the_draft_goes_is_not_followed() {
