@@ -65,7 +65,11 @@ pub(super) fn trim(core: &Core, keep: u64) -> bool {
     };
     let any = !doomed.is_empty();
     let deleted = delete(core, doomed, end);
-    let spares = if keep == 0 { delete_spares(core) } else { Ok(false) };
+    let spares = if keep == 0 {
+        delete_spares(core, &core.all())
+    } else {
+        Ok(false)
+    };
     match deleted.and(spares) {
         Ok(spares) => any || spares,
         Err(error) => {
@@ -76,9 +80,9 @@ pub(super) fn trim(core: &Core, keep: u64) -> bool {
 }
 
 /// Whether there were any.
-fn delete_spares(core: &Core) -> io::Result<bool> {
+fn delete_spares(core: &Core, logs: &[Arc<Log>]) -> io::Result<bool> {
     let mut any = false;
-    for log in core.all() {
+    for log in logs {
         let spare = log.state().take_spare();
         if let Some(spare) = spare {
             core.disk.unlink(&spare)?;
@@ -95,9 +99,10 @@ pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Resul
     }
     let before = core.too_old(now);
     let mut doomed = Vec::new();
-    for log in core.absent(present, before) {
+    let absent = core.absent(present, before);
+    for log in &absent {
         let is_old = lock(&log.open).as_ref().is_some_and(|open| open.tally.last < before);
-        if is_old && let Err(error) = commit::seal(&log) {
+        if is_old && let Err(error) = commit::seal(log) {
             tracing::debug!(%error, log.lane, "a segment that is about to go has no footer");
         }
         let old: Vec<(u64, Segment)> = {
@@ -109,7 +114,7 @@ pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Resul
         };
         for (number, segment) in old {
             if segment.unknown
-                && let Err(error) = recover::learn(core, &log, number, true)
+                && let Err(error) = recover::learn(core, log, number, true)
             {
                 tracing::warn!(%error, log.lane, "what is too old cannot be counted");
                 if disk::is_of_the_machine(&error) {
@@ -119,7 +124,9 @@ pub(super) fn expire(core: &Core, present: &Owner, now: SystemTime) -> io::Resul
             doomed.push((log.clone(), number));
         }
     }
-    delete(core, doomed, End::Delete)
+    let expired = delete(core, doomed, End::Delete)?;
+    delete_spares(core, &absent)?;
+    Ok(expired)
 }
 
 /// Deletes segments, for each log from the oldest on. Returns how many items expired with them.

@@ -6,6 +6,7 @@
 //! DIR/OWNER/LANE/spare                   a file that was a segment, and serves as the next one
 //! DIR/OWNER/LANE/cursor                  how far it is answered for, and the books (`cursor`)
 //! DIR/OWNER/LANE/set-aside/…             what is not sent again by itself (`aside`)
+//! DIR/OWNER/present                      when they were here last
 //! DIR/pending-SESSION/place              who may adopt what that start left pending
 //! ```
 //!

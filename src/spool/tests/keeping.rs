@@ -270,6 +270,18 @@ async fn a_spare_file_that_is_not_marked_as_spent_is_deleted() {
 }
 
 #[tokio::test]
+async fn who_was_absent_for_long_has_no_spare_file() {
+    let world = World::new();
+    let spool = with_a_spare_file(&world).await;
+    let late = SystemTime::now() + Duration::from_secs(7200);
+    spool
+        .expire(&Owner("bob".to_owned()), late)
+        .await
+        .expect("looked through");
+    assert!(!world.disk.files().contains(&world.spare()));
+}
+
+#[tokio::test]
 async fn with_no_history_to_keep_there_is_no_spare_file_either() {
     let world = World::new();
     let spool = with_a_spare_file(&world).await;
