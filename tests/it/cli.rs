@@ -606,9 +606,10 @@ fn followed_logs_grow_and_end_at_sigint() {
     // The next start goes on in the same log.
     home.up();
     wait_for("accepting telemetry");
-    signal(i32::try_from(follower.id()).expect("a pid"), Signal::INT);
+    // Not SIGINT, which nobody has who was started in the background of a script.
+    signal(i32::try_from(follower.id()).expect("a pid"), Signal::TERM);
     let status = follower.wait().expect("it ends");
-    assert_eq!(status.signal(), Some(2), "{status}");
+    assert_eq!(status.signal(), Some(15), "{status}");
 }
 
 #[test]
@@ -644,7 +645,7 @@ fn an_agent_that_runs_for_weeks_keeps_its_log_short_and_whoever_follows_it_stays
     // There a panic goes, too.
     let stderr = fs::read_link(format!("/proc/{}/fd/2", home.pid().expect("an agent runs")));
     assert_eq!(stderr.expect("a file"), log);
-    signal(i32::try_from(follower.id()).expect("a pid"), Signal::INT);
+    signal(i32::try_from(follower.id()).expect("a pid"), Signal::TERM);
     follower.wait().expect("it ends");
 }
 
