@@ -103,7 +103,7 @@ fn stays_in(root: &Path, path: &Path) -> Result<(), Failure> {
         (Some(real), Ok(inside)) if !real.starts_with(&inside) => {
             let message = format!("{} leads out of the repository, to {}", path.display(), real.display());
             Err(Failure::new(Kind::Failed, message)
-                .hint("put a file in the link's place, or name that one with --file"))
+                .hint("delete the link, or if it is meant, name what it leads to with --file"))
         }
         _ => Ok(()),
     }
