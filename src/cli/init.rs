@@ -91,8 +91,8 @@ fn repository(here: &Path) -> PathBuf {
     top.unwrap_or(here).to_owned()
 }
 
-/// Whether a file of a repository is in it: a link may be anybody's who wrote there, and lead to a file of yours. What
-/// `--file` names elsewhere is meant.
+/// Refuses what is not in the repository that it seems to be in: a link is anybody's who wrote there, and may lead to a
+/// file of yours. What `--file` names elsewhere is meant.
 fn stays_in(root: &Path, path: &Path) -> Result<(), Failure> {
     if !path.starts_with(root) || path.components().any(|part| part == Component::ParentDir) {
         return Ok(());
