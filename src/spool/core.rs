@@ -9,7 +9,7 @@ use super::{
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -216,10 +216,9 @@ impl Core {
 
     /// Remembers for later starts that somebody is here; of whom nothing is kept there is nothing to remember.
     pub(super) fn note_presence(&self, owner: &Owner, now: SystemTime) -> io::Result<()> {
-        let dir = self.config.dir.join(&owner.0);
-        match self.write_note(&dir.join(PRESENT), &millis(now).to_string()) {
+        match self.write_note(owner, PRESENT, &millis(now).to_string()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            written => written.and_then(|()| self.disk.sync_dir(&dir)),
+            written => written.and_then(|()| self.disk.sync_dir(&self.config.dir.join(&owner.0))),
         }
     }
 
@@ -332,7 +331,7 @@ impl Core {
         let owner_dir = self.config.dir.join(&owner.0);
         self.disk.create_dir(&owner_dir)?;
         if *owner == self.pending {
-            self.write_note(&owner_dir.join(PLACE), &self.config.place)?;
+            self.write_note(owner, PLACE, &self.config.place)?;
         }
         self.disk.sync_dir(&self.config.dir)?;
         self.disk.create_dir(log_dir)?;
@@ -344,10 +343,11 @@ impl Core {
         self.read_note(owner, PLACE)
     }
 
-    fn write_note(&self, path: &Path, text: &str) -> io::Result<()> {
-        let file = match self.disk.open(path) {
+    fn write_note(&self, owner: &Owner, name: &str, text: &str) -> io::Result<()> {
+        let path = self.note(owner, name);
+        let file = match self.disk.open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.create(path)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.disk.create(&path)?,
             Err(error) => return Err(error),
         };
         file.write_at(0, &mut [io::IoSlice::new(text.as_bytes())])?;
@@ -356,11 +356,16 @@ impl Core {
 
     /// `None` if there is none that can be read.
     fn read_note(&self, owner: &Owner, name: &str) -> io::Result<Option<String>> {
-        let opened = self.disk.open(&self.config.dir.join(&owner.0).join(name));
+        let opened = self.disk.open(&self.note(owner, name));
         match opened.and_then(|file| file.read_at(0, file.len()? as usize)) {
             Err(error) if disk::is_of_the_machine(&error) => Err(error),
             note => Ok(note.ok().and_then(|note| String::from_utf8(note).ok())),
         }
+    }
+
+    /// A small file in an owner's directory.
+    fn note(&self, owner: &Owner, name: &str) -> PathBuf {
+        self.config.dir.join(&owner.0).join(name)
     }
 
     pub(super) fn is_closed(&self) -> bool {
