@@ -10,7 +10,7 @@ use super::{Link, Name};
 use crate::{
     cli::{
         failure::Failure,
-        status::{self, ANEW, bytes_text, duration_text, fault, with_trust},
+        status::{self, ANEW, NOT_ADOPTED, bytes_text, duration_text, fault, with_trust},
     },
     config::{Config, Listen, leads_to},
     view::{
@@ -179,7 +179,7 @@ pub(super) fn spool(status: &Status, room: &Room) -> Link {
     if let Some(unadopted) = &spool.unadopted {
         return Link::failed(
             Name::Spool,
-            format!("what came before it was known who is here is not sent yet: {unadopted}"),
+            format!("{NOT_ADOPTED}: {unadopted}"),
             format!(
                 "mend or clear the disk of {}; nothing is lost, and it is tried again",
                 spool.dir

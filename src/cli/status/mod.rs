@@ -24,7 +24,8 @@ pub(super) mod tests;
 
 use render::render;
 pub(super) use render::{
-    ANEW, bytes_text, duration_text, expiry_text, facts, fault, nowhere, principal_line, principal_name, with_trust,
+    ANEW, NOT_ADOPTED, bytes_text, duration_text, expiry_text, facts, fault, nowhere, principal_line, principal_name,
+    with_trust,
 };
 
 /// How long the agent may take to answer.

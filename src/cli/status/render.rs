@@ -235,11 +235,12 @@ fn spool(status: &Status, lines: &mut Lines) {
         None => {}
     }
     if let Some(unadopted) = unadopted {
-        lines.trouble(&format!(
-            "what came before it was known who is here is not sent yet: {unadopted}; it is tried again"
-        ));
+        lines.trouble(&format!("{NOT_ADOPTED}: {unadopted}; it is tried again"));
     }
 }
+
+/// What it means that something could not be adopted.
+pub(in crate::cli) const NOT_ADOPTED: &str = "what came before it was known who is here is not sent yet";
 
 fn export(status: &Status, lines: &mut Lines) {
     let export = &status.export;
