@@ -584,7 +584,7 @@ fn parses(shell: &str, script: &str) {
 }
 
 #[test]
-fn followed_logs_grow_and_end_at_sigint() {
+fn followed_logs_grow_and_end_at_a_signal() {
     let home = Home::new();
     home.up();
     let mut follower = home
